@@ -1,0 +1,2066 @@
+/* posio.h - bytes at an offset: one small struct for files, memory, slices and any image reader.
+   SPDX-License-Identifier: MIT OR Unlicense   (texts at the end of the README's LICENSE file)
+
+   QUICK START
+
+       #define POSIO_IMPLEMENTATION
+       #include "posio.h"
+       #include <stdio.h>
+
+       int main(int argc, char **argv)
+       {
+           posio_file *file = NULL;
+           posio_error err;
+           unsigned char sector[512];
+           if (argc < 2 || posio_file_open(&file, argv[1], NULL, &err) != POSIO_OK) return 2;
+           posio_source src = posio_file_source(file);
+           if (posio_read(&src, 0, sector, sizeof sector, &err) != POSIO_OK) puts(err.message);
+           posio_file_close(file);
+           return 0;
+       }
+
+   WHAT IT DOES NOT DO
+       No seek and no cursor: every read names its offset, so any number of threads may share a
+       source. No asynchronous I/O, no writing at an offset, no caching of its own.
+
+   OPTIONS  (define before the first include; each works alone)
+       POSIO_IMPLEMENTATION   the functions too, with internal linkage; legal in many files
+       POSIO_API              how those functions are declared (default: static, unused allowed)
+       POSIO_NO_FILES         only sources in memory: no operating system is needed at all
+
+   THREADS
+       Sources are values. read_at and extent_at may be called by any number of threads at once on
+       the same source. Streams and sinks belong to one thread at a time. No thread is started.
+
+   MEMORY
+       Each open file or folder is one block (under 1 KiB plus its path) from the desc's allocator.
+       Reads allocate nothing, but for unaligned reads of an unbuffered file: 1 MiB while it lasts.
+
+   ERRORS
+       Every call returns a posio_result; 0 is success. An optional posio_error receives what
+       happened in the innermost place that failed: code, OS error, file, segment, byte offset and
+       a sentence. Outer layers keep these and only add to the sentence. Outputs are untouched on
+       failure unless a function says otherwise.
+
+   LIFETIMES
+       A posio_source borrows: what it was made from must outlive it. Stacks are acyclic. */
+
+/* >>types */
+#ifndef CHUNKWISE_POSIO_H
+#define CHUNKWISE_POSIO_H
+
+#define POSIO_VERSION 100 /* 1.0.0: major * 100 + minor */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ------------------------------------------------------------------ essential: results, errors */
+
+/* 0 is success, failures are negative. The list is append-only. */
+typedef int32_t posio_result;
+enum {
+    POSIO_OK = 0,
+    POSIO_E_ARG = -1,         /* the caller passed something impossible */
+    POSIO_E_NOMEM = -2,       /* an allocation failed */
+    POSIO_E_IO = -3,          /* the system could not read or write; os_error tells */
+    POSIO_E_NOT_FOUND = -4,   /* no such file */
+    POSIO_E_ACCESS = -5,      /* the system denies permission */
+    POSIO_E_EXISTS = -6,      /* an output is there already */
+    POSIO_E_RANGE = -7,       /* bytes beyond the end were asked for */
+    POSIO_E_FORMAT = -8,      /* this is not that format: its signature is absent */
+    POSIO_E_DATA = -9,        /* it is that format, but damaged or inconsistent */
+    POSIO_E_UNSUPPORTED = -10,/* recognised, and refused by name */
+    POSIO_E_LIMIT = -11,      /* a limit of the desc would be passed */
+    POSIO_E_POLICY = -12,     /* a name inside an image leads where it may not; names the option */
+    POSIO_E_MISSING = -13,    /* another file of the set is needed and absent */
+    POSIO_E_CANCELED = -14,   /* a callback asked to stop */
+    POSIO_E_BUSY = -15,       /* still in use */
+    POSIO_E_SPACE = -16,      /* the output buffer is too small */
+    POSIO_E_ABI = -17         /* made by an incompatible version of this collection */
+};
+
+#define POSIO_NO_OFFSET UINT64_MAX
+
+/* What went wrong, in the innermost place. Frozen within a major version (512 bytes). */
+typedef struct posio_error {
+    posio_result code;
+    int32_t os_error;   /* errno or GetLastError(); 0 = not from the system */
+    uint64_t offset;    /* byte offset in `file`, or POSIO_NO_OFFSET */
+    uint32_t segment;   /* 1-based number of the segment or extent file; 0 = does not apply */
+    uint32_t reserved;
+    char file[200];     /* name of the innermost file; the tail of it when longer; may be empty */
+    char message[288];  /* one sentence in English, UTF-8, without a newline. May quote hostile
+                           text: escape control characters before showing it on a terminal. */
+} posio_error;
+
+/* Where an allocator may be chosen: all three zero means malloc and free. Thread-safe. */
+typedef struct posio_alloc {
+    void *(*alloc_fn)(size_t size, void *user);
+    void (*free_fn)(void *block, void *user);
+    void *user;
+} posio_alloc;
+
+/* ------------------------------------------------------------------ essential: the source */
+
+/* What is known of a run of bytes without reading it. */
+enum {
+    POSIO_EXTENT_DATA = 0,       /* stored as it is (also: nothing is known) */
+    POSIO_EXTENT_ZERO = 1,       /* reads as zeros because the format says so */
+    POSIO_EXTENT_HOLE = 2,       /* reads as zeros because nothing is allocated */
+    POSIO_EXTENT_COMPRESSED = 3  /* stored compressed */
+};
+typedef struct posio_extent {
+    uint64_t length; /* how many bytes from the asked offset are of this kind; at least 1 */
+    uint32_t kind;
+    uint32_t reserved;
+} posio_extent;
+
+enum {
+    POSIO_SOURCE_DEVICE = 1 /* a block device: no useful extents, reads may block for long */
+};
+
+/* A positioned source of bytes: a small value to copy. Frozen within a major version.
+   read_at delivers exactly n bytes from offset, or an error (then buf holds anything).
+   extent_at may be NULL. Both: Threads: any. Allocates: no. Blocks: I/O. */
+typedef struct posio_source {
+    uint64_t size;  /* bytes */
+    uint32_t unit;  /* natural chunk in bytes; 0 = none. A hint for cutting reads. */
+    uint32_t flags; /* POSIO_SOURCE_... */
+    posio_result (*read_at)(void *self, uint64_t offset, void *buf, size_t n, posio_error *err);
+    posio_result (*extent_at)(void *self, uint64_t offset, posio_extent *out, posio_error *err);
+    void *self;
+    void *reserved; /* NULL */
+} posio_source;
+
+/* Bytes that must flow, because a pipe cannot be positioned. */
+typedef struct posio_stream {
+    /* Up to n bytes; *got = 0 only at the end. */
+    posio_result (*read)(void *self, void *buf, size_t n, size_t *got, posio_error *err);
+    void *self;
+} posio_stream;
+
+typedef struct posio_sink {
+    /* Appends all n bytes or fails. */
+    posio_result (*write)(void *self, const void *buf, size_t n, posio_error *err);
+    /* Appends n zero bytes, as a hole where the sink can; may be NULL. */
+    posio_result (*hole)(void *self, uint64_t n, posio_error *err);
+    void *self;
+} posio_sink;
+
+/* Opens the other files of a set. Frozen within a major version.
+   `rule` says where the name comes from, and so what it may be. */
+enum {
+    POSIO_NAME_SIBLING = 0, /* derived from the user's own path by the format's naming scheme */
+    POSIO_NAME_STORED = 1   /* found inside an image: only below the image's own folder */
+};
+typedef struct posio_opener {
+    posio_result (*open)(void *self, const char *name, uint32_t rule, posio_source *out,
+                         posio_error *err);
+    void (*close)(void *self, posio_source *src);
+    /* Calls each(user, name) for every plain name in the folder until it returns non-zero; NULL
+       where names cannot be listed. */
+    posio_result (*list)(void *self, int (*each)(void *user, const char *name), void *user,
+                         posio_error *err);
+    void *self;
+} posio_opener;
+
+/* ------------------------------------------------------------------ essential: memory, slices */
+
+/* The caller keeps these structs (and what they point to) alive while the source is used. */
+typedef struct posio_memory {
+    const void *data;
+    uint64_t size;
+} posio_memory;
+
+typedef struct posio_slice {
+    posio_source base;
+    uint64_t offset, size;
+} posio_slice;
+
+/* ------------------------------------------------------------------ essential: files */
+
+typedef struct posio_file posio_file;
+
+enum {
+    POSIO_FILE_SEQUENTIAL = 1, /* hint: mostly read front to back */
+    POSIO_FILE_UNBUFFERED = 2  /* bypass the system's cache if it can; see alignment in the info */
+};
+typedef struct posio_file_desc {
+    uint32_t flags;
+    uint32_t reserved;
+    posio_alloc alloc;
+} posio_file_desc;
+
+typedef struct posio_file_info {
+    uint64_t size;             /* bytes; block devices are measured */
+    uint64_t device, inode;    /* identity: equal for the same file under two names */
+    uint32_t alignment;        /* reads aligned to this avoid a copy; 1 = anything goes */
+    uint32_t is_device;
+} posio_file_info;
+
+/* ------------------------------------------------------------------ advanced: folders, sinks */
+
+typedef struct posio_folder posio_folder;
+
+enum {
+    POSIO_ALLOW_OUTSIDE = 1, /* stored names may be absolute, hold .. or follow links out */
+    POSIO_ALLOW_DEVICE = 2   /* stored names may be devices */
+};
+typedef struct posio_folder_desc {
+    uint32_t allow;     /* POSIO_ALLOW_..., for POSIO_NAME_STORED; 0 = only next to the image */
+    uint32_t max_open;  /* descriptors kept open; 0 = 64. Soft by one for each reading thread. */
+    uint32_t file_flags;/* POSIO_FILE_... for every file opened */
+    uint32_t reserved;
+    posio_alloc alloc;
+} posio_folder_desc;
+
+typedef struct posio_file_sink posio_file_sink;
+
+enum {
+    POSIO_SINK_FORCE = 1,  /* an existing NAME is replaced at the end */
+    POSIO_SINK_RESUME = 2, /* NAME.part is continued, not begun anew */
+    POSIO_SINK_NO_HOLES = 4,
+    POSIO_SINK_NO_SYNC = 8
+};
+typedef struct posio_file_sink_desc {
+    uint32_t flags;
+    uint32_t reserved;
+    posio_alloc alloc;
+} posio_file_sink_desc;
+
+/* An open descriptor (POSIX) or HANDLE (Windows) that only flows: standard input, a pipe. */
+typedef struct posio_pipe {
+    intptr_t handle;
+} posio_pipe;
+
+/* ------------------------------------------------------------------ advanced: the processor */
+
+/* What the processor can do and the system has switched on. */
+enum {
+    POSIO_CPU_SSE41 = 1 << 0,
+    POSIO_CPU_SSSE3 = 1 << 1,
+    POSIO_CPU_SHA = 1 << 2,
+    POSIO_CPU_BMI2 = 1 << 3,
+    POSIO_CPU_AVX2 = 1 << 4,
+    POSIO_CPU_AVX512 = 1 << 5, /* F, BW, DQ, VL */
+    POSIO_CPU_PCLMUL = 1 << 6,
+    POSIO_CPU_SSE42 = 1 << 7,
+    POSIO_CPU_VNNI512 = 1 << 8,
+    POSIO_CPU_NEON = 1 << 16,
+    POSIO_CPU_ARM_SHA = 1 << 17,
+    POSIO_CPU_ARM_CRC = 1 << 18,
+    POSIO_CPU_KNOWN = 1 << 30 /* internal: the word has been filled */
+};
+
+#elif POSIO_VERSION < 100
+#error "posio.h: an older copy came first in this file; include the newest chunkwise header first"
+#endif
+/* >>end types */
+
+/* >>functions */
+#if defined(POSIO_IMPLEMENTATION) && !defined(POSIO_I_IMPLEMENTED)
+#define POSIO_I_IMPLEMENTED
+
+#ifndef POSIO_API
+#if defined(__GNUC__) || defined(__TINYC__)
+#define POSIO_API static __attribute__((unused))
+#else
+#define POSIO_API static
+#endif
+#endif
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The three structs that cross between translation units and versions keep their size. */
+typedef char posio_i_error_is_frozen[sizeof(posio_error) == 512 ? 1 : -1];
+typedef char posio_i_source_is_frozen[sizeof(posio_source) == 16 + 4 * sizeof(void *) ? 1 : -1];
+typedef char posio_i_opener_is_frozen[sizeof(posio_opener) == 4 * sizeof(void *) ? 1 : -1];
+
+#if defined(__GNUC__) && defined(_WIN32) && !defined(__clang__)
+#define POSIO_I_PRINTF(at) __attribute__((format(gnu_printf, at, at + 1)))
+#elif defined(__GNUC__)
+#define POSIO_I_PRINTF(at) __attribute__((format(printf, at, at + 1)))
+#else
+#define POSIO_I_PRINTF(at)
+#endif
+
+// ---------------------------------------------------------------------------------- results
+
+/* The constant's name, such as "POSIO_E_DATA"; "POSIO_E_?" for a code this version lacks.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API const char *posio_result_name(posio_result r)
+{
+    static const char *const names[] = {
+        "POSIO_OK", "POSIO_E_ARG", "POSIO_E_NOMEM", "POSIO_E_IO", "POSIO_E_NOT_FOUND",
+        "POSIO_E_ACCESS", "POSIO_E_EXISTS", "POSIO_E_RANGE", "POSIO_E_FORMAT", "POSIO_E_DATA",
+        "POSIO_E_UNSUPPORTED", "POSIO_E_LIMIT", "POSIO_E_POLICY", "POSIO_E_MISSING",
+        "POSIO_E_CANCELED", "POSIO_E_BUSY", "POSIO_E_SPACE", "POSIO_E_ABI"};
+    if (r > 0 || r < -17) return "POSIO_E_?";
+    return names[-r];
+}
+
+typedef struct posio_i_text {
+    char *at, *end; /* end: the last byte, kept for the terminator */
+} posio_i_text;
+
+POSIO_API void posio_i_put(posio_i_text *t, char c)
+{
+    if (t->at < t->end) *t->at++ = c;
+}
+
+POSIO_API void posio_i_put_number(posio_i_text *t, uint64_t v, unsigned base)
+{
+    char digits[24];
+    unsigned n = 0;
+    do {
+        unsigned d = (unsigned)(v % base);
+        digits[n++] = (char)(d < 10 ? '0' + (int)d : 'a' + (int)d - 10);
+        v /= base;
+    } while (v != 0);
+    while (n != 0) posio_i_put(t, digits[--n]);
+}
+
+/* A subset of printf (%s %u %x %d %c %llu %llx %%), so that messages are the same on every C
+   library, old Windows ones included, and need no stdio. Cuts, never splits, UTF-8. */
+POSIO_API void posio_i_vformat(char *out, size_t size, const char *format, va_list ap)
+{
+    posio_i_text t;
+    const char *f, *s;
+    t.at = out;
+    t.end = out + size - 1;
+    for (f = format; *f != 0; f++) {
+        int wide = 0;
+        if (*f != '%') {
+            posio_i_put(&t, *f);
+            continue;
+        }
+        f++;
+        if (f[0] == 'l' && f[1] == 'l') {
+            wide = 1;
+            f += 2;
+        }
+        switch (*f) {
+        case 's':
+            s = va_arg(ap, const char *);
+            for (s = s != NULL ? s : "(none)"; *s != 0; s++) posio_i_put(&t, *s);
+            break;
+        case 'c': posio_i_put(&t, (char)va_arg(ap, int)); break;
+        case 'd': {
+            int v = va_arg(ap, int);
+            if (v < 0) posio_i_put(&t, '-');
+            posio_i_put_number(&t, v < 0 ? 0u - (unsigned)v : (unsigned)v, 10);
+            break;
+        }
+        case 'u':
+        case 'x': {
+            uint64_t v = wide ? (uint64_t)va_arg(ap, unsigned long long)
+                              : (uint64_t)va_arg(ap, unsigned);
+            posio_i_put_number(&t, v, *f == 'x' ? 16 : 10);
+            break;
+        }
+        default: posio_i_put(&t, *f); break;
+        }
+    }
+    if (t.at == t.end) { /* full: do not leave half a UTF-8 sequence */
+        while (t.at > out && ((unsigned char)t.at[-1] & 0xc0) == 0x80) t.at--;
+        if (t.at > out && ((unsigned char)t.at[-1] & 0x80) != 0) t.at--;
+    }
+    *t.at = 0;
+}
+
+/* Writes a formatted text (the subset above) into out, always terminated.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API void posio_format(char *out, size_t size, const char *format, ...) POSIO_I_PRINTF(3);
+POSIO_API void posio_format(char *out, size_t size, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    posio_i_vformat(out, size, format, ap);
+    va_end(ap);
+}
+
+/* Fills *err (may be NULL) and returns code, so that `return posio_fail(...)` is one line.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API posio_result posio_fail(posio_error *err, posio_result code, uint64_t offset,
+                                  const char *format, ...) POSIO_I_PRINTF(4);
+POSIO_API posio_result posio_fail(posio_error *err, posio_result code, uint64_t offset,
+                                  const char *format, ...)
+{
+    va_list ap;
+    if (err == NULL) return code;
+    memset(err, 0, sizeof *err);
+    err->code = code;
+    err->offset = offset;
+    va_start(ap, format);
+    posio_i_vformat(err->message, sizeof err->message, format, ap);
+    va_end(ap);
+    return code;
+}
+
+/* Names the file of the innermost fault: does nothing when an inner layer has named one.
+   A long path keeps its end. Returns err->code.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API posio_result posio_fail_in(posio_error *err, const char *file, uint32_t segment)
+{
+    size_t n, skip = 0;
+    if (err == NULL) return POSIO_OK;
+    if (err->segment == 0) err->segment = segment;
+    if (err->file[0] != 0 || file == NULL) return err->code;
+    n = strlen(file);
+    if (n >= sizeof err->file) skip = n - (sizeof err->file - 1);
+    memcpy(err->file, file + skip, n - skip + 1);
+    return err->code;
+}
+
+/* Adds "; context" to the sentence of an error that came from below. Returns err->code.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API posio_result posio_fail_while(posio_error *err, const char *context)
+{
+    size_t n;
+    if (err == NULL) return POSIO_OK;
+    n = strlen(err->message);
+    posio_format(err->message + n, sizeof err->message - n, "; %s", context);
+    return err->code;
+}
+
+// ---------------------------------------------------------------------------------- memory
+
+/* Memory from the desc's allocator, or malloc where that is all zero. NULL when there is none.
+   Threads: any. Allocates: yes. Blocks: no. */
+POSIO_API void *posio_allocate(const posio_alloc *a, size_t size)
+{
+    if (a != NULL && a->alloc_fn != NULL) return a->alloc_fn(size, a->user);
+    return malloc(size != 0 ? size : 1);
+}
+
+/* The same, filled with zeros. Threads: any. Allocates: yes. Blocks: no. */
+POSIO_API void *posio_allocate_zeroed(const posio_alloc *a, size_t size)
+{
+    void *p = posio_allocate(a, size);
+    if (p != NULL) memset(p, 0, size);
+    return p;
+}
+
+/* Gives memory back to where it came from; NULL is fine. Threads: any. Blocks: no. */
+POSIO_API void posio_release(const posio_alloc *a, void *p)
+{
+    if (p == NULL) return;
+    if (a != NULL && a->free_fn != NULL) a->free_fn(p, a->user);
+    else free(p);
+}
+
+/* Both functions of an allocator are given, or neither. Threads: any. */
+POSIO_API int posio_alloc_is_valid(const posio_alloc *a)
+{
+    return a == NULL || (a->alloc_fn == NULL) == (a->free_fn == NULL);
+}
+
+// ---------------------------------------------------------------------------------- arithmetic
+
+/* *out = a + b or a * b and 1, or 0 and *out untouched when the result does not fit.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API int posio_add(uint64_t a, uint64_t b, uint64_t *out)
+{
+    if (b > UINT64_MAX - a) return 0;
+    *out = a + b;
+    return 1;
+}
+POSIO_API int posio_mul(uint64_t a, uint64_t b, uint64_t *out)
+{
+    if (a != 0 && b > UINT64_MAX / a) return 0;
+    *out = a * b;
+    return 1;
+}
+/* Do n bytes at offset lie within size bytes? Never overflows. */
+POSIO_API int posio_within(uint64_t offset, uint64_t n, uint64_t size)
+{
+    return offset <= size && n <= size - offset;
+}
+POSIO_API uint64_t posio_min(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+// ---------------------------------------------------------------------------------- endian
+
+/* Loads and stores of any alignment, in the named byte order. Compilers make one instruction of
+   each. Threads: any. Allocates: no. Blocks: no. */
+POSIO_API uint16_t posio_le16(const void *p)
+{
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint16_t)(b[0] | b[1] << 8);
+}
+POSIO_API uint32_t posio_le32(const void *p)
+{
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+POSIO_API uint64_t posio_le64(const void *p)
+{
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint64_t)posio_le32(b) | (uint64_t)posio_le32(b + 4) << 32;
+}
+POSIO_API uint16_t posio_be16(const void *p)
+{
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint16_t)(b[0] << 8 | b[1]);
+}
+POSIO_API uint32_t posio_be32(const void *p)
+{
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | (uint32_t)b[3];
+}
+POSIO_API uint64_t posio_be64(const void *p)
+{
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint64_t)posio_be32(b) << 32 | (uint64_t)posio_be32(b + 4);
+}
+
+// ---------------------------------------------------------------------------------- atomics
+
+/* 32-bit words and pointers; loads acquire, stores release, the rest both. With a compiler that
+   has neither the GNU builtins nor Interlocked (tcc), they are plain accesses: such a build must
+   define THREAD_POOL_NO_THREADS, which thread_pool.h insists on. Threads: any. Blocks: no. */
+#if defined(__GNUC__) || defined(__clang__)
+#define POSIO_I_ATOMICS 1
+POSIO_API uint32_t posio_atomic_load(const uint32_t *p)
+{
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+POSIO_API void posio_atomic_store(uint32_t *p, uint32_t v)
+{
+    __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+POSIO_API uint32_t posio_atomic_add(uint32_t *p, uint32_t v) /* returns the value before */
+{
+    return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
+}
+POSIO_API int posio_atomic_swap_if(uint32_t *p, uint32_t want, uint32_t v)
+{
+    return __atomic_compare_exchange_n(p, &want, v, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+POSIO_API void *posio_atomic_load_ptr(void *const *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+POSIO_API void posio_atomic_store_ptr(void **p, void *v)
+{
+    __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+#elif defined(_MSC_VER)
+#define POSIO_I_ATOMICS 1
+#include <intrin.h>
+POSIO_API uint32_t posio_atomic_load(const uint32_t *p)
+{
+    return (uint32_t)_InterlockedOr((volatile long *)p, 0);
+}
+POSIO_API void posio_atomic_store(uint32_t *p, uint32_t v)
+{
+    _InterlockedExchange((volatile long *)p, (long)v);
+}
+POSIO_API uint32_t posio_atomic_add(uint32_t *p, uint32_t v)
+{
+    return (uint32_t)_InterlockedExchangeAdd((volatile long *)p, (long)v);
+}
+POSIO_API int posio_atomic_swap_if(uint32_t *p, uint32_t want, uint32_t v)
+{
+    return _InterlockedCompareExchange((volatile long *)p, (long)v, (long)want) == (long)want;
+}
+POSIO_API void *posio_atomic_load_ptr(void *const *p)
+{
+    return _InterlockedCompareExchangePointer((void *volatile *)p, NULL, NULL);
+}
+POSIO_API void posio_atomic_store_ptr(void **p, void *v)
+{
+    _InterlockedExchangePointer((void *volatile *)p, v);
+}
+#else
+#define POSIO_I_ATOMICS 0
+POSIO_API uint32_t posio_atomic_load(const uint32_t *p) { return *p; }
+POSIO_API void posio_atomic_store(uint32_t *p, uint32_t v) { *p = v; }
+POSIO_API uint32_t posio_atomic_add(uint32_t *p, uint32_t v)
+{
+    uint32_t old = *p;
+    *p = old + v;
+    return old;
+}
+POSIO_API int posio_atomic_swap_if(uint32_t *p, uint32_t want, uint32_t v)
+{
+    if (*p != want) return 0;
+    *p = v;
+    return 1;
+}
+POSIO_API void *posio_atomic_load_ptr(void *const *p) { return *p; }
+POSIO_API void posio_atomic_store_ptr(void **p, void *v) { *p = v; }
+#endif
+
+// ---------------------------------------------------------------------------------- processor
+
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__)) && \
+    !defined(__TINYC__)
+#define POSIO_I_X86_GNU 1
+#include <cpuid.h>
+#elif defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
+#define POSIO_I_X86_MSVC 1
+#include <intrin.h>
+#endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+#if defined(POSIO_I_X86_GNU) || defined(POSIO_I_X86_MSVC)
+POSIO_API void posio_i_cpuid(uint32_t leaf, uint32_t r[4])
+{
+#if defined(POSIO_I_X86_GNU)
+    r[0] = r[1] = r[2] = r[3] = 0;
+    if ((uint32_t)__get_cpuid_max(0, NULL) >= leaf) __cpuid_count(leaf, 0, r[0], r[1], r[2], r[3]);
+#else
+    int v[4];
+    __cpuid(v, 0);
+    if ((uint32_t)v[0] < leaf) v[0] = v[1] = v[2] = v[3] = 0;
+    else __cpuidex(v, (int)leaf, 0);
+    memcpy(r, v, sizeof v);
+#endif
+}
+
+/* Which register files the system saves (XCR0); only legal where OSXSAVE is set. */
+POSIO_API uint32_t posio_i_xcr0(void)
+{
+#if defined(POSIO_I_X86_GNU)
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return lo;
+#else
+    return (uint32_t)_xgetbv(0);
+#endif
+}
+
+POSIO_API uint32_t posio_i_cpu_detect(void)
+{
+    uint32_t one[4], seven[4], xcr0, f = 0;
+    posio_i_cpuid(1, one);
+    posio_i_cpuid(7, seven);
+    xcr0 = (one[2] >> 27 & 1) != 0 ? posio_i_xcr0() : 0;
+    if (one[2] >> 1 & 1) f |= POSIO_CPU_PCLMUL;
+    if (one[2] >> 9 & 1) f |= POSIO_CPU_SSSE3;
+    if (one[2] >> 19 & 1) f |= POSIO_CPU_SSE41;
+    if (one[2] >> 20 & 1) f |= POSIO_CPU_SSE42;
+    if (seven[1] >> 8 & 1) f |= POSIO_CPU_BMI2;
+    if (seven[1] >> 29 & 1) f |= POSIO_CPU_SHA;
+    if ((xcr0 & 0x06) == 0x06 && (seven[1] >> 5 & 1)) f |= POSIO_CPU_AVX2;
+    if ((xcr0 & 0xe6) == 0xe6 && (seven[1] & 0xc0030000u) == 0xc0030000u) {
+        f |= POSIO_CPU_AVX512;
+        if (seven[2] >> 11 & 1) f |= POSIO_CPU_VNNI512;
+    }
+    return f;
+}
+#elif defined(__aarch64__)
+POSIO_API uint32_t posio_i_cpu_detect(void)
+{
+    uint32_t f = POSIO_CPU_NEON;
+#if defined(__linux__)
+    unsigned long caps = getauxval(AT_HWCAP);
+    if ((caps >> 5 & 3) == 3) f |= POSIO_CPU_ARM_SHA; /* SHA1 and SHA2 */
+    if (caps >> 7 & 1) f |= POSIO_CPU_ARM_CRC;
+#elif defined(__APPLE__)
+    f |= POSIO_CPU_ARM_SHA | POSIO_CPU_ARM_CRC;
+#endif
+    return f;
+}
+#else
+POSIO_API uint32_t posio_i_cpu_detect(void) { return 0; }
+#endif
+
+/* The collection's one writable global: a relaxed word that any thread may fill, always with the
+   same value. Racing fillers are harmless. */
+POSIO_API uint32_t *posio_i_cpu_word(void)
+{
+    static uint32_t word;
+    return &word;
+}
+
+/* POSIO_CPU_... bits of this processor. Threads: any. Allocates: no. Blocks: no. */
+POSIO_API uint32_t posio_cpu(void)
+{
+    uint32_t f = posio_atomic_load(posio_i_cpu_word());
+    if (f == 0) {
+        f = posio_i_cpu_detect() | POSIO_CPU_KNOWN;
+        posio_atomic_store(posio_i_cpu_word(), f);
+    }
+    return f;
+}
+
+/* For tests: from now on this translation unit sees only the features in `keep`.
+   Threads: exclusive. Allocates: no. Blocks: no. */
+POSIO_API void posio_cpu_mask(uint32_t keep)
+{
+    posio_atomic_store(posio_i_cpu_word(), (posio_i_cpu_detect() & keep) | POSIO_CPU_KNOWN);
+}
+
+// ---------------------------------------------------------------------------------- sources
+
+/* Reads exactly n bytes of a source at offset, or fails: POSIO_E_RANGE beyond the end, or what the
+   source says. The one way to read: it checks the bounds, so sources need not trust callers.
+   Threads: any. Allocates: no. Blocks: I/O. */
+POSIO_API posio_result posio_read(const posio_source *s, uint64_t offset, void *buf, size_t n,
+                                  posio_error *err)
+{
+    if (!posio_within(offset, n, s->size))
+        return posio_fail(err, POSIO_E_RANGE, offset,
+                          "%llu bytes at %llu reach beyond the end at %llu", (unsigned long long)n,
+                          (unsigned long long)offset, (unsigned long long)s->size);
+    if (n == 0) return POSIO_OK;
+    return s->read_at(s->self, offset, buf, n, err);
+}
+
+/* What is known of the bytes at offset (< size); a source that cannot tell says data to the end.
+   Threads: any. Allocates: no. Blocks: I/O. */
+POSIO_API posio_result posio_extent_of(const posio_source *s, uint64_t offset, posio_extent *out,
+                                       posio_error *err)
+{
+    if (offset >= s->size)
+        return posio_fail(err, POSIO_E_RANGE, offset, "no extent at %llu: the size is %llu",
+                          (unsigned long long)offset, (unsigned long long)s->size);
+    if (s->extent_at != NULL) return s->extent_at(s->self, offset, out, err);
+    out->length = s->size - offset;
+    out->kind = POSIO_EXTENT_DATA;
+    out->reserved = 0;
+    return POSIO_OK;
+}
+
+POSIO_API posio_result posio_i_memory_read(void *self, uint64_t offset, void *buf, size_t n,
+                                           posio_error *err)
+{
+    const posio_memory *m = (const posio_memory *)self;
+    if (!posio_within(offset, n, m->size))
+        return posio_fail(err, POSIO_E_RANGE, offset, "beyond the end of the memory");
+    memcpy(buf, (const unsigned char *)m->data + (size_t)offset, n);
+    return POSIO_OK;
+}
+
+/* A source over memory; *m and its bytes are borrowed. Threads: any. Allocates: no. Blocks: no. */
+POSIO_API posio_source posio_memory_source(posio_memory *m)
+{
+    posio_source s;
+    memset(&s, 0, sizeof s);
+    s.size = m->size;
+    s.read_at = posio_i_memory_read;
+    s.self = m;
+    return s;
+}
+
+POSIO_API posio_result posio_i_slice_read(void *self, uint64_t offset, void *buf, size_t n,
+                                          posio_error *err)
+{
+    const posio_slice *p = (const posio_slice *)self;
+    if (!posio_within(offset, n, p->size))
+        return posio_fail(err, POSIO_E_RANGE, offset, "beyond the end of the slice");
+    return posio_read(&p->base, p->offset + offset, buf, n, err);
+}
+
+POSIO_API posio_result posio_i_slice_extent(void *self, uint64_t offset, posio_extent *out,
+                                            posio_error *err)
+{
+    const posio_slice *p = (const posio_slice *)self;
+    posio_result r;
+    if (offset >= p->size) return posio_fail(err, POSIO_E_RANGE, offset, "beyond the slice");
+    r = posio_extent_of(&p->base, p->offset + offset, out, err);
+    if (r == POSIO_OK) out->length = posio_min(out->length, p->size - offset);
+    return r;
+}
+
+/* A window of a source, such as a partition: *p is filled and borrowed, *out is the source.
+   POSIO_E_RANGE when the window does not lie within base.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API posio_result posio_slice_source(posio_slice *p, posio_source base, uint64_t offset,
+                                          uint64_t size, posio_source *out, posio_error *err)
+{
+    if (!posio_within(offset, size, base.size))
+        return posio_fail(err, POSIO_E_RANGE, offset, "the slice reaches beyond its source");
+    p->base = base;
+    p->offset = offset;
+    p->size = size;
+    *out = base;
+    out->size = size;
+    out->read_at = posio_i_slice_read;
+    out->extent_at = posio_i_slice_extent;
+    out->self = p;
+    return POSIO_OK;
+}
+
+#ifndef POSIO_NO_FILES
+// ---------------------------------------------------------------------------------- the system
+
+/* Everything below up to "files" is the only code that knows the operating system. */
+
+#if defined(_WIN32)
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#define POSIO_I_UNDEF_LEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#define POSIO_I_UNDEF_NOMINMAX
+#endif
+#include <windows.h>
+#include <winioctl.h>
+#ifdef POSIO_I_UNDEF_LEAN
+#undef WIN32_LEAN_AND_MEAN
+#undef POSIO_I_UNDEF_LEAN
+#endif
+#ifdef POSIO_I_UNDEF_NOMINMAX
+#undef NOMINMAX
+#undef POSIO_I_UNDEF_NOMINMAX
+#endif
+typedef HANDLE posio_i_handle;
+#define POSIO_I_NO_HANDLE INVALID_HANDLE_VALUE
+#else
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h> /* rename */
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+#if defined(__APPLE__)
+#include <sys/disk.h>
+#include <sys/ioctl.h>
+#endif
+#ifndef O_CLOEXEC
+#error "posio.h needs POSIX.1-2008: compile with -std=gnu99 (or later), or -D_POSIX_C_SOURCE=200809L"
+#endif
+typedef char posio_i_off_t_must_be_64_bits__add__D_FILE_OFFSET_BITS_64[sizeof(off_t) >= 8 ? 1 : -1];
+typedef int posio_i_handle;
+#define POSIO_I_NO_HANDLE (-1)
+#endif
+
+/* How a name is opened. */
+enum { POSIO_I_STORED_NAME = 1 << 16, POSIO_I_OUTSIDE_OK = 1 << 17, POSIO_I_DEVICE_OK = 1 << 18 };
+
+/* One request to the system: the most it takes at once (Linux stops at 2 GiB - 4 KiB, others at
+   INT_MAX), and the bounce buffer of unaligned unbuffered reads. */
+#define POSIO_I_REQUEST_MAX ((size_t)1 << 30)
+#define POSIO_I_BOUNCE ((size_t)1 << 20)
+
+POSIO_API posio_result posio_i_code_of(int32_t os)
+{
+#if defined(_WIN32)
+    switch (os) {
+    case ERROR_FILE_NOT_FOUND:
+    case ERROR_PATH_NOT_FOUND:
+    case ERROR_INVALID_NAME: return POSIO_E_NOT_FOUND;
+    case ERROR_ACCESS_DENIED:
+    case ERROR_SHARING_VIOLATION: return POSIO_E_ACCESS;
+    case ERROR_FILE_EXISTS:
+    case ERROR_ALREADY_EXISTS: return POSIO_E_EXISTS;
+    case ERROR_NOT_ENOUGH_MEMORY: return POSIO_E_NOMEM;
+    default: return POSIO_E_IO;
+    }
+#else
+    switch (os) {
+    case ENOENT:
+    case ENOTDIR: return POSIO_E_NOT_FOUND;
+    case EACCES:
+    case EPERM: return POSIO_E_ACCESS;
+    case EEXIST: return POSIO_E_EXISTS;
+    case ENOMEM: return POSIO_E_NOMEM;
+    default: return POSIO_E_IO;
+    }
+#endif
+}
+
+/* The words for the errors people meet; strerror is not thread-safe and strerror_r has two forms. */
+POSIO_API const char *posio_i_words_of(int32_t os)
+{
+#if defined(_WIN32)
+    switch (os) {
+    case ERROR_FILE_NOT_FOUND:
+    case ERROR_PATH_NOT_FOUND: return "no such file";
+    case ERROR_INVALID_NAME: return "not a valid file name";
+    case ERROR_ACCESS_DENIED: return "permission denied";
+    case ERROR_SHARING_VIOLATION: return "in use by another program";
+    case ERROR_DISK_FULL:
+    case ERROR_HANDLE_DISK_FULL: return "no space left on the device";
+    case ERROR_TOO_MANY_OPEN_FILES: return "too many open files";
+    case ERROR_CRC: return "the device reports a read error (CRC)";
+    case ERROR_NOT_READY: return "the device is not ready";
+    default: return "system error";
+    }
+#else
+    switch (os) {
+    case ENOENT: return "no such file";
+    case ENOTDIR: return "a part of the path is not a folder";
+    case EACCES:
+    case EPERM: return "permission denied";
+    case EISDIR: return "is a folder";
+    case EEXIST: return "exists already";
+    case EIO: return "the device reports a read error";
+    case ENOSPC: return "no space left on the device";
+    case EFBIG: return "too large for this file system";
+    case EMFILE:
+    case ENFILE: return "too many open files";
+    case ELOOP: return "too many symbolic links";
+    case ENAMETOOLONG: return "the name is too long";
+    case ENOMEM: return "out of memory";
+    case EROFS: return "the file system is read-only";
+    case EPIPE: return "the reader of the pipe is gone";
+    case ENXIO: return "no such device";
+    default: return "system error";
+    }
+#endif
+}
+
+POSIO_API int32_t posio_i_last_error(void)
+{
+#if defined(_WIN32)
+    return (int32_t)GetLastError();
+#else
+    return (int32_t)errno;
+#endif
+}
+
+POSIO_API posio_result posio_i_fail_os(posio_error *err, int32_t os, uint64_t offset,
+                                       const char *what)
+{
+    (void)posio_fail(err, posio_i_code_of(os), offset, "%s: %s (%d)", what, posio_i_words_of(os),
+                     (int)os);
+    if (err != NULL) err->os_error = os;
+    return posio_i_code_of(os);
+}
+
+POSIO_API void posio_i_yield(void)
+{
+#if defined(_WIN32)
+    SwitchToThread();
+#else
+    (void)sched_yield();
+#endif
+}
+
+/* What the system says of an open handle. */
+typedef struct posio_i_stat {
+    posio_file_info info;
+    int is_regular, is_folder, is_pipe;
+} posio_i_stat;
+
+#if defined(_WIN32)
+POSIO_API wchar_t *posio_i_wide(const posio_alloc *a, const char *path, posio_error *err)
+{
+    int n = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
+    wchar_t *w;
+    if (n <= 0) {
+        (void)posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "the path is not valid UTF-8");
+        return NULL;
+    }
+    w = (wchar_t *)posio_allocate(a, (size_t)n * sizeof *w);
+    if (w == NULL) (void)posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    else MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, w, n);
+    return w;
+}
+
+POSIO_API int posio_i_get_stat(posio_i_handle h, posio_i_stat *s)
+{
+    BY_HANDLE_FILE_INFORMATION b;
+    GET_LENGTH_INFORMATION length;
+    DISK_GEOMETRY geometry;
+    DWORD got = 0;
+    memset(s, 0, sizeof *s);
+    s->info.alignment = 1;
+    if (GetFileType(h) == FILE_TYPE_PIPE || GetFileType(h) == FILE_TYPE_CHAR) {
+        s->is_pipe = 1;
+        return 1;
+    }
+    if (GetFileInformationByHandle(h, &b)) {
+        s->is_folder = (b.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
+        s->is_regular = !s->is_folder;
+        s->info.size = (uint64_t)b.nFileSizeHigh << 32 | b.nFileSizeLow;
+        s->info.device = b.dwVolumeSerialNumber;
+        s->info.inode = (uint64_t)b.nFileIndexHigh << 32 | b.nFileIndexLow;
+        return 1;
+    }
+    if (!DeviceIoControl(h, IOCTL_DISK_GET_LENGTH_INFO, NULL, 0, &length, sizeof length, &got,
+                         NULL))
+        return 0;
+    s->info.size = (uint64_t)length.Length.QuadPart;
+    s->info.is_device = 1;
+    s->info.alignment = 4096;
+    if (DeviceIoControl(h, IOCTL_DISK_GET_DRIVE_GEOMETRY, NULL, 0, &geometry, sizeof geometry, &got,
+                        NULL) &&
+        geometry.BytesPerSector >= 512)
+        s->info.alignment = geometry.BytesPerSector;
+    return 1;
+}
+
+POSIO_API void posio_i_close(posio_i_handle h) { CloseHandle(h); }
+
+/* The path a handle really leads to, compared with the folder's: links cannot lead out. */
+POSIO_API int posio_i_is_below(posio_i_handle h, const wchar_t *folder, const posio_alloc *a)
+{
+    const DWORD room = 32768;
+    wchar_t *paths = (wchar_t *)posio_allocate(a, 2 * room * sizeof *paths);
+    HANDLE f = CreateFileW(folder, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                           OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    DWORD n = 0, m = 0;
+    int below = 0;
+    if (paths != NULL && f != INVALID_HANDLE_VALUE) {
+        n = GetFinalPathNameByHandleW(f, paths, room, 0);
+        m = GetFinalPathNameByHandleW(h, paths + room, room, 0);
+        while (n > 0 && n < room && paths[n - 1] == L'\\') n--;
+        below = n > 0 && n < room && m > n && m < room && paths[room + n] == L'\\' &&
+                memcmp(paths, paths + room, n * sizeof *paths) == 0;
+    }
+    if (f != INVALID_HANDLE_VALUE) CloseHandle(f);
+    posio_release(a, paths);
+    return below;
+}
+
+POSIO_API posio_result posio_i_open(posio_i_handle *out, const char *folder, const char *name,
+                                    uint32_t flags, const posio_alloc *a, posio_error *err)
+{
+    size_t nf = strlen(folder), nn = strlen(name);
+    char *path = (char *)posio_allocate(a, nf + nn + 1);
+    wchar_t *wide, *wide_folder;
+    DWORD how = FILE_ATTRIBUTE_NORMAL | FILE_FLAG_BACKUP_SEMANTICS;
+    posio_i_handle h;
+    if (path == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    memcpy(path, folder, nf);
+    memcpy(path + nf, name, nn + 1);
+    wide = posio_i_wide(a, path, err);
+    posio_release(a, path);
+    if (wide == NULL) return POSIO_E_ARG;
+    if (flags & POSIO_FILE_SEQUENTIAL) how |= FILE_FLAG_SEQUENTIAL_SCAN;
+    if (flags & POSIO_FILE_UNBUFFERED) how |= FILE_FLAG_NO_BUFFERING;
+    h = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                    NULL, OPEN_EXISTING, how, NULL);
+    posio_release(a, wide);
+    if (h == INVALID_HANDLE_VALUE)
+        return posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot open");
+    if ((flags & POSIO_I_STORED_NAME) && !(flags & POSIO_I_OUTSIDE_OK)) {
+        int below;
+        wide_folder = posio_i_wide(a, nf != 0 ? folder : ".", err);
+        below = wide_folder != NULL && posio_i_is_below(h, wide_folder, a);
+        posio_release(a, wide_folder);
+        if (!below) {
+            CloseHandle(h);
+            return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
+                              "\"%s\" leads out of the image's folder (POSIO_ALLOW_OUTSIDE "
+                              "permits it)", name);
+        }
+    }
+    *out = h;
+    return POSIO_OK;
+}
+
+/* One request. 1 = *got bytes (0 at the end), 0 = error. */
+POSIO_API int posio_i_pread(posio_i_handle h, void *buf, size_t n, uint64_t offset, size_t *got)
+{
+    OVERLAPPED o;
+    DWORD done = 0;
+    memset(&o, 0, sizeof o);
+    o.Offset = (DWORD)(offset & 0xffffffffu);
+    o.OffsetHigh = (DWORD)(offset >> 32);
+    if (!ReadFile(h, buf, (DWORD)n, &done, &o) && GetLastError() != ERROR_HANDLE_EOF) return 0;
+    *got = done;
+    return 1;
+}
+
+POSIO_API int posio_i_file_extent(posio_i_handle h, uint64_t size, uint64_t offset,
+                                  posio_extent *out)
+{
+    FILE_ALLOCATED_RANGE_BUFFER ask, ranges[1];
+    DWORD got = 0;
+    uint64_t start;
+    ask.FileOffset.QuadPart = (LONGLONG)offset;
+    ask.Length.QuadPart = (LONGLONG)(size - offset);
+    if (!DeviceIoControl(h, FSCTL_QUERY_ALLOCATED_RANGES, &ask, sizeof ask, ranges, sizeof ranges,
+                         &got, NULL) &&
+        GetLastError() != ERROR_MORE_DATA)
+        return 0;
+    start = got < sizeof ranges[0] ? size : (uint64_t)ranges[0].FileOffset.QuadPart;
+    if (start > offset) {
+        out->kind = POSIO_EXTENT_HOLE;
+        out->length = start - offset;
+    } else {
+        out->kind = POSIO_EXTENT_DATA;
+        out->length = posio_min((uint64_t)ranges[0].Length.QuadPart, size - offset);
+    }
+    return out->length != 0;
+}
+
+#else /* POSIX */
+
+POSIO_API void posio_i_close(posio_i_handle h) { (void)close(h); }
+
+POSIO_API int posio_i_get_stat(posio_i_handle h, posio_i_stat *s)
+{
+    struct stat st;
+    memset(s, 0, sizeof *s);
+    s->info.alignment = 1;
+    if (fstat(h, &st) != 0) return 0;
+    s->info.device = (uint64_t)st.st_dev;
+    s->info.inode = (uint64_t)st.st_ino;
+    s->is_regular = S_ISREG(st.st_mode);
+    s->is_folder = S_ISDIR(st.st_mode);
+    if (s->is_regular) {
+        s->info.size = (uint64_t)st.st_size;
+    } else if (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) {
+#if defined(__APPLE__)
+        uint64_t blocks = 0;
+        uint32_t block = 0;
+        if (ioctl(h, DKIOCGETBLOCKCOUNT, &blocks) != 0 || ioctl(h, DKIOCGETBLOCKSIZE, &block) != 0)
+            blocks = 0;
+        s->info.size = blocks * block;
+        if (S_ISCHR(st.st_mode) && block != 0) s->info.alignment = block;
+#else
+        off_t end = lseek(h, 0, SEEK_END); /* the cursor is nobody's: all reads are positioned */
+        s->info.size = end > 0 ? (uint64_t)end : 0;
+#endif
+        s->info.is_device = s->info.size != 0;
+        s->is_pipe = s->info.size == 0 && !S_ISBLK(st.st_mode);
+    } else if (!s->is_folder) {
+        s->is_pipe = 1;
+    }
+    return 1;
+}
+
+/* Opens a relative name component by component without following links, so that a name stored in
+   an image cannot lead out of the folder, whatever is changed meanwhile. A link that stays below
+   its own place (relative, without "..") is spliced into the name and followed; depth is bounded. */
+POSIO_API int posio_i_open_below(int folder, const char *name, int how, int *out, int depth)
+{
+    char part[512], target[1024];
+    const char *rest = name;
+    int dir = folder, next, result = 0;
+    for (;;) {
+        size_t n = strcspn(rest, "/");
+        int last = rest[n] == 0;
+        ssize_t link;
+        if (n >= sizeof part) {
+            result = ENAMETOOLONG;
+            break;
+        }
+        memcpy(part, rest, n);
+        part[n] = 0;
+        next = openat(dir, part, last ? how | O_NOFOLLOW
+                                      : O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (next < 0) {
+            result = errno;
+            link = readlinkat(dir, part, target, sizeof target - 1);
+            if (link <= 0) break;
+            target[link] = 0;
+            result = -1; /* a link; leads out unless the splice below says otherwise */
+            if (depth >= 8 || target[0] == '/' || strstr(target, "..") != NULL ||
+                (size_t)link + strlen(rest + n) >= sizeof target)
+                break;
+            memcpy(target + link, rest + n, strlen(rest + n) + 1);
+            result = posio_i_open_below(dir, target, how, out, depth + 1);
+            break;
+        }
+        if (last) {
+            *out = next;
+            break;
+        }
+        if (dir != folder) (void)close(dir);
+        dir = next;
+        rest += n + 1;
+    }
+    if (dir != folder) (void)close(dir);
+    return result;
+}
+
+POSIO_API posio_result posio_i_open_stored(posio_i_handle *out, const char *folder,
+                                           const char *name, int how, posio_error *err)
+{
+    int r, dir = open(folder[0] != 0 ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot open the folder");
+    r = posio_i_open_below(dir, name, how, out, 0);
+    (void)close(dir);
+    if (r == 0) return POSIO_OK;
+    if (r > 0) return posio_i_fail_os(err, r, POSIO_NO_OFFSET, "cannot open");
+    return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
+                      "\"%s\" is a link that leads out of the image's folder "
+                      "(POSIO_ALLOW_OUTSIDE permits it)", name);
+}
+
+POSIO_API posio_result posio_i_open(posio_i_handle *out, const char *folder, const char *name,
+                                    uint32_t flags, const posio_alloc *a, posio_error *err)
+{
+    /* O_NONBLOCK: opening a named pipe by mistake must not wait for a writer. */
+    int fd = -1, how = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+#if defined(O_DIRECT)
+    if (flags & POSIO_FILE_UNBUFFERED) how |= O_DIRECT;
+#endif
+    if ((flags & POSIO_I_STORED_NAME) && !(flags & POSIO_I_OUTSIDE_OK)) {
+        posio_result r = posio_i_open_stored(&fd, folder, name, how, err);
+        if (r != POSIO_OK) return r;
+    } else {
+        size_t nf = name[0] == '/' ? 0 : strlen(folder), nn = strlen(name);
+        char *path = (char *)posio_allocate(a, nf + nn + 1);
+        if (path == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+        memcpy(path, folder, nf);
+        memcpy(path + nf, name, nn + 1);
+        do fd = open(path, how);
+        while (fd < 0 && errno == EINTR);
+#if defined(O_DIRECT)
+        if (fd < 0 && errno == EINVAL && (how & O_DIRECT)) fd = open(path, how & ~O_DIRECT);
+#endif
+        posio_release(a, path);
+        if (fd < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot open");
+    }
+    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+#if defined(POSIX_FADV_SEQUENTIAL)
+    if (flags & POSIO_FILE_SEQUENTIAL) (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+#endif
+#if defined(F_NOCACHE)
+    if (flags & POSIO_FILE_UNBUFFERED) (void)fcntl(fd, F_NOCACHE, 1);
+#endif
+    *out = fd;
+    return POSIO_OK;
+}
+
+/* One request. 1 = *got bytes (0 at the end), 0 = error. */
+POSIO_API int posio_i_pread(posio_i_handle h, void *buf, size_t n, uint64_t offset, size_t *got)
+{
+    ssize_t r;
+    do r = pread(h, buf, n, (off_t)offset);
+    while (r < 0 && errno == EINTR);
+    if (r < 0) return 0;
+    *got = (size_t)r;
+    return 1;
+}
+
+/* lseek's SEEK_DATA and SEEK_HOLE move a cursor that nothing uses, so this too is safe from any
+   thread. The constants are the same wherever they exist, but hidden by strict feature macros. */
+POSIO_API int posio_i_file_extent(posio_i_handle h, uint64_t size, uint64_t offset,
+                                  posio_extent *out)
+{
+#if defined(__linux__) || defined(__FreeBSD__) || defined(__APPLE__)
+#if defined(__APPLE__)
+    enum { POSIO_I_SEEK_HOLE = 3, POSIO_I_SEEK_DATA = 4 };
+#else
+    enum { POSIO_I_SEEK_DATA = 3, POSIO_I_SEEK_HOLE = 4 };
+#endif
+    off_t data = lseek(h, (off_t)offset, POSIO_I_SEEK_DATA);
+    off_t hole;
+    if (data < 0 && errno != ENXIO) return 0;
+    if (data < 0 || (uint64_t)data > offset) {
+        out->kind = POSIO_EXTENT_HOLE;
+        out->length = (data < 0 ? size : posio_min((uint64_t)data, size)) - offset;
+        return out->length != 0;
+    }
+    hole = lseek(h, (off_t)offset, POSIO_I_SEEK_HOLE);
+    if (hole < 0) return 0;
+    out->kind = POSIO_EXTENT_DATA;
+    out->length = posio_min((uint64_t)hole, size) - offset;
+    return (uint64_t)hole > offset;
+#else
+    (void)h;
+    (void)size;
+    (void)offset;
+    (void)out;
+    return 0;
+#endif
+}
+#endif /* POSIX */
+
+/* Opens a file to read it at offsets: refuses folders and pipes by name, measures devices. */
+POSIO_API posio_result posio_i_open_image(posio_i_handle *out, posio_i_stat *st, const char *folder,
+                                          const char *name, uint32_t flags, const posio_alloc *a,
+                                          posio_error *err)
+{
+    posio_i_handle h = POSIO_I_NO_HANDLE;
+    const char *wrong = NULL;
+    posio_result r = posio_i_open(&h, folder, name, flags, a, err), code = POSIO_E_UNSUPPORTED;
+    if (r != POSIO_OK) return r;
+    if (!posio_i_get_stat(h, st)) {
+        r = posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot examine");
+        posio_i_close(h);
+        return r;
+    }
+    if (st->is_folder) wrong = "is a folder; an image file is expected";
+    else if (st->is_pipe) wrong = "is a pipe or terminal; an image must be readable at any offset";
+    if (wrong == NULL && st->info.is_device && (flags & POSIO_I_STORED_NAME) &&
+        !(flags & POSIO_I_DEVICE_OK)) {
+        wrong = "is a device, named inside an image (POSIO_ALLOW_DEVICE permits it)";
+        code = POSIO_E_POLICY;
+    }
+    if (wrong != NULL) {
+        posio_i_close(h);
+        return posio_fail(err, code, POSIO_NO_OFFSET, "%s", wrong);
+    }
+    if ((flags & POSIO_FILE_UNBUFFERED) && st->info.alignment < 4096) st->info.alignment = 4096;
+    *out = h;
+    return POSIO_OK;
+}
+
+POSIO_API posio_result posio_i_read_direct(posio_i_handle h, uint64_t offset, unsigned char *buf,
+                                           size_t n, posio_error *err)
+{
+    while (n != 0) {
+        size_t want = n < POSIO_I_REQUEST_MAX ? n : POSIO_I_REQUEST_MAX, got = 0;
+        if (!posio_i_pread(h, buf, want, offset, &got))
+            return posio_i_fail_os(err, posio_i_last_error(), offset, "cannot read");
+        if (got == 0)
+            return posio_fail(err, POSIO_E_IO, offset,
+                              "the file ends at %llu: it has become shorter since it was opened",
+                              (unsigned long long)offset);
+        buf += got;
+        offset += got;
+        n -= got;
+    }
+    return POSIO_OK;
+}
+
+/* Unbuffered files and raw devices take only aligned requests: whole blocks go through a bounce
+   buffer, at most 1 MiB at a time. The tail of a file may be shorter than a block. */
+POSIO_API posio_result posio_i_read_bounced(posio_i_handle h, uint32_t align, uint64_t offset,
+                                            unsigned char *buf, size_t n, const posio_alloc *a,
+                                            posio_error *err)
+{
+    unsigned char *block = (unsigned char *)posio_allocate(a, POSIO_I_BOUNCE + align), *start;
+    posio_result r = POSIO_OK;
+    if (block == NULL) return posio_fail(err, POSIO_E_NOMEM, offset, "out of memory");
+    start = block + (align - (size_t)((uintptr_t)block % align)) % align;
+    while (n != 0 && r == POSIO_OK) {
+        size_t head = (size_t)(offset % align), got = 0;
+        size_t take = (size_t)posio_min(n, POSIO_I_BOUNCE - head);
+        size_t whole = (head + take + align - 1) / align * align;
+        if (!posio_i_pread(h, start, whole, offset - head, &got)) {
+            r = posio_i_fail_os(err, posio_i_last_error(), offset, "cannot read");
+        } else if (got <= head) {
+            r = posio_fail(err, POSIO_E_IO, offset, "the file ends at %llu, before its size",
+                           (unsigned long long)(offset - head + got));
+        } else {
+            take = (size_t)posio_min(take, got - head);
+            memcpy(buf, start + head, take);
+            buf += take;
+            offset += take;
+            n -= take;
+        }
+    }
+    posio_release(a, block);
+    return r;
+}
+
+POSIO_API posio_result posio_i_read_handle(posio_i_handle h, const posio_file_info *info,
+                                           uint64_t offset, void *buf, size_t n,
+                                           const posio_alloc *a, posio_error *err)
+{
+    uint32_t align = info->alignment;
+    if (!posio_within(offset, n, info->size))
+        return posio_fail(err, POSIO_E_RANGE, offset, "%llu bytes at %llu: the file has %llu",
+                          (unsigned long long)n, (unsigned long long)offset,
+                          (unsigned long long)info->size);
+    if (align > 1 && (offset % align != 0 || n % align != 0 || (uintptr_t)buf % align != 0))
+        return posio_i_read_bounced(h, align, offset, (unsigned char *)buf, n, a, err);
+    return posio_i_read_direct(h, offset, (unsigned char *)buf, n, err);
+}
+
+POSIO_API posio_result posio_i_extent_of_handle(posio_i_handle h, const posio_file_info *info,
+                                                uint64_t offset, posio_extent *out,
+                                                posio_error *err)
+{
+    if (offset >= info->size)
+        return posio_fail(err, POSIO_E_RANGE, offset, "no extent at %llu: the file has %llu bytes",
+                          (unsigned long long)offset, (unsigned long long)info->size);
+    out->reserved = 0;
+    if (!info->is_device && posio_i_file_extent(h, info->size, offset, out)) return POSIO_OK;
+    out->length = info->size - offset;
+    out->kind = POSIO_EXTENT_DATA;
+    return POSIO_OK;
+}
+
+// ---------------------------------------------------------------------------------- files
+
+struct posio_file {
+    posio_alloc alloc;
+    posio_i_handle handle;
+    posio_file_info info;
+    char *path;
+};
+
+/* Opens a file or block device for reading at offsets. path is UTF-8 (on POSIX any bytes).
+   desc NULL or all zero is a complete default. On success *out is to be closed by the caller.
+   Errors: NOT_FOUND, ACCESS, IO, NOMEM; UNSUPPORTED for a folder or a pipe.
+   Threads: any. Allocates: open. Blocks: I/O. */
+POSIO_API posio_result posio_file_open(posio_file **out, const char *path,
+                                       const posio_file_desc *desc, posio_error *err)
+{
+    static const posio_file_desc defaults = {0, 0, {NULL, NULL, NULL}};
+    size_t n = strlen(path);
+    posio_file *f;
+    posio_i_stat st;
+    posio_result r;
+    if (desc == NULL) desc = &defaults;
+    if (!posio_alloc_is_valid(&desc->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
+    f = (posio_file *)posio_allocate_zeroed(&desc->alloc, sizeof *f + n + 1);
+    if (f == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    f->alloc = desc->alloc;
+    f->path = (char *)(f + 1);
+    memcpy(f->path, path, n + 1);
+    r = posio_i_open_image(&f->handle, &st, "", path, desc->flags, &f->alloc, err);
+    if (r != POSIO_OK) {
+        (void)posio_fail_in(err, path, 0);
+        posio_release(&desc->alloc, f);
+        return r;
+    }
+    f->info = st.info;
+    *out = f;
+    return POSIO_OK;
+}
+
+/* Closes; NULL is fine. Sources made from it must no longer be used.
+   Threads: exclusive. Allocates: no. Blocks: I/O. */
+POSIO_API void posio_file_close(posio_file *f)
+{
+    posio_alloc a;
+    if (f == NULL) return;
+    a = f->alloc;
+    posio_i_close(f->handle);
+    posio_release(&a, f);
+}
+
+/* Size, identity and alignment as found when it was opened. Threads: any. Allocates: no. */
+POSIO_API posio_file_info posio_file_get_info(const posio_file *f) { return f->info; }
+
+POSIO_API posio_result posio_i_file_read(void *self, uint64_t offset, void *buf, size_t n,
+                                         posio_error *err)
+{
+    const posio_file *f = (const posio_file *)self;
+    posio_result r = posio_i_read_handle(f->handle, &f->info, offset, buf, n, &f->alloc, err);
+    if (r != POSIO_OK) (void)posio_fail_in(err, f->path, 0);
+    return r;
+}
+
+POSIO_API posio_result posio_i_file_extent_at(void *self, uint64_t offset, posio_extent *out,
+                                              posio_error *err)
+{
+    const posio_file *f = (const posio_file *)self;
+    return posio_i_extent_of_handle(f->handle, &f->info, offset, out, err);
+}
+
+/* The file as a source; it borrows the file. Threads: any. Allocates: no. Blocks: no. */
+POSIO_API posio_source posio_file_source(posio_file *f)
+{
+    posio_source s;
+    memset(&s, 0, sizeof s);
+    s.size = f->info.size;
+    s.flags = f->info.is_device ? POSIO_SOURCE_DEVICE : 0;
+    s.read_at = posio_i_file_read;
+    s.extent_at = posio_i_file_extent_at;
+    s.self = f;
+    return s;
+}
+
+// ---------------------------------------------------------------------------------- folders
+
+/* A folder opens the other files of a set and keeps at most max_open descriptors: an image may
+   have 10,000 segments. A member's descriptor is opened when it is read, and closed when others
+   need the room. The word `state` is its lock:
+
+       bits 0-15   readers at work      bit 16 OPEN   handle is valid
+       bit 17 BUSY one thread opens or closes it; others spin (the system call is short)
+       bit 18 USED read since the clock hand last passed
+
+   Members are pushed on a list that only grows until the folder is closed, so that the clock hand
+   may walk it without a lock. */
+enum { POSIO_I_OPEN = 1 << 16, POSIO_I_BUSY = 1 << 17, POSIO_I_USED = 1 << 18 };
+
+typedef struct posio_i_member {
+    struct posio_i_member *next;
+    posio_folder *folder;
+    posio_i_handle handle;
+    posio_file_info info;
+    uint32_t state, flags;
+    char *name;
+} posio_i_member;
+
+struct posio_folder {
+    posio_folder_desc desc;
+    void *members;  /* posio_i_member, newest first */
+    void *hand;     /* where the clock goes on */
+    uint32_t open_count;
+    char *path;     /* of the folder, ending in a separator, or empty */
+};
+
+POSIO_API int posio_i_is_separator(char c)
+{
+#if defined(_WIN32)
+    return c == '/' || c == '\\';
+#else
+    return c == '/';
+#endif
+}
+
+/* How many bytes of a path are folder: up to and with the last separator.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API size_t posio_path_folder(const char *path)
+{
+    size_t n = strlen(path);
+    while (n != 0 && !posio_i_is_separator(path[n - 1])) {
+#if defined(_WIN32)
+        if (n == 2 && path[1] == ':') break; /* "C:name" */
+#endif
+        n--;
+    }
+    return n;
+}
+
+/* Opens the folder that a path lies in, for an image's other files. Nothing is read yet.
+   On success *out is to be closed by the caller, after all its sources.
+   Threads: any. Allocates: open. Blocks: no. */
+POSIO_API posio_result posio_folder_open(posio_folder **out, const char *path_of_image,
+                                         const posio_folder_desc *desc, posio_error *err)
+{
+    static const posio_folder_desc defaults = {0, 0, 0, 0, {NULL, NULL, NULL}};
+    size_t n = posio_path_folder(path_of_image);
+    posio_folder *f;
+    if (desc == NULL) desc = &defaults;
+    if (!posio_alloc_is_valid(&desc->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
+    f = (posio_folder *)posio_allocate_zeroed(&desc->alloc, sizeof *f + n + 1);
+    if (f == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    f->desc = *desc;
+    if (f->desc.max_open == 0) f->desc.max_open = 64;
+    f->path = (char *)(f + 1);
+    memcpy(f->path, path_of_image, n);
+    *out = f;
+    return POSIO_OK;
+}
+
+/* Closes all files opened through it; NULL is fine. Threads: exclusive. Blocks: I/O. */
+POSIO_API void posio_folder_close(posio_folder *f)
+{
+    posio_i_member *m, *next;
+    posio_alloc a;
+    if (f == NULL) return;
+    a = f->desc.alloc;
+    for (m = (posio_i_member *)f->members; m != NULL; m = next) {
+        next = m->next;
+        if (m->state & POSIO_I_OPEN) posio_i_close(m->handle);
+        posio_release(&a, m);
+    }
+    posio_release(&a, f);
+}
+
+/* Closes one idle descriptor, as a clock does: a member read since the last round gets another. */
+POSIO_API int posio_i_folder_evict(posio_folder *f)
+{
+    posio_i_member *m = (posio_i_member *)posio_atomic_load_ptr(&f->hand);
+    int rounds = 0;
+    while (rounds < 3) {
+        uint32_t s;
+        if (m == NULL) {
+            m = (posio_i_member *)posio_atomic_load_ptr(&f->members);
+            rounds++;
+            if (m == NULL) return 0;
+        }
+        s = posio_atomic_load(&m->state);
+        if (s == (POSIO_I_OPEN | POSIO_I_USED)) {
+            (void)posio_atomic_swap_if(&m->state, s, POSIO_I_OPEN);
+        } else if (s == POSIO_I_OPEN && posio_atomic_swap_if(&m->state, s, POSIO_I_BUSY)) {
+            posio_i_close(m->handle);
+            m->handle = POSIO_I_NO_HANDLE;
+            (void)posio_atomic_add(&f->open_count, UINT32_MAX);
+            posio_atomic_store_ptr(&f->hand, m->next);
+            posio_atomic_store(&m->state, 0);
+            return 1;
+        }
+        m = m->next;
+    }
+    return 0;
+}
+
+POSIO_API posio_result posio_i_member_reopen(posio_i_member *m, posio_error *err)
+{
+    posio_folder *f = m->folder;
+    posio_i_stat st;
+    posio_result r;
+    while (posio_atomic_load(&f->open_count) >= f->desc.max_open && posio_i_folder_evict(f)) {}
+    r = posio_i_open_image(&m->handle, &st, f->path, m->name, m->flags, &f->desc.alloc, err);
+    if (r != POSIO_OK) return r;
+    if (m->info.inode != st.info.inode || m->info.device != st.info.device ||
+        m->info.size != st.info.size) {
+        posio_i_close(m->handle);
+        return posio_fail(err, POSIO_E_IO, POSIO_NO_OFFSET,
+                          "the file was replaced or changed its size while the image was open");
+    }
+    (void)posio_atomic_add(&f->open_count, 1);
+    return POSIO_OK;
+}
+
+/* Makes sure that the handle is valid and stays so until the matching release. */
+POSIO_API posio_result posio_i_member_acquire(posio_i_member *m, posio_error *err)
+{
+    for (;;) {
+        uint32_t s = posio_atomic_load(&m->state);
+        if (s & POSIO_I_BUSY) {
+            posio_i_yield();
+        } else if (s & POSIO_I_OPEN) {
+            if (posio_atomic_swap_if(&m->state, s, (s | POSIO_I_USED) + 1)) return POSIO_OK;
+        } else if (posio_atomic_swap_if(&m->state, s, POSIO_I_BUSY)) {
+            posio_result r = posio_i_member_reopen(m, err);
+            posio_atomic_store(&m->state, r == POSIO_OK ? (POSIO_I_OPEN | POSIO_I_USED) + 1u : 0);
+            return r;
+        }
+    }
+}
+
+POSIO_API posio_result posio_i_member_read(void *self, uint64_t offset, void *buf, size_t n,
+                                           posio_error *err)
+{
+    posio_i_member *m = (posio_i_member *)self;
+    posio_result r = posio_i_member_acquire(m, err);
+    if (r == POSIO_OK) {
+        r = posio_i_read_handle(m->handle, &m->info, offset, buf, n, &m->folder->desc.alloc, err);
+        (void)posio_atomic_add(&m->state, UINT32_MAX);
+    }
+    if (r != POSIO_OK) (void)posio_fail_in(err, m->name, 0);
+    return r;
+}
+
+POSIO_API posio_result posio_i_member_extent(void *self, uint64_t offset, posio_extent *out,
+                                             posio_error *err)
+{
+    posio_i_member *m = (posio_i_member *)self;
+    posio_result r = posio_i_member_acquire(m, err);
+    if (r != POSIO_OK) return r;
+    r = posio_i_extent_of_handle(m->handle, &m->info, offset, out, err);
+    (void)posio_atomic_add(&m->state, UINT32_MAX);
+    return r;
+}
+
+/* A name found inside an image: plain and relative, or refused before the system sees it. */
+POSIO_API posio_result posio_i_check_stored(const char *name, uint32_t allow, posio_error *err)
+{
+    const char *p, *why = NULL;
+    if (name[0] == 0) why = "is empty";
+    else if (strstr(name, "://") != NULL) why = "is a URL";
+    if (why != NULL)
+        return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET, "the stored name \"%s\" %s", name,
+                          why);
+    if (allow & POSIO_ALLOW_OUTSIDE) return POSIO_OK;
+    if (posio_i_is_separator(name[0])) why = "is an absolute path";
+#if defined(_WIN32)
+    if (strchr(name, ':') != NULL) why = "names a drive or a stream";
+#endif
+    for (p = name; why == NULL && *p != 0; p++)
+        if (p[0] == '.' && p[1] == '.' && (p == name || posio_i_is_separator(p[-1])) &&
+            (p[2] == 0 || posio_i_is_separator(p[2])))
+            why = "leads upwards (..)";
+    if (why == NULL) return POSIO_OK;
+    return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
+                      "the stored name \"%s\" %s (POSIO_ALLOW_OUTSIDE permits it)", name, why);
+}
+
+POSIO_API posio_result posio_i_folder_open_file(void *self, const char *name, uint32_t rule,
+                                                posio_source *out, posio_error *err)
+{
+    posio_folder *f = (posio_folder *)self;
+    size_t n = strlen(name);
+    posio_i_member *m;
+    posio_i_stat st;
+    posio_result r = POSIO_OK;
+    uint32_t flags = f->desc.file_flags;
+    if (rule == POSIO_NAME_STORED) {
+        flags |= POSIO_I_STORED_NAME;
+        if (f->desc.allow & POSIO_ALLOW_OUTSIDE) flags |= POSIO_I_OUTSIDE_OK;
+        if (f->desc.allow & POSIO_ALLOW_DEVICE) flags |= POSIO_I_DEVICE_OK;
+        r = posio_i_check_stored(name, f->desc.allow, err);
+        if (r != POSIO_OK) return r;
+    }
+    m = (posio_i_member *)posio_allocate_zeroed(&f->desc.alloc, sizeof *m + n + 1);
+    if (m == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    while (posio_atomic_load(&f->open_count) >= f->desc.max_open && posio_i_folder_evict(f)) {}
+    r = posio_i_open_image(&m->handle, &st, f->path, name, flags, &f->desc.alloc, err);
+    if (r != POSIO_OK) {
+        (void)posio_fail_in(err, name, 0);
+        posio_release(&f->desc.alloc, m);
+        return r;
+    }
+    m->folder = f;
+    m->info = st.info;
+    m->flags = flags;
+    m->name = (char *)(m + 1);
+    memcpy(m->name, name, n + 1);
+    m->state = POSIO_I_OPEN;
+    m->next = (posio_i_member *)f->members;
+    (void)posio_atomic_add(&f->open_count, 1);
+    posio_atomic_store_ptr(&f->members, m);
+    memset(out, 0, sizeof *out);
+    out->size = m->info.size;
+    out->flags = m->info.is_device ? POSIO_SOURCE_DEVICE : 0;
+    out->read_at = posio_i_member_read;
+    out->extent_at = posio_i_member_extent;
+    out->self = m;
+    return POSIO_OK;
+}
+
+/* The member's memory stays with the folder: the clock hand may stand on it. */
+POSIO_API void posio_i_folder_close_file(void *self, posio_source *src)
+{
+    posio_i_member *m = (posio_i_member *)src->self;
+    (void)self;
+    if (m == NULL) return;
+    while (!posio_atomic_swap_if(&m->state, POSIO_I_OPEN, POSIO_I_BUSY) &&
+           !posio_atomic_swap_if(&m->state, POSIO_I_OPEN | POSIO_I_USED, POSIO_I_BUSY)) {
+        if (posio_atomic_load(&m->state) == 0) return;
+        posio_i_yield();
+    }
+    posio_i_close(m->handle);
+    m->handle = POSIO_I_NO_HANDLE;
+    (void)posio_atomic_add(&m->folder->open_count, UINT32_MAX);
+    posio_atomic_store(&m->state, 0);
+    src->self = NULL;
+}
+
+POSIO_API posio_result posio_i_folder_list(void *self, int (*each)(void *user, const char *name),
+                                           void *user, posio_error *err)
+{
+    const posio_folder *f = (const posio_folder *)self;
+#if defined(_WIN32)
+    size_t n = strlen(f->path);
+    char *pattern = (char *)posio_allocate(&f->desc.alloc, n + 2), name[1024];
+    wchar_t *wide;
+    WIN32_FIND_DATAW found;
+    HANDLE h;
+    int more = 1;
+    if (pattern == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    memcpy(pattern, f->path, n);
+    memcpy(pattern + n, "*", 2);
+    wide = posio_i_wide(&f->desc.alloc, pattern, err);
+    posio_release(&f->desc.alloc, pattern);
+    if (wide == NULL) return POSIO_E_ARG;
+    h = FindFirstFileW(wide, &found);
+    posio_release(&f->desc.alloc, wide);
+    if (h == INVALID_HANDLE_VALUE)
+        return posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot list the folder");
+    do {
+        if (WideCharToMultiByte(CP_UTF8, 0, found.cFileName, -1, name, (int)sizeof name, NULL,
+                                NULL) > 0)
+            more = !each(user, name);
+    } while (more && FindNextFileW(h, &found));
+    FindClose(h);
+#else
+    DIR *d = opendir(f->path[0] != 0 ? f->path : ".");
+    struct dirent *e;
+    if (d == NULL) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot list the folder");
+    while ((e = readdir(d)) != NULL && !each(user, e->d_name)) {}
+    (void)closedir(d);
+#endif
+    return POSIO_OK;
+}
+
+/* The folder as an opener; it borrows the folder. Opening and closing files: one thread at a time.
+   Reading them: any thread. Threads: any. Allocates: no. Blocks: no. */
+POSIO_API posio_opener posio_folder_opener(posio_folder *f)
+{
+    posio_opener o;
+    o.open = posio_i_folder_open_file;
+    o.close = posio_i_folder_close_file;
+    o.list = posio_i_folder_list;
+    o.self = f;
+    return o;
+}
+
+// ---------------------------------------------------------------------------------- sinks
+
+struct posio_file_sink {
+    posio_alloc alloc;
+    posio_i_handle handle;
+    uint64_t size;      /* bytes appended so far, holes included */
+    uint32_t flags;
+    int direct;         /* a device or pipe: no .part, no rename */
+    char *part, *final; /* NAME.part and NAME */
+};
+
+#if defined(_WIN32)
+POSIO_API posio_i_handle posio_i_create(const char *path, int keep, const posio_alloc *a,
+                                        posio_error *err)
+{
+    wchar_t *w = posio_i_wide(a, path, err);
+    posio_i_handle h;
+    DWORD got = 0;
+    if (w == NULL) return POSIO_I_NO_HANDLE;
+    h = CreateFileW(w, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, NULL,
+                    keep ? OPEN_ALWAYS : CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+    posio_release(a, w);
+    if (h == INVALID_HANDLE_VALUE)
+        (void)posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot create");
+    else (void)DeviceIoControl(h, FSCTL_SET_SPARSE, NULL, 0, NULL, 0, &got, NULL);
+    return h;
+}
+POSIO_API int posio_i_write(posio_i_handle h, const void *buf, size_t n, size_t *done)
+{
+    DWORD wrote = 0;
+    if (!WriteFile(h, buf, (DWORD)n, &wrote, NULL)) return 0;
+    *done = wrote;
+    return 1;
+}
+POSIO_API int posio_i_seek(posio_i_handle h, uint64_t offset)
+{
+    LARGE_INTEGER at;
+    at.QuadPart = (LONGLONG)offset;
+    return SetFilePointerEx(h, at, NULL, FILE_BEGIN) != 0;
+}
+POSIO_API int posio_i_set_end(posio_i_handle h, uint64_t size)
+{
+    return posio_i_seek(h, size) && SetEndOfFile(h);
+}
+POSIO_API int posio_i_sync(posio_i_handle h) { return FlushFileBuffers(h) != 0; }
+/* 0 = nothing there, 1 = a regular file, 2 = something to write straight to */
+POSIO_API int posio_i_output_kind(const char *path, const posio_alloc *a)
+{
+    wchar_t *w = posio_i_wide(a, path, NULL);
+    DWORD attributes;
+    int kind = 0;
+    if (w == NULL) return 0;
+    if (lstrcmpiW(w, L"NUL") == 0 || wcsncmp(w, L"\\\\.\\", 4) == 0) kind = 2;
+    attributes = kind == 0 ? GetFileAttributesW(w) : 0;
+    if (kind == 0 && attributes != INVALID_FILE_ATTRIBUTES) kind = 1;
+    posio_release(a, w);
+    return kind;
+}
+POSIO_API int posio_i_rename(const char *from, const char *to, int replace, const posio_alloc *a)
+{
+    wchar_t *f = posio_i_wide(a, from, NULL), *t = posio_i_wide(a, to, NULL);
+    int ok = f != NULL && t != NULL && MoveFileExW(f, t, replace ? MOVEFILE_REPLACE_EXISTING : 0);
+    DWORD e = GetLastError();
+    posio_release(a, f);
+    posio_release(a, t);
+    SetLastError(e);
+    return ok;
+}
+#else
+POSIO_API posio_i_handle posio_i_create(const char *path, int keep, const posio_alloc *a,
+                                        posio_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (keep ? 0 : O_TRUNC), 0666);
+    (void)a;
+    if (fd < 0) (void)posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot create");
+    return fd;
+}
+POSIO_API int posio_i_write(posio_i_handle h, const void *buf, size_t n, size_t *done)
+{
+    ssize_t r;
+    do r = write(h, buf, n);
+    while (r < 0 && errno == EINTR);
+    if (r < 0) return 0;
+    *done = (size_t)r;
+    return 1;
+}
+POSIO_API int posio_i_seek(posio_i_handle h, uint64_t offset)
+{
+    return lseek(h, (off_t)offset, SEEK_SET) >= 0;
+}
+POSIO_API int posio_i_set_end(posio_i_handle h, uint64_t size)
+{
+    return ftruncate(h, (off_t)size) == 0;
+}
+POSIO_API int posio_i_sync(posio_i_handle h) { return fsync(h) == 0 || errno == EINVAL; }
+POSIO_API int posio_i_output_kind(const char *path, const posio_alloc *a)
+{
+    struct stat st;
+    (void)a;
+    if (stat(path, &st) != 0) return 0;
+    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? 1 : 2;
+}
+/* link + unlink never replaces what appeared meanwhile; file systems without links get rename. */
+POSIO_API int posio_i_rename(const char *from, const char *to, int replace, const posio_alloc *a)
+{
+    (void)a;
+    if (!replace) {
+        if (link(from, to) == 0) return unlink(from) == 0;
+        if (errno == EEXIST) return 0;
+    }
+    return rename(from, to) == 0;
+}
+#endif
+
+POSIO_API posio_result posio_i_write_all(posio_i_handle h, const void *buf, size_t n,
+                                         uint64_t offset, posio_error *err)
+{
+    const unsigned char *p = (const unsigned char *)buf;
+    while (n != 0) {
+        size_t want = n < POSIO_I_REQUEST_MAX ? n : POSIO_I_REQUEST_MAX, done = 0;
+        if (!posio_i_write(h, p, want, &done))
+            return posio_i_fail_os(err, posio_i_last_error(), offset, "cannot write");
+        p += done;
+        offset += done;
+        n -= done;
+    }
+    return POSIO_OK;
+}
+
+POSIO_API void posio_i_sink_release(posio_file_sink *s)
+{
+    posio_alloc a = s->alloc;
+    posio_release(&a, s);
+}
+
+/* Begins an output file: bytes go to NAME.part, which becomes NAME at posio_file_sink_finish.
+   An existing NAME is refused (POSIO_E_EXISTS) unless POSIO_SINK_FORCE. With POSIO_SINK_RESUME an
+   existing NAME.part is continued; posio_file_sink_size tells from where. A device, pipe or
+   /dev/null is written straight to.
+   Threads: any. Allocates: open. Blocks: I/O. */
+POSIO_API posio_result posio_file_sink_open(posio_file_sink **out, const char *path,
+                                            const posio_file_sink_desc *desc, posio_error *err)
+{
+    static const posio_file_sink_desc defaults = {0, 0, {NULL, NULL, NULL}};
+    size_t n = strlen(path);
+    posio_file_sink *s;
+    posio_i_stat st;
+    int kind;
+    if (desc == NULL) desc = &defaults;
+    if (!posio_alloc_is_valid(&desc->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
+    kind = posio_i_output_kind(path, &desc->alloc);
+    if (kind == 1 && !(desc->flags & POSIO_SINK_FORCE)) {
+        (void)posio_fail(err, POSIO_E_EXISTS, POSIO_NO_OFFSET, "exists already");
+        (void)posio_fail_in(err, path, 0);
+        return POSIO_E_EXISTS;
+    }
+    s = (posio_file_sink *)posio_allocate_zeroed(&desc->alloc, sizeof *s + 2 * n + 8);
+    if (s == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    s->alloc = desc->alloc;
+    s->flags = desc->flags;
+    s->direct = kind == 2;
+    s->final = (char *)(s + 1);
+    s->part = s->final + n + 1;
+    memcpy(s->final, path, n);
+    memcpy(s->part, path, n);
+    if (!s->direct) memcpy(s->part + n, ".part", 5);
+    s->handle = posio_i_create(s->part, s->direct || (desc->flags & POSIO_SINK_RESUME) != 0,
+                               &s->alloc, err);
+    if (s->handle == POSIO_I_NO_HANDLE) {
+        posio_result r = err != NULL ? err->code : POSIO_E_IO;
+        (void)posio_fail_in(err, s->part, 0);
+        posio_i_sink_release(s);
+        return r;
+    }
+    if (!s->direct && posio_i_get_stat(s->handle, &st)) s->size = st.info.size;
+    if (!s->direct) (void)posio_i_seek(s->handle, s->size);
+    *out = s;
+    return POSIO_OK;
+}
+
+/* Bytes so far; right after opening with POSIO_SINK_RESUME, where to go on. Threads: any. */
+POSIO_API uint64_t posio_file_sink_size(const posio_file_sink *s) { return s->size; }
+
+POSIO_API posio_result posio_i_sink_write(void *self, const void *buf, size_t n, posio_error *err)
+{
+    posio_file_sink *s = (posio_file_sink *)self;
+    posio_result r = posio_i_write_all(s->handle, buf, n, s->size, err);
+    if (r == POSIO_OK) s->size += n;
+    else (void)posio_fail_in(err, s->part, 0);
+    return r;
+}
+
+POSIO_API posio_result posio_i_sink_hole(void *self, uint64_t n, posio_error *err)
+{
+    static const unsigned char zeros[4096] = {0};
+    posio_file_sink *s = (posio_file_sink *)self;
+    posio_result r = POSIO_OK;
+    if (!s->direct && !(s->flags & POSIO_SINK_NO_HOLES)) {
+        if (!posio_add(s->size, n, &s->size) || !posio_i_seek(s->handle, s->size))
+            r = posio_i_fail_os(err, posio_i_last_error(), s->size, "cannot leave a hole");
+        return r;
+    }
+    for (; n != 0 && r == POSIO_OK; n -= posio_min(n, sizeof zeros))
+        r = posio_i_sink_write(s, zeros, (size_t)posio_min(n, sizeof zeros), err);
+    return r;
+}
+
+/* The file as a sink; it borrows s. Threads: one per handle. Allocates: no. Blocks: no. */
+POSIO_API posio_sink posio_file_sink_sink(posio_file_sink *s)
+{
+    posio_sink k;
+    k.write = posio_i_sink_write;
+    k.hole = posio_i_sink_hole;
+    k.self = s;
+    return k;
+}
+
+/* Completes: sets the size, syncs, renames NAME.part to NAME. On failure NAME.part stays and NAME
+   is untouched. Call posio_file_sink_close afterwards in either case.
+   Threads: one per handle. Allocates: no. Blocks: I/O. */
+POSIO_API posio_result posio_file_sink_finish(posio_file_sink *s, posio_error *err)
+{
+    posio_result r = POSIO_OK;
+    if (s->direct) return POSIO_OK;
+    if (!posio_i_set_end(s->handle, s->size) ||
+        (!(s->flags & POSIO_SINK_NO_SYNC) && !posio_i_sync(s->handle)))
+        r = posio_i_fail_os(err, posio_i_last_error(), s->size, "cannot complete the file");
+    posio_i_close(s->handle);
+    s->handle = POSIO_I_NO_HANDLE;
+    if (r == POSIO_OK &&
+        !posio_i_rename(s->part, s->final, (s->flags & POSIO_SINK_FORCE) != 0, &s->alloc))
+        r = posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot rename to NAME");
+    if (r != POSIO_OK) (void)posio_fail_in(err, s->part, 0);
+    return r;
+}
+
+/* Closes; without a finish before, NAME.part stays for a later resume. NULL is fine.
+   Threads: exclusive. Allocates: no. Blocks: I/O. */
+POSIO_API void posio_file_sink_close(posio_file_sink *s)
+{
+    if (s == NULL) return;
+    if (s->handle != POSIO_I_NO_HANDLE) posio_i_close(s->handle);
+    posio_i_sink_release(s);
+}
+
+// ---------------------------------------------------------------------------------- pipes
+
+POSIO_API posio_result posio_i_pipe_read(void *self, void *buf, size_t n, size_t *got,
+                                         posio_error *err)
+{
+    const posio_pipe *p = (const posio_pipe *)self;
+    size_t want = n < POSIO_I_REQUEST_MAX ? n : POSIO_I_REQUEST_MAX;
+#if defined(_WIN32)
+    DWORD done = 0;
+    if (!ReadFile((HANDLE)p->handle, buf, (DWORD)want, &done, NULL) &&
+        GetLastError() != ERROR_BROKEN_PIPE && GetLastError() != ERROR_HANDLE_EOF)
+        return posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot read the pipe");
+    *got = done;
+#else
+    ssize_t r;
+    do r = read((int)p->handle, buf, want);
+    while (r < 0 && errno == EINTR);
+    if (r < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot read the pipe");
+    *got = (size_t)r;
+#endif
+    return POSIO_OK;
+}
+
+POSIO_API posio_result posio_i_pipe_write(void *self, const void *buf, size_t n, posio_error *err)
+{
+    const posio_pipe *p = (const posio_pipe *)self;
+    return posio_i_write_all((posio_i_handle)p->handle, buf, n, POSIO_NO_OFFSET, err);
+}
+
+/* A descriptor or HANDLE as a stream or as a sink (without holes); *p is borrowed and stays open.
+   Threads: one per handle. Allocates: no. Blocks: no. */
+POSIO_API posio_stream posio_pipe_stream(posio_pipe *p)
+{
+    posio_stream s;
+    s.read = posio_i_pipe_read;
+    s.self = p;
+    return s;
+}
+POSIO_API posio_sink posio_pipe_sink(posio_pipe *p)
+{
+    posio_sink s;
+    s.write = posio_i_pipe_write;
+    s.hole = NULL;
+    s.self = p;
+    return s;
+}
+
+#undef POSIO_I_NO_HANDLE
+#undef POSIO_I_REQUEST_MAX
+#undef POSIO_I_BOUNCE
+#endif /* POSIO_NO_FILES */
+
+#undef POSIO_I_PRINTF
+#undef POSIO_I_X86_GNU
+#undef POSIO_I_X86_MSVC
+#endif
+/* >>end */
