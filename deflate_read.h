@@ -1,0 +1,1049 @@
+/* deflate_read.h - raw deflate (RFC 1951) and zlib (RFC 1950), whole buffer to whole buffer.
+   SPDX-License-Identifier: MIT OR Unlicense   (texts at the end of the README's LICENSE file)
+
+   QUICK START
+
+       #define DEFLATE_READ_IMPLEMENTATION
+       #include "deflate_read.h"
+       #include <stdio.h>
+
+       int main(void)
+       {
+           static const unsigned char packed[] = {0x78, 0x9c, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x57,
+                                                  0x00, 0x09, 0x00, 0x17, 0xe6, 0x03, 0xc6};
+           static deflate_read decoder; // 23 KiB of tables: on the heap in a deep call
+           deflate_read_end end;
+           posio_error err;
+           char text[64];
+           if (deflate_read_zlib(&decoder, packed, sizeof packed, text, sizeof text, 0, 0, &end,
+                                 &err) != POSIO_OK) return puts(err.message), 1;
+           return printf("%.*s\n", (int)end.out_size, text) < 0;
+       }
+
+   WHAT IT DOES NOT DO
+       No streaming: a stream and its output are in memory as a whole, as the chunks, grains and
+       clusters of disk images are. No gzip header, no preset dictionaries, no compression. */
+
+/* >>types */
+#ifdef DEFLATE_READ_IMPLEMENTATION
+#ifndef POSIO_IMPLEMENTATION
+#define POSIO_IMPLEMENTATION
+#endif
+#endif
+#include "posio.h"
+
+#ifndef CHUNKWISE_DEFLATE_READ_H
+#define CHUNKWISE_DEFLATE_READ_H
+
+#define DEFLATE_READ_VERSION 100 /* 1.0.0: major * 100 + minor */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ------------------------------------------------------------------ essential */
+
+enum {
+    DEFLATE_READ_NO_CHECKSUM = 1,  /* zlib: do not compute the Adler-32 (it is skipped) */
+    DEFLATE_READ_ACCEPT_NLEN_0 = 2 /* stored blocks whose NLEN is 0 are taken as if it were right:
+                                      a known writer bug of Tableau TD3 firmware */
+};
+
+/* This many bytes of slack let the fast loop run to the very end of the output. */
+#define DEFLATE_READ_SLACK 512
+
+/* Where decoding stopped. Filled on success and on failure. */
+typedef struct deflate_read_end {
+    size_t in_used;  /* input consumed; on success up to the byte after the stream */
+    size_t out_size; /* bytes of the output that are decoded and valid */
+} deflate_read_end;
+
+/* The decoder's workspace: about 24 KiB that the caller provides, in any state. It needs no
+   initialisation and no destruction and carries nothing from one call to the next. The members
+   are private. */
+typedef struct deflate_read {
+    uint32_t litlen[4096 + 576];  /* first table of 12 bits, then its sub-tables */
+    uint32_t distance[256 + 160]; /* first table of 8 bits, then its sub-tables */
+    uint32_t entry[288];          /* while building: the entry of each symbol, shortest code first, */
+    uint32_t second[288];         /* the same literal as the second of a pair, */
+    uint16_t code[288];           /* and its code, bits reversed */
+    uint16_t order[288];          /* symbols, shortest code first */
+    uint8_t lengths[480];         /* code lengths: 286 + 30, and room for a run too long */
+    uint8_t length_code[128];     /* table of the code that the code lengths are written in */
+} deflate_read;
+
+#elif DEFLATE_READ_VERSION < 100
+#error "deflate_read.h: an older copy came first in this file; include the newest chunkwise header first"
+#endif
+/* >>end types */
+
+/* >>functions */
+#if defined(DEFLATE_READ_IMPLEMENTATION) && !defined(DEFLATE_READ_I_IMPLEMENTED)
+#define DEFLATE_READ_I_IMPLEMENTED
+
+#ifndef DEFLATE_READ_API
+#if defined(__GNUC__) || defined(__TINYC__)
+#define DEFLATE_READ_API static __attribute__((unused))
+#else
+#define DEFLATE_READ_API static
+#endif
+#endif
+
+#include <string.h>
+
+#if defined(__GNUC__) && !defined(__TINYC__)
+#define DEFLATE_READ_I_INLINE static inline __attribute__((always_inline, unused))
+#define DEFLATE_READ_I_LIKELY(x) __builtin_expect(!!(x), 1)
+#define DEFLATE_READ_I_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#elif defined(_MSC_VER)
+#define DEFLATE_READ_I_INLINE static __forceinline
+#define DEFLATE_READ_I_LIKELY(x) (x)
+#define DEFLATE_READ_I_UNLIKELY(x) (x)
+#else
+#define DEFLATE_READ_I_INLINE static inline
+#define DEFLATE_READ_I_LIKELY(x) (x)
+#define DEFLATE_READ_I_UNLIKELY(x) (x)
+#endif
+
+/* Variants for x86-64 processors, chosen at run time. */
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(__TINYC__)
+#define DEFLATE_READ_I_X86 1
+#include <immintrin.h>
+#else
+#define DEFLATE_READ_I_X86 0
+#endif
+
+#define DEFLATE_READ_I_ASSERT(name, x) typedef char deflate_read_i_assert_##name[(x) ? 1 : -1]
+
+// ---------------------------------------------------------------------------------- bytes
+
+/* Eight bytes of input as a number, the first byte lowest. */
+DEFLATE_READ_I_INLINE uint64_t deflate_read_i_load(const uint8_t *p)
+{
+#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define DEFLATE_READ_I_LITTLE 1
+#endif
+#elif defined(_WIN32) || defined(__x86_64__) || defined(__i386__)
+#define DEFLATE_READ_I_LITTLE 1
+#endif
+#ifdef DEFLATE_READ_I_LITTLE
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+#else
+    return posio_le64(p);
+#endif
+}
+
+/* The eight (two) lowest bytes of v, the lowest first. */
+DEFLATE_READ_I_INLINE void deflate_read_i_store(uint8_t *p, uint64_t v)
+{
+#ifdef DEFLATE_READ_I_LITTLE
+    memcpy(p, &v, 8);
+#else
+    int i;
+    for (i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
+#endif
+}
+
+DEFLATE_READ_I_INLINE void deflate_read_i_store2(uint8_t *p, uint32_t v)
+{
+#ifdef DEFLATE_READ_I_LITTLE
+    uint16_t w = (uint16_t)v;
+    memcpy(p, &w, 2);
+#else
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+#endif
+}
+
+DEFLATE_READ_I_INLINE void deflate_read_i_copy8(uint8_t *to, const uint8_t *from)
+{
+    uint64_t v;
+    memcpy(&v, from, 8);
+    memcpy(to, &v, 8);
+}
+
+/* The n lowest bits of v, without its `skip` lowest: an extra-bits field that follows a code. */
+DEFLATE_READ_I_INLINE uint32_t deflate_read_i_field(uint64_t v, uint32_t n, uint32_t skip)
+{
+    return (uint32_t)((v & (((uint64_t)1 << (n & 63)) - 1)) >> (skip & 63));
+}
+
+// ---------------------------------------------------------------------------------- faults
+
+/* How a step ended. The first three are not faults. */
+enum {
+    DEFLATE_READ_I_DONE,    /* end of the block */
+    DEFLATE_READ_I_LEAVE,   /* fast loop: too near an end of a buffer, go on carefully */
+    DEFLATE_READ_I_OVERRUN, /* fast loop: the output ends within the slack */
+    DEFLATE_READ_I_FULL,
+    DEFLATE_READ_I_TRUNCATED,
+    DEFLATE_READ_I_BAD_TYPE,
+    DEFLATE_READ_I_BAD_STORED,
+    DEFLATE_READ_I_BAD_COUNTS,
+    DEFLATE_READ_I_BAD_LENGTH_CODE,
+    DEFLATE_READ_I_BAD_REPEAT,
+    DEFLATE_READ_I_NO_END,
+    DEFLATE_READ_I_BAD_LITLEN_CODE,
+    DEFLATE_READ_I_BAD_DISTANCE_CODE,
+    DEFLATE_READ_I_BAD_LITLEN,
+    DEFLATE_READ_I_BAD_DISTANCE,
+    DEFLATE_READ_I_TOO_FAR
+};
+
+/* One decoding under way. */
+typedef struct deflate_read_i_run {
+    const uint8_t *in, *in_begin, *in_end;
+    uint8_t *out, *out_begin, *out_end;
+    size_t slack;
+    uint64_t bits;   /* the next bits of the input, lowest first; above `count` either zeros or the
+                        bits that follow, but nothing else */
+    uint32_t count;  /* bits taken from the input and not used: 0..63 */
+    uint32_t value;  /* what the fault's message shows */
+    uint32_t flags;
+    uint32_t cpu;
+} deflate_read_i_run;
+
+// ---------------------------------------------------------------------------------- bit input
+
+/* Fills the bit buffer to 56 bits or more, or with all that is left. */
+DEFLATE_READ_I_INLINE void deflate_read_i_refill(deflate_read_i_run *r)
+{
+    if (DEFLATE_READ_I_LIKELY(r->in_end - r->in >= 8)) {
+        r->bits |= deflate_read_i_load(r->in) << r->count;
+        r->in += (63 - r->count) >> 3;
+        r->count |= 56;
+        return;
+    }
+    while (r->count < 56 && r->in < r->in_end) {
+        r->bits |= (uint64_t)*r->in++ << r->count;
+        r->count += 8;
+    }
+}
+
+DEFLATE_READ_I_INLINE void deflate_read_i_skip(deflate_read_i_run *r, uint32_t n)
+{
+    r->bits >>= n;
+    r->count -= n;
+}
+
+/* The next n <= 32 bits into *v; 0 if the input has not that many. */
+DEFLATE_READ_I_INLINE int deflate_read_i_take(deflate_read_i_run *r, uint32_t n, uint32_t *v)
+{
+    if (r->count < n) deflate_read_i_refill(r);
+    if (r->count < n) return 0;
+    *v = deflate_read_i_field(r->bits, n, 0);
+    deflate_read_i_skip(r, n);
+    return 1;
+}
+
+/* Drops the rest of a byte and gives whole unread bytes back: `in` is then the true position. */
+DEFLATE_READ_I_INLINE void deflate_read_i_align(deflate_read_i_run *r)
+{
+    r->in -= r->count >> 3;
+    r->bits = 0;
+    r->count = 0;
+}
+
+// ---------------------------------------------------------------------------------- tables
+
+enum {
+    DEFLATE_READ_I_LITLEN_BITS = 12,
+    DEFLATE_READ_I_DISTANCE_BITS = 8,
+    DEFLATE_READ_I_MAX_BITS = 15,
+
+    /* litlen entry: kind, with the number of literals in the two bits above */
+    DEFLATE_READ_I_EXCEPTION = 1 << 28, /* end of block, invalid code or sub-table */
+    DEFLATE_READ_I_MORE = 1 << 29,      /* not literals only */
+    DEFLATE_READ_I_END = 0,             /* exceptions, by bits 8-23 */
+    DEFLATE_READ_I_INVALID = 1,         /* larger: where the sub-table begins */
+
+    /* distance entry */
+    DEFLATE_READ_I_DISTANCE_EXCEPTION = 1 << 14,
+    DEFLATE_READ_I_DISTANCE_INVALID = 1 << 15
+};
+#define DEFLATE_READ_I_ONE_LITERAL ((uint32_t)1 << 30)
+
+/* The codes of n symbols from their lengths (RFC 1951, 3.2.2). Afterwards d->order holds the
+   symbols in the order of their codes, d->code these codes with the first bit lowest, and those of
+   length l are at first[l] .. first[l + 1] - 1. Returns how much of the code space is left, in
+   units of the longest code: 0 = a complete code, negative = over-subscribed. */
+DEFLATE_READ_API int32_t deflate_read_i_codes(deflate_read *d, const uint8_t *lengths, uint32_t n,
+                                              uint16_t first[DEFLATE_READ_I_MAX_BITS + 2])
+{
+    uint16_t count[DEFLATE_READ_I_MAX_BITS + 1], next[DEFLATE_READ_I_MAX_BITS + 2];
+    int32_t left = (int32_t)1 << DEFLATE_READ_I_MAX_BITS;
+    uint32_t i, l, code = 0;
+    memset(count, 0, sizeof count);
+    for (i = 0; i < n; i++) count[lengths[i]]++;
+    first[1] = 0;
+    for (l = 1; l <= DEFLATE_READ_I_MAX_BITS; l++) {
+        left -= (int32_t)count[l] << (DEFLATE_READ_I_MAX_BITS - l);
+        first[l + 1] = (uint16_t)(first[l] + count[l]);
+    }
+    if (left < 0) return left;
+    first[0] = first[DEFLATE_READ_I_MAX_BITS + 1]; // symbols without a code go behind the others
+    memcpy(next, first, sizeof next);
+    for (i = 0; i < n; i++) d->order[next[lengths[i]]++] = (uint16_t)i;
+    // A code aligned to the left of 15 bits grows by the unit of its length; turned around, it is
+    // aligned to the right.
+    for (l = 1; l <= DEFLATE_READ_I_MAX_BITS; l++)
+        for (i = first[l]; i < first[l + 1]; i++) {
+            d->code[i] = (uint16_t)(code << 1);
+            code += (uint32_t)1 << (DEFLATE_READ_I_MAX_BITS - l);
+        }
+    for (i = 0; i < first[DEFLATE_READ_I_MAX_BITS + 1]; i++) {
+        uint32_t c = d->code[i];
+        c = (c & 0x5555) << 1 | (c >> 1 & 0x5555);
+        c = (c & 0x3333) << 2 | (c >> 2 & 0x3333);
+        c = (c & 0x0f0f) << 4 | (c >> 4 & 0x0f0f);
+        d->code[i] = (uint16_t)(c << 8 | c >> 8);
+    }
+    return left;
+}
+
+/* 0 unless the code is over-subscribed or incomplete. As in zlib, a code of a single symbol of one
+   bit passes, and so does one without symbols: an unused bit pattern is an error where it is met. */
+DEFLATE_READ_I_INLINE int deflate_read_i_is_bad(int32_t left, const uint16_t *first)
+{
+    return left < 0 || (left > 0 && first[DEFLATE_READ_I_MAX_BITS + 1] != first[2]);
+}
+
+/* Sub-tables for the codes longer than `bits`: table[1 << bits ...]. Codes that begin alike follow
+   each other, the longest last, and its length gives the sub-table's width. `link` is the entry
+   that leads to a sub-table, but for its place (shifted by place_shift) and width (width_shift). */
+DEFLATE_READ_API void deflate_read_i_sub_tables(deflate_read *d, uint32_t *table, uint32_t bits,
+                                                const uint16_t *first, uint32_t link,
+                                                uint32_t place_shift, uint32_t width_shift)
+{
+    uint32_t mask = ((uint32_t)1 << bits) - 1, place = mask + 1, l = bits + 1;
+    uint32_t i = first[bits + 1], end = first[DEFLATE_READ_I_MAX_BITS + 1];
+    while (i < end) {
+        uint32_t prefix = d->code[i] & mask, stop = i, width;
+        while (stop < end && (d->code[stop] & mask) == prefix) stop++;
+        for (width = l - bits; first[bits + width + 1] < stop; width++) {}
+        table[prefix] = link | place << place_shift | width << width_shift;
+        for (; i < stop; i++) {
+            uint32_t at;
+            while (first[l + 1] <= i) l++;
+            for (at = (uint32_t)d->code[i] >> bits; at >> width == 0; at += (uint32_t)1 << (l - bits))
+                table[place + at] = d->entry[i];
+        }
+        place += (uint32_t)1 << width;
+    }
+}
+
+/* The entry of a literal/length symbol whose code has `bits` bits from where it is looked up. */
+DEFLATE_READ_I_INLINE uint32_t deflate_read_i_litlen_entry(uint32_t symbol, uint32_t bits)
+{
+    static const uint8_t base[29] = {0,  1,  2,  3,  4,  5,  6,  7,  8,   10,  12,  14,  16,  20, 24,
+                                     28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 255};
+    static const uint8_t extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                      2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+    if (symbol < 256) return bits | symbol << 8 | DEFLATE_READ_I_ONE_LITERAL;
+    if (symbol >= 257 && symbol < 286)
+        return (bits + extra[symbol - 257]) | (uint32_t)base[symbol - 257] << 16 | bits << 24 |
+               DEFLATE_READ_I_MORE;
+    return bits | (uint32_t)(symbol == 256 ? DEFLATE_READ_I_END : DEFLATE_READ_I_INVALID) << 8 |
+           DEFLATE_READ_I_MORE | DEFLATE_READ_I_EXCEPTION;
+}
+
+/* The entry of a distance symbol, likewise. */
+DEFLATE_READ_I_INLINE uint32_t deflate_read_i_distance_entry(uint32_t symbol, uint32_t bits)
+{
+    uint32_t extra = symbol < 2 ? 0 : (symbol >> 1) - 1;
+    uint32_t base = symbol < 2 ? symbol + 1 : ((2 | (symbol & 1)) << extra) + 1;
+    if (symbol < 30) return (bits + extra) | bits << 8 | base << 16;
+    return bits | DEFLATE_READ_I_DISTANCE_EXCEPTION | DEFLATE_READ_I_DISTANCE_INVALID;
+}
+
+/* Begins a table that is to grow by doubling: all entries of as many bits as the shortest code has
+   (returned) are `invalid`, which only an incomplete code leaves there. */
+DEFLATE_READ_I_INLINE uint32_t deflate_read_i_begin(uint32_t *table, uint32_t bits,
+                                                    const uint16_t *first, uint32_t invalid)
+{
+    uint32_t l = 1, i;
+    while (l < bits && first[l + 1] == 0) l++;
+    for (i = 0; i < (uint32_t)1 << l; i++) table[i] = invalid;
+    return l;
+}
+
+/* Puts all pairs of a literal and another symbol whose codes have `bits` bits together.
+   literals[l] is where in first[l] .. first[l + 1] the literals end and lengths[l] where the
+   lengths begin (the end-of-block symbol may lie between). */
+DEFLATE_READ_I_INLINE void deflate_read_i_pairs(deflate_read *d, uint32_t bits,
+                                                const uint16_t *first, const uint16_t *literals,
+                                                const uint16_t *lengths)
+{
+    uint32_t l, i, k;
+    for (l = 1; l < bits; l++) {
+        uint32_t m = bits - l;
+        for (i = first[l]; i < literals[l]; i++) {
+            uint32_t *at = d->litlen + d->code[i];
+            uint32_t literal = d->entry[i];
+            for (k = first[m]; k < literals[m]; k++)
+                at[(uint32_t)d->code[k] << l] = literal + d->second[k];
+            literal += l << 24;
+            for (k = lengths[m]; k < first[m + 1]; k++)
+                at[(uint32_t)d->code[k] << l] = literal + d->entry[k];
+        }
+    }
+}
+
+DEFLATE_READ_API int deflate_read_i_build_litlen(deflate_read *d, uint32_t n)
+{
+    const uint32_t bits = DEFLATE_READ_I_LITLEN_BITS;
+    uint16_t first[DEFLATE_READ_I_MAX_BITS + 2];
+    uint16_t literals[DEFLATE_READ_I_MAX_BITS + 1], lengths[DEFLATE_READ_I_MAX_BITS + 1];
+    uint32_t l, i;
+    int32_t left = deflate_read_i_codes(d, d->lengths, n, first);
+    if (deflate_read_i_is_bad(left, first)) return DEFLATE_READ_I_BAD_LITLEN_CODE;
+    for (l = 1; l <= DEFLATE_READ_I_MAX_BITS; l++) {
+        uint32_t own = l > bits ? l - bits : l;
+        for (i = first[l]; i < first[l + 1] && d->order[i] < 256; i++) {
+            d->entry[i] = deflate_read_i_litlen_entry(d->order[i], own);
+            d->second[i] = own | (uint32_t)d->order[i] << 16 | DEFLATE_READ_I_ONE_LITERAL;
+        }
+        literals[l] = (uint16_t)i;
+        lengths[l] = (uint16_t)(i + (i < first[l + 1] && d->order[i] == 256));
+        for (; i < first[l + 1]; i++) d->entry[i] = deflate_read_i_litlen_entry(d->order[i], own);
+    }
+    l = deflate_read_i_begin(d->litlen, bits, first, deflate_read_i_litlen_entry(287, 1));
+    for (;;) {
+        for (i = first[l]; i < first[l + 1]; i++) d->litlen[d->code[i]] = d->entry[i];
+        deflate_read_i_pairs(d, l, first, literals, lengths);
+        if (l == bits) break;
+        memcpy(d->litlen + ((size_t)1 << l), d->litlen, sizeof d->litlen[0] << l);
+        l++;
+    }
+    deflate_read_i_sub_tables(d, d->litlen, bits, first,
+                              bits | DEFLATE_READ_I_EXCEPTION | DEFLATE_READ_I_MORE, 8, 24);
+    return DEFLATE_READ_I_DONE;
+}
+
+DEFLATE_READ_API int deflate_read_i_build_distance(deflate_read *d, const uint8_t *code_lengths,
+                                                   uint32_t n)
+{
+    const uint32_t bits = DEFLATE_READ_I_DISTANCE_BITS;
+    uint16_t first[DEFLATE_READ_I_MAX_BITS + 2];
+    uint32_t l, i;
+    int32_t left = deflate_read_i_codes(d, code_lengths, n, first);
+    if (deflate_read_i_is_bad(left, first)) return DEFLATE_READ_I_BAD_DISTANCE_CODE;
+    for (l = 1; l <= DEFLATE_READ_I_MAX_BITS; l++)
+        for (i = first[l]; i < first[l + 1]; i++)
+            d->entry[i] = deflate_read_i_distance_entry(d->order[i], l > bits ? l - bits : l);
+    l = deflate_read_i_begin(d->distance, bits, first, deflate_read_i_distance_entry(31, 1));
+    for (;;) {
+        for (i = first[l]; i < first[l + 1]; i++) d->distance[d->code[i]] = d->entry[i];
+        if (l == bits) break;
+        memcpy(d->distance + ((size_t)1 << l), d->distance, sizeof d->distance[0] << l);
+        l++;
+    }
+    deflate_read_i_sub_tables(d, d->distance, bits, first,
+                              bits | DEFLATE_READ_I_DISTANCE_EXCEPTION, 16, 8);
+    return DEFLATE_READ_I_DONE;
+}
+
+// ---------------------------------------------------------------------------------- block headers
+
+/* The table of the code-length code: symbol | length << 5. Unlike the other two codes it must be
+   complete (RFC 1951, 3.2.7, and zlib). */
+DEFLATE_READ_API int deflate_read_i_read_length_code(deflate_read *d, deflate_read_i_run *r,
+                                                     uint32_t n)
+{
+    static const uint8_t order[19] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
+                                      11, 4,  12, 3, 13, 2, 14, 1, 15};
+    uint16_t first[DEFLATE_READ_I_MAX_BITS + 2];
+    uint8_t lengths[19];
+    uint32_t i, l, v;
+    memset(lengths, 0, sizeof lengths);
+    for (i = 0; i < n; i++) {
+        if (!deflate_read_i_take(r, 3, &v)) return DEFLATE_READ_I_TRUNCATED;
+        lengths[order[i]] = (uint8_t)v;
+    }
+    if (deflate_read_i_codes(d, lengths, 19, first) != 0) return DEFLATE_READ_I_BAD_LENGTH_CODE;
+    for (l = 1; l <= 7; l++)
+        for (i = first[l]; i < first[l + 1]; i++)
+            for (v = d->code[i]; v < 128; v += (uint32_t)1 << l)
+                d->length_code[v] = (uint8_t)(d->order[i] | l << 5);
+    return DEFLATE_READ_I_DONE;
+}
+
+/* The n code lengths of a dynamic block. Runs are written whole, with room behind for the longest,
+   and judged afterwards: one may cross from the literal/length to the distance code, but none may
+   pass the end. */
+DEFLATE_READ_API int deflate_read_i_read_lengths(deflate_read *d, deflate_read_i_run *r, uint32_t n)
+{
+    uint32_t i = 0;
+    while (i < n) {
+        uint32_t symbol, bits, repeat;
+        uint8_t value = 0;
+        if (r->count < 7 + 7) deflate_read_i_refill(r);
+        symbol = d->length_code[r->bits & 127];
+        bits = symbol >> 5;
+        symbol &= 31;
+        if (bits > r->count) return DEFLATE_READ_I_TRUNCATED;
+        deflate_read_i_skip(r, bits);
+        if (symbol < 16) {
+            d->lengths[i++] = (uint8_t)symbol;
+            continue;
+        }
+        if (symbol == 16) {
+            if (i == 0) return DEFLATE_READ_I_BAD_REPEAT;
+            value = d->lengths[i - 1];
+        }
+        if (!deflate_read_i_take(r, symbol == 16 ? 2 : symbol == 17 ? 3 : 7, &repeat))
+            return DEFLATE_READ_I_TRUNCATED;
+        repeat += symbol == 18 ? 11 : 3;
+        if (repeat > 16) memset(d->lengths + i + 16, value, 138 - 16);
+        memset(d->lengths + i, value, 16);
+        i += repeat;
+    }
+    return i == n ? DEFLATE_READ_I_DONE : DEFLATE_READ_I_BAD_REPEAT;
+}
+
+DEFLATE_READ_API int deflate_read_i_dynamic(deflate_read *d, deflate_read_i_run *r)
+{
+    uint32_t v, litlens, distances;
+    int fault;
+    if (!deflate_read_i_take(r, 14, &v)) return DEFLATE_READ_I_TRUNCATED;
+    litlens = 257 + (v & 31);
+    distances = 1 + (v >> 5 & 31);
+    r->value = litlens << 16 | distances;
+    if (litlens > 286 || distances > 30) return DEFLATE_READ_I_BAD_COUNTS;
+    fault = deflate_read_i_read_length_code(d, r, 4 + (v >> 10));
+    if (fault == DEFLATE_READ_I_DONE) fault = deflate_read_i_read_lengths(d, r, litlens + distances);
+    if (fault != DEFLATE_READ_I_DONE) return fault;
+    if (d->lengths[256] == 0) return DEFLATE_READ_I_NO_END;
+    fault = deflate_read_i_build_litlen(d, litlens);
+    if (fault != DEFLATE_READ_I_DONE) return fault;
+    return deflate_read_i_build_distance(d, d->lengths + litlens, distances);
+}
+
+/* The fixed codes (RFC 1951, 3.2.6). Symbols 286, 287, 30 and 31 have codes that must not occur. */
+DEFLATE_READ_API void deflate_read_i_fixed(deflate_read *d)
+{
+    memset(d->lengths, 8, 144);
+    memset(d->lengths + 144, 9, 256 - 144);
+    memset(d->lengths + 256, 7, 280 - 256);
+    memset(d->lengths + 280, 8, 288 - 280);
+    (void)deflate_read_i_build_litlen(d, 288);
+    memset(d->lengths, 5, 32);
+    (void)deflate_read_i_build_distance(d, d->lengths, 32);
+}
+
+// ---------------------------------------------------------------------------------- blocks
+
+DEFLATE_READ_API int deflate_read_i_stored(deflate_read_i_run *r)
+{
+    uint32_t size, check;
+    size_t n, in_left, out_left;
+    deflate_read_i_align(r);
+    if (r->in_end - r->in < 4) return DEFLATE_READ_I_TRUNCATED;
+    size = posio_le16(r->in);
+    check = posio_le16(r->in + 2);
+    r->value = size << 16 | check;
+    if ((size ^ check) != 0xffff && !(check == 0 && (r->flags & DEFLATE_READ_ACCEPT_NLEN_0)))
+        return DEFLATE_READ_I_BAD_STORED;
+    r->in += 4;
+    in_left = (size_t)(r->in_end - r->in);
+    out_left = (size_t)(r->out_end - r->out);
+    n = size;
+    if (n > in_left) n = in_left;
+    if (n > out_left) n = out_left;
+    memmove(r->out, r->in, n);
+    r->in += n;
+    r->out += n;
+    if (n == size) return DEFLATE_READ_I_DONE;
+    return n == out_left ? DEFLATE_READ_I_FULL : DEFLATE_READ_I_TRUNCATED;
+}
+
+/* One symbol, or a pair, at a time with every bound checked. */
+DEFLATE_READ_API int deflate_read_i_careful(const deflate_read *d, deflate_read_i_run *r)
+{
+    for (;;) {
+        uint32_t entry, n, length, distance, at;
+        uint64_t saved;
+        deflate_read_i_refill(r);
+        entry = d->litlen[r->bits & 4095];
+        n = entry & 63;
+        if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
+        saved = r->bits;
+        if ((entry & DEFLATE_READ_I_EXCEPTION) && (entry >> 8 & 0xffff) > DEFLATE_READ_I_INVALID) {
+            deflate_read_i_skip(r, n);
+            at = (entry >> 8 & 0xffff) + deflate_read_i_field(r->bits, entry >> 24 & 15, 0);
+            entry = d->litlen[at];
+            n = entry & 63;
+            saved = r->bits;
+            if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
+        }
+        if (entry >> 30 != 0) { // literals
+            if (r->out == r->out_end) return DEFLATE_READ_I_FULL;
+            *r->out++ = (uint8_t)(entry >> 8);
+            if (entry >> 30 == 2) {
+                if (r->out == r->out_end) return DEFLATE_READ_I_FULL;
+                *r->out++ = (uint8_t)(entry >> 16);
+            }
+        }
+        deflate_read_i_skip(r, n);
+        if (!(entry & DEFLATE_READ_I_MORE)) continue;
+        if (entry & DEFLATE_READ_I_EXCEPTION)
+            return (entry >> 8 & 0xffff) == DEFLATE_READ_I_END ? DEFLATE_READ_I_DONE
+                                                               : DEFLATE_READ_I_BAD_LITLEN;
+        length = 3 + (entry >> 16 & 255) + deflate_read_i_field(saved, n, entry >> 24 & 15);
+        deflate_read_i_refill(r);
+        entry = d->distance[r->bits & 255];
+        n = entry & 63;
+        if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
+        if (entry & DEFLATE_READ_I_DISTANCE_EXCEPTION) {
+            if (entry & DEFLATE_READ_I_DISTANCE_INVALID) return DEFLATE_READ_I_BAD_DISTANCE;
+            deflate_read_i_skip(r, n);
+            entry = d->distance[(entry >> 16) + deflate_read_i_field(r->bits, entry >> 8 & 15, 0)];
+            n = entry & 63;
+            if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
+            if (entry & DEFLATE_READ_I_DISTANCE_EXCEPTION) return DEFLATE_READ_I_BAD_DISTANCE;
+        }
+        distance = (entry >> 16) + deflate_read_i_field(r->bits, n, entry >> 8 & 15);
+        deflate_read_i_skip(r, n);
+        r->value = distance;
+        if (distance > (size_t)(r->out - r->out_begin)) return DEFLATE_READ_I_TOO_FAR;
+        {
+            size_t left = (size_t)(r->out_end - r->out), m = length < left ? length : left;
+            const uint8_t *from = r->out - distance;
+            uint8_t *to = r->out;
+            r->out += m;
+            if (distance >= m) memcpy(to, from, m);
+            else if (distance == 1) memset(to, *from, m);
+            else while (to != r->out) *to++ = *from++;
+            if (m < length) return DEFLATE_READ_I_FULL;
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------- fast loop
+
+enum {
+    /* Longest codes looked up, extra bits and length of a match. */
+    DEFLATE_READ_I_LENGTH_EXTRA = 5,
+    DEFLATE_READ_I_DISTANCE_EXTRA = 13,
+    DEFLATE_READ_I_MATCH_MAX = 258,
+    DEFLATE_READ_I_COPY_FIRST = 40, /* bytes of a match copied without asking for its length */
+
+    /* What one turn of the fast loop may read and write from where it begins.
+       Input: two refills, each of which loads 8 bytes and moves on by 7 at most.
+       Output: three steps of two literals, a match, and what the copy writes behind it: its first
+       unconditional bytes reach furthest. */
+    DEFLATE_READ_I_IN_MARGIN = 7 + 8,
+    DEFLATE_READ_I_OUT_MARGIN = 3 * 2 + DEFLATE_READ_I_MATCH_MAX + DEFLATE_READ_I_COPY_FIRST
+};
+
+/* A refill leaves 56 bits or more. From one to the next the turn takes two table lookups of
+   literals, one code that may need a sub-table, the length's extra bits, and the index of the
+   distance table; then, after the second refill, a distance and the index of the next turn. */
+DEFLATE_READ_I_ASSERT(bits_to_distance,
+                      2 * DEFLATE_READ_I_LITLEN_BITS + DEFLATE_READ_I_MAX_BITS +
+                              DEFLATE_READ_I_LENGTH_EXTRA + DEFLATE_READ_I_DISTANCE_BITS <= 56);
+DEFLATE_READ_I_ASSERT(bits_to_next_turn,
+                      DEFLATE_READ_I_MAX_BITS + DEFLATE_READ_I_DISTANCE_EXTRA +
+                              DEFLATE_READ_I_LITLEN_BITS <= 56);
+DEFLATE_READ_I_ASSERT(slack_suffices, DEFLATE_READ_I_OUT_MARGIN <= DEFLATE_READ_SLACK);
+
+#define DEFLATE_READ_I_REFILL() \
+    do { \
+        bits |= deflate_read_i_load(in) << (left & 63); \
+        in += 7; \
+        in -= left >> 3 & 7; \
+        left |= 56; \
+    } while (0)
+
+#define DEFLATE_READ_I_LOOK_UP() (litlen[bits & ((1 << DEFLATE_READ_I_LITLEN_BITS) - 1)])
+
+#define DEFLATE_READ_I_STEP() \
+    do { \
+        deflate_read_i_store2(out, entry >> 8); \
+        out += entry >> 30; \
+        saved = bits; \
+        bits >>= entry & 63; \
+        left -= entry; \
+    } while (0)
+
+DEFLATE_READ_I_INLINE int deflate_read_i_fast_body(const deflate_read *d, deflate_read_i_run *r)
+{
+    static const uint64_t repeat[8] = {0, 0x0101010101010101u, 0x0001000100010001u,
+                                       0x0001000001000001u, 0x0000000100000001u,
+                                       0x0000010000000001u, 0x0001000000000001u,
+                                       0x0100000000000001u};
+    static const uint8_t stride[8] = {0, 8, 8, 6, 8, 5, 6, 7};
+    const uint32_t *litlen = d->litlen, *distances = d->distance;
+    const uint8_t *in = r->in, *in_limit;
+    uint8_t *out = r->out, *out_limit;
+    uint64_t bits = r->bits, saved;
+    uint32_t left = r->count, entry;
+    size_t room = (size_t)(r->out_end - out) + r->slack;
+    int status = DEFLATE_READ_I_LEAVE;
+
+    if (r->in_end - in < 8 + DEFLATE_READ_I_IN_MARGIN || room < DEFLATE_READ_I_OUT_MARGIN)
+        return status;
+    in_limit = r->in_end - DEFLATE_READ_I_IN_MARGIN;
+    room -= DEFLATE_READ_I_OUT_MARGIN;
+    out_limit = room < (size_t)(r->out_end - out) ? out + room : r->out_end;
+
+    DEFLATE_READ_I_REFILL();
+    entry = DEFLATE_READ_I_LOOK_UP();
+    do {
+        uint32_t length, distance;
+        const uint8_t *from;
+        uint8_t *to;
+        DEFLATE_READ_I_STEP();
+        if (!(entry & DEFLATE_READ_I_MORE)) {
+            entry = DEFLATE_READ_I_LOOK_UP();
+            DEFLATE_READ_I_STEP();
+            if (!(entry & DEFLATE_READ_I_MORE)) {
+                entry = DEFLATE_READ_I_LOOK_UP();
+                DEFLATE_READ_I_STEP();
+                if (!(entry & DEFLATE_READ_I_MORE)) {
+                    DEFLATE_READ_I_REFILL();
+                    entry = DEFLATE_READ_I_LOOK_UP();
+                    continue;
+                }
+            }
+        }
+        if (DEFLATE_READ_I_UNLIKELY(entry & DEFLATE_READ_I_EXCEPTION)) {
+            uint32_t place = entry >> 8 & 0xffff;
+            if (place > DEFLATE_READ_I_INVALID) {
+                entry = litlen[place + deflate_read_i_field(bits, entry >> 24 & 15, 0)];
+                DEFLATE_READ_I_STEP();
+                if (!(entry & DEFLATE_READ_I_MORE)) {
+                    DEFLATE_READ_I_REFILL();
+                    entry = DEFLATE_READ_I_LOOK_UP();
+                    continue;
+                }
+                place = entry >> 8 & 0xffff;
+            }
+            if (entry & DEFLATE_READ_I_EXCEPTION) {
+                status = place == DEFLATE_READ_I_END ? DEFLATE_READ_I_DONE
+                                                     : DEFLATE_READ_I_BAD_LITLEN;
+                break;
+            }
+        }
+        length = 3 + (entry >> 16 & 255) +
+                 deflate_read_i_field(saved, entry & 63, entry >> 24 & 15);
+
+        entry = distances[bits & ((1 << DEFLATE_READ_I_DISTANCE_BITS) - 1)];
+        DEFLATE_READ_I_REFILL();
+        if (DEFLATE_READ_I_UNLIKELY(entry & DEFLATE_READ_I_DISTANCE_EXCEPTION)) {
+            if (!(entry & DEFLATE_READ_I_DISTANCE_INVALID)) {
+                bits >>= DEFLATE_READ_I_DISTANCE_BITS;
+                left -= DEFLATE_READ_I_DISTANCE_BITS;
+                entry = distances[(entry >> 16) +
+                                  deflate_read_i_field(bits, entry >> 8 & 15, 0)];
+            }
+            if (entry & DEFLATE_READ_I_DISTANCE_EXCEPTION) {
+                status = DEFLATE_READ_I_BAD_DISTANCE;
+                break;
+            }
+        }
+        distance = (entry >> 16) + deflate_read_i_field(bits, entry & 63, entry >> 8 & 15);
+        bits >>= entry & 63;
+        left -= entry;
+        if (DEFLATE_READ_I_UNLIKELY(distance > (size_t)(out - r->out_begin))) {
+            r->value = distance;
+            status = DEFLATE_READ_I_TOO_FAR;
+            break;
+        }
+        entry = DEFLATE_READ_I_LOOK_UP();
+        DEFLATE_READ_I_REFILL();
+
+        from = out - distance;
+        to = out;
+        out += length;
+        if (DEFLATE_READ_I_LIKELY(distance >= 8)) {
+            deflate_read_i_copy8(to, from);
+            deflate_read_i_copy8(to + 8, from + 8);
+            deflate_read_i_copy8(to + 16, from + 16);
+            deflate_read_i_copy8(to + 24, from + 24);
+            deflate_read_i_copy8(to + 32, from + 32);
+            if (DEFLATE_READ_I_UNLIKELY(length > DEFLATE_READ_I_COPY_FIRST)) {
+                to += DEFLATE_READ_I_COPY_FIRST;
+                from += DEFLATE_READ_I_COPY_FIRST;
+                do {
+                    deflate_read_i_copy8(to, from);
+                    deflate_read_i_copy8(to + 8, from + 8);
+                    to += 16;
+                    from += 16;
+                } while (to < out);
+            }
+        } else {
+            uint64_t word = deflate_read_i_load(from) & (((uint64_t)1 << (8 * distance)) - 1);
+            word *= repeat[distance];
+            do {
+                deflate_read_i_store(to, word);
+                to += stride[distance];
+            } while (to < out);
+        }
+    } while (in <= in_limit && out <= out_limit);
+
+    r->in = in;
+    r->out = out;
+    r->bits = bits;
+    r->count = left & 63;
+    return out > r->out_end ? DEFLATE_READ_I_OVERRUN : status;
+}
+
+#if DEFLATE_READ_I_X86
+__attribute__((target("bmi2"), unused)) static int deflate_read_i_fast_bmi2(
+    const deflate_read *d, deflate_read_i_run *r)
+{
+    return deflate_read_i_fast_body(d, r);
+}
+#endif
+
+DEFLATE_READ_API int deflate_read_i_fast(const deflate_read *d, deflate_read_i_run *r)
+{
+    return deflate_read_i_fast_body(d, r);
+}
+
+// ---------------------------------------------------------------------------------- streams
+
+DEFLATE_READ_API int deflate_read_i_symbols(const deflate_read *d, deflate_read_i_run *r)
+{
+    int status;
+#if DEFLATE_READ_I_X86
+    if (r->cpu & POSIO_CPU_BMI2) status = deflate_read_i_fast_bmi2(d, r);
+    else
+#endif
+        status = deflate_read_i_fast(d, r);
+    return status == DEFLATE_READ_I_LEAVE ? deflate_read_i_careful(d, r) : status;
+}
+
+/* All blocks of a raw stream (RFC 1951, 3.2.3). */
+DEFLATE_READ_API int deflate_read_i_blocks(deflate_read *d, deflate_read_i_run *r)
+{
+    int have_fixed = 0;
+    for (;;) {
+        int status = DEFLATE_READ_I_BAD_TYPE;
+        uint32_t header;
+        if (!deflate_read_i_take(r, 3, &header)) return DEFLATE_READ_I_TRUNCATED;
+        switch (header >> 1) {
+        case 0: status = deflate_read_i_stored(r); break;
+        case 1:
+            if (!have_fixed) deflate_read_i_fixed(d);
+            have_fixed = 1;
+            status = deflate_read_i_symbols(d, r);
+            break;
+        case 2:
+            have_fixed = 0;
+            status = deflate_read_i_dynamic(d, r);
+            if (status == DEFLATE_READ_I_DONE) status = deflate_read_i_symbols(d, r);
+            break;
+        default: break;
+        }
+        if (status != DEFLATE_READ_I_DONE) return status;
+        if (header & 1) break;
+    }
+    deflate_read_i_align(r);
+    return DEFLATE_READ_I_DONE;
+}
+
+DEFLATE_READ_API posio_result deflate_read_i_explain(int fault, uint32_t value, uint64_t at,
+                                                     uint64_t out_size, posio_error *err)
+{
+    const posio_result bad = POSIO_E_DATA;
+    switch (fault) {
+    case DEFLATE_READ_I_FULL:
+        return posio_fail(err, POSIO_E_SPACE, at,
+                          "deflate: output is full (%llu bytes) before the stream ends",
+                          (unsigned long long)out_size);
+    case DEFLATE_READ_I_TRUNCATED:
+        return posio_fail(err, bad, at, "deflate: input ends inside the stream");
+    case DEFLATE_READ_I_BAD_TYPE:
+        return posio_fail(err, bad, at, "deflate: invalid block type 3");
+    case DEFLATE_READ_I_BAD_STORED:
+        return posio_fail(err, bad, at, "deflate: stored block of 0x%x bytes has NLEN 0x%x",
+                          value >> 16, value & 0xffff);
+    case DEFLATE_READ_I_BAD_COUNTS:
+        return posio_fail(err, bad, at,
+                          "deflate: %u literal/length and %u distance codes (at most 286 and 30)",
+                          value >> 16, value & 0xffff);
+    case DEFLATE_READ_I_BAD_LENGTH_CODE:
+        return posio_fail(err, bad, at, "deflate: invalid code-length code");
+    case DEFLATE_READ_I_BAD_REPEAT:
+        return posio_fail(err, bad, at, "deflate: invalid repeat of code lengths");
+    case DEFLATE_READ_I_NO_END:
+        return posio_fail(err, bad, at, "deflate: no code for the end of the block");
+    case DEFLATE_READ_I_BAD_LITLEN_CODE:
+        return posio_fail(err, bad, at, "deflate: invalid literal/length code");
+    case DEFLATE_READ_I_BAD_DISTANCE_CODE:
+        return posio_fail(err, bad, at, "deflate: invalid distance code");
+    case DEFLATE_READ_I_BAD_LITLEN:
+        return posio_fail(err, bad, at, "deflate: invalid literal/length symbol");
+    case DEFLATE_READ_I_BAD_DISTANCE:
+        return posio_fail(err, bad, at, "deflate: invalid distance symbol");
+    default:
+        return posio_fail(err, bad, at, "deflate: distance %u, but only %llu bytes of output",
+                          value, (unsigned long long)out_size);
+    }
+}
+
+// ---------------------------------------------------------------------------------- Adler-32
+
+#ifndef DEFLATE_READ_ADLER32
+#define DEFLATE_READ_ADLER32(adler, data, size) deflate_read_i_adler32(adler, data, size)
+
+#if DEFLATE_READ_I_X86
+__attribute__((target("avx2"), unused)) static void deflate_read_i_adler32_avx2(
+    uint32_t *a, uint32_t *b, const uint8_t *p, size_t n)
+{
+    const __m256i weights =
+        _mm256_setr_epi8(32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14,
+                         13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1);
+    const __m256i zero = _mm256_setzero_si256(), ones = _mm256_set1_epi16(1);
+    __m256i sum = zero, before = zero, weighted = zero;
+    uint32_t lanes[8], i;
+    *b += *a * (uint32_t)n;
+    for (; n != 0; n -= 32, p += 32) {
+        __m256i v;
+        memcpy(&v, p, 32);
+        before = _mm256_add_epi32(before, sum);
+        sum = _mm256_add_epi32(sum, _mm256_sad_epu8(v, zero));
+        weighted = _mm256_add_epi32(weighted,
+                                    _mm256_madd_epi16(_mm256_maddubs_epi16(v, weights), ones));
+    }
+    weighted = _mm256_add_epi32(weighted, _mm256_slli_epi32(before, 5));
+    memcpy(lanes, &weighted, 32);
+    for (i = 0; i < 8; i++) *b += lanes[i];
+    memcpy(lanes, &sum, 32);
+    for (i = 0; i < 8; i += 2) *a += lanes[i];
+}
+#endif
+
+DEFLATE_READ_API void deflate_read_i_adler32_plain(uint32_t *a, uint32_t *b, const uint8_t *p,
+                                                   size_t n)
+{
+    const uint64_t mask = 0x00ff00ff00ff00ffu;
+    uint64_t s = *a, t = *b;
+    for (; n != 0; n -= 8, p += 8) {
+        uint64_t v = deflate_read_i_load(p), even = v & mask, odd = v >> 8 & mask;
+        t += 8 * s + (even * 0x0008000600040002u >> 48) + (odd * 0x0007000500030001u >> 48);
+        s += (even + odd) * 0x0001000100010001u >> 48;
+    }
+    *a = (uint32_t)s;
+    *b = (uint32_t)t;
+}
+
+DEFLATE_READ_API uint32_t deflate_read_i_adler32(uint32_t adler, const void *data, size_t size)
+{
+    const uint8_t *p = (const uint8_t *)data;
+    uint32_t a = adler & 0xffff, b = adler >> 16;
+    while (size != 0) {
+        size_t n = size < 5536 ? size : 5536, tail = n & 31;
+        size -= n;
+        n -= tail;
+#if DEFLATE_READ_I_X86
+        if (posio_cpu() & POSIO_CPU_AVX2) deflate_read_i_adler32_avx2(&a, &b, p, n);
+        else
+#endif
+            deflate_read_i_adler32_plain(&a, &b, p, n);
+        for (p += n; tail != 0; tail--) {
+            a += *p++;
+            b += a;
+        }
+        a %= 65521;
+        b %= 65521;
+    }
+    return b << 16 | a;
+}
+#endif
+
+// ---------------------------------------------------------------------------------- public
+
+DEFLATE_READ_API posio_result deflate_read_i_decode(deflate_read *d, deflate_read_i_run *r,
+                                                    deflate_read_end *end, posio_error *err)
+{
+    const uint8_t *in = r->in;
+    size_t used;
+    int status = deflate_read_i_blocks(d, r);
+    if (status == DEFLATE_READ_I_OVERRUN) {
+        r->in = in;
+        r->out = r->out_begin;
+        r->bits = 0;
+        r->count = 0;
+        r->slack = 0;
+        status = deflate_read_i_blocks(d, r);
+    }
+    used = (size_t)(r->in - r->in_begin) - (r->count >> 3);
+    end->in_used = used;
+    end->out_size = (size_t)(r->out - r->out_begin);
+    if (status == DEFLATE_READ_I_DONE) return POSIO_OK;
+    return deflate_read_i_explain(status, r->value, used, end->out_size, err);
+}
+
+DEFLATE_READ_API posio_result deflate_read_i_begin_run(deflate_read_i_run *r, const deflate_read *d,
+                                                       const void *in, size_t in_size, void *out,
+                                                       size_t out_max, size_t slack, uint32_t flags,
+                                                       deflate_read_end *end, posio_error *err)
+{
+    static const uint8_t nothing[1] = {0};
+    if (d == NULL || end == NULL || (in == NULL && in_size != 0) || (out == NULL && out_max != 0))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "deflate_read: a pointer is NULL");
+    memset(end, 0, sizeof *end);
+    r->in = r->in_begin = in_size != 0 ? (const uint8_t *)in : nothing;
+    r->in_end = r->in + in_size;
+    r->slack = slack < DEFLATE_READ_SLACK ? slack : DEFLATE_READ_SLACK;
+    r->out = r->out_begin = (uint8_t *)out;
+    r->out_end = r->out + out_max;
+    r->bits = 0;
+    r->count = r->value = 0;
+    r->flags = flags;
+    r->cpu = posio_cpu();
+    return POSIO_OK;
+}
+
+DEFLATE_READ_API posio_result deflate_read_raw(deflate_read *d, const void *in, size_t in_size,
+                                               void *out, size_t out_max, size_t slack,
+                                               uint32_t flags, deflate_read_end *end,
+                                               posio_error *err)
+{
+    deflate_read_i_run r;
+    posio_result result = deflate_read_i_begin_run(&r, d, in, in_size, out, out_max, slack, flags,
+                                                   end, err);
+    if (result != POSIO_OK) return result;
+    return deflate_read_i_decode(d, &r, end, err);
+}
+
+DEFLATE_READ_API posio_result deflate_read_zlib(deflate_read *d, const void *in, size_t in_size,
+                                                void *out, size_t out_max, size_t slack,
+                                                uint32_t flags, deflate_read_end *end,
+                                                posio_error *err)
+{
+    deflate_read_i_run r;
+    uint32_t adler, stored;
+    posio_result result = deflate_read_i_begin_run(&r, d, in, in_size, out, out_max, slack, flags,
+                                                   end, err);
+    if (result != POSIO_OK) return result;
+    if (in_size < 2) return posio_fail(err, POSIO_E_DATA, in_size, "zlib: no room for a header");
+    if (posio_be16(r.in) % 31 != 0 || (r.in[0] & 15) != 8 || r.in[0] >> 4 > 7)
+        return posio_fail(err, POSIO_E_FORMAT, 0, "zlib: 0x%x is not a zlib header",
+                          (unsigned)posio_be16(r.in));
+    if (r.in[1] & 0x20)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, 2, "zlib: needs a preset dictionary");
+    r.in += 2;
+    result = deflate_read_i_decode(d, &r, end, err);
+    if (result != POSIO_OK) return result;
+    if (r.in_end - r.in < 4)
+        return posio_fail(err, POSIO_E_DATA, end->in_used, "zlib: input ends inside the Adler-32");
+    stored = posio_be32(r.in);
+    end->in_used += 4;
+    if (flags & DEFLATE_READ_NO_CHECKSUM) return POSIO_OK;
+    adler = DEFLATE_READ_ADLER32(1, r.out_begin, end->out_size);
+    if (adler == stored) return POSIO_OK;
+    return posio_fail(err, POSIO_E_DATA, end->in_used - 4, "zlib: Adler-32 is 0x%x, expected 0x%x",
+                      adler, stored);
+}
+
+#undef DEFLATE_READ_I_REFILL
+#undef DEFLATE_READ_I_LOOK_UP
+#undef DEFLATE_READ_I_STEP
+#endif
+/* >>end */
