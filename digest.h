@@ -68,7 +68,7 @@
        id        bytes  defined in                               this file, by processor feature
        MD5         16   RFC 1321                                 portable; AVX-512VL
        SHA1        20   FIPS 180-4, 6.1                          portable; SHA-NI
-       SHA256      32   FIPS 180-4, 6.2                          portable; SHA-NI
+       SHA256      32   FIPS 180-4, 6.2                          portable; BMI2; SHA-NI
        BLAKE3      32   "BLAKE3", O'Connor et al. 2020, hash     portable
        XXH64        8   xxHash specification 0.1.1, seed 0       portable
        ADLER32      4   RFC 1950, 8.2 and 9                      portable (SWAR); AVX2
@@ -156,6 +156,12 @@ typedef struct digest {
 #else
 #define DIGEST_API static
 #endif
+#endif
+
+#if defined(__GNUC__) && !defined(__TINYC__)
+#define DIGEST_I_INLINE inline __attribute__((always_inline))
+#else
+#define DIGEST_I_INLINE inline
 #endif
 
 // DIGEST_I_X86: code for later processors can be compiled here, function by function.
@@ -252,8 +258,9 @@ DIGEST_API int digest_i_has(uint32_t features)
 
 /* ------------------------------------------------------------------ >>md5 */
 
-// Compilers reorder sums, and where one operand is late (it ends a long chain) they often add it
-// first. This makes x, as it is now, a value they cannot look into: what comes later is added later.
+// Compilers reorder sums, and often add first the one operand that is late, being the end of a long
+// chain. This makes of x, as it is now, a value they cannot look into: what follows is added after.
+// Measured on MD5: clang 14 gains 25 % in the portable code, gcc 12 16 % with AVX-512.
 #if defined(__GNUC__) && !defined(__TINYC__)
 #define DIGEST_I_FIRST(kind, x) __asm__("" : "+" kind(x))
 #else
@@ -265,8 +272,9 @@ DIGEST_API int digest_i_has(uint32_t features)
    compute them. The four functions are parameters; the state lives in four variables.
 
    A step is  a = b + rol(a + f(b, c, d) + word + constant, shift).  Only b is new, made by the step
-   before, so what counts is the path from b to a: nothing else can run on it, and a faster MD5 of
-   one stream does not exist. (Of many streams it does: they interleave.) */
+   before, and all else is early. So the operations on the way from b to a, one behind the other,
+   are the time of a step: a core could do several times the work meanwhile, but only for other
+   streams. A multi-buffer variant interleaves those; it takes n states and n pointers. */
 #define DIGEST_I_MD5_STEPS(F, G, H, I) \
     F(a, b, c, d,  0,  7, 0xd76aa478u) F(d, a, b, c,  1, 12, 0xe8c7b756u) \
     F(c, d, a, b,  2, 17, 0x242070dbu) F(b, c, d, a,  3, 22, 0xc1bdceeeu) \
@@ -530,15 +538,17 @@ DIGEST_API const uint32_t *digest_i_sha256_k(void)
     return k;
 }
 
-DIGEST_API void digest_i_sha256_portable(uint32_t *state, const uint8_t *p, size_t count)
+// Inlined into each of its callers, and so compiled for what each of them may use.
+DIGEST_API DIGEST_I_INLINE void digest_i_sha256_body(uint32_t *state, const uint8_t *p,
+                                                     size_t count)
 {
     uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
     uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
-    uint32_t w[16];
+    uint32_t w[16], ab, bc = b ^ c;
     int j;
 // FIPS 180-4, 4.1.2 and 6.2.2, with the last sixteen words kept: W(t) replaces W(t - 16). Ch is
-// e ? f : g; Maj is the two of three that agree: either b and c both, or a and one of them, never
-// both cases at once, so that + may stand for |.
+// e ? f : g. Maj is b where a and b agree and c where not: b ^ ((a ^ b) & (b ^ c)), and a ^ b here
+// is b ^ c in the next round.
 #define DIGEST_I_S(x, r, s, t) (DIGEST_I_ROR32(x, r) ^ DIGEST_I_ROR32(x, s) ^ DIGEST_I_ROR32(x, t))
 #define DIGEST_I_T(x, r, s, t) (DIGEST_I_ROR32(x, r) ^ DIGEST_I_ROR32(x, s) ^ ((x) >> (t)))
 #define DIGEST_I_W(i) w[(i) & 15]
@@ -549,7 +559,9 @@ DIGEST_API void digest_i_sha256_portable(uint32_t *state, const uint8_t *p, size
 #define DIGEST_I_ROUND(a, b, c, d, e, f, g, h, word, i) \
     h += word(i) + k[i] + (g ^ (e & (f ^ g))) + DIGEST_I_S(e, 6, 11, 25); \
     d += h; \
-    h += (b & c) + (a & (b ^ c)) + DIGEST_I_S(a, 2, 13, 22);
+    ab = a ^ b; \
+    h += (b ^ (ab & bc)) + DIGEST_I_S(a, 2, 13, 22); \
+    bc = ab;
 #define DIGEST_I_EIGHT(word, i) \
     DIGEST_I_ROUND(a, b, c, d, e, f, g, h, word, i) \
     DIGEST_I_ROUND(h, a, b, c, d, e, f, g, word, i + 1) \
@@ -570,6 +582,7 @@ DIGEST_API void digest_i_sha256_portable(uint32_t *state, const uint8_t *p, size
             DIGEST_I_EIGHT(DIGEST_I_NEXT, 8)
         }
         a += a0, b += b0, c += c0, d += d0, e += e0, f += f0, g += g0, h += h0;
+        bc = b ^ c;
     }
     state[0] = a, state[1] = b, state[2] = c, state[3] = d;
     state[4] = e, state[5] = f, state[6] = g, state[7] = h;
@@ -582,7 +595,20 @@ DIGEST_API void digest_i_sha256_portable(uint32_t *state, const uint8_t *p, size
 #undef DIGEST_I_EIGHT
 }
 
+DIGEST_API void digest_i_sha256_portable(uint32_t *state, const uint8_t *p, size_t count)
+{
+    digest_i_sha256_body(state, p, count);
+}
+
 #if defined(DIGEST_I_X86)
+// The same C: rorx rotates into another register, one operation where a copy and a rotation of two
+// stood. SHA-1 gains nothing by it, MD5 waits for its chain anyway.
+DIGEST_I_TARGET("bmi2")
+DIGEST_API void digest_i_sha256_bmi2(uint32_t *state, const uint8_t *p, size_t count)
+{
+    digest_i_sha256_body(state, p, count);
+}
+
 /* SHA-NI: two rounds in one instruction, on the state as two registers that it wants as a, b, e, f
    and c, d, g, h (first named = highest lane), each becoming the other's past. */
 DIGEST_I_TARGET("sha,sse4.1,ssse3")
@@ -639,6 +665,10 @@ DIGEST_API void digest_i_sha256_blocks(uint32_t *state, const uint8_t *p, size_t
 #if defined(DIGEST_I_X86)
     if (digest_i_has(POSIO_CPU_SHA | POSIO_CPU_SSSE3 | POSIO_CPU_SSE41)) {
         digest_i_sha256_ni(state, p, count);
+        return;
+    }
+    if (digest_i_has(POSIO_CPU_BMI2)) {
+        digest_i_sha256_bmi2(state, p, count);
         return;
     }
 #endif
@@ -705,8 +735,9 @@ DIGEST_API void digest_i_blake3_compress(uint32_t *cv, const uint8_t *block, uin
 #if !defined(DIGEST_BLAKE3_MANY)
 /* The one place where many inputs are hashed at once, and so the one to vectorise. `count` inputs
    lie one behind the other at p: chunks of 1024 bytes, numbered from `chunk` on, or with `parents`
-   pairs of chaining values, 64 bytes each. Their chaining values, 32 bytes each, go to out, which
-   may be p itself: no output is written before its input, and all before it, have been read. */
+   pairs of chaining values, 64 bytes each (`chunk` is then 0). Their own chaining values, 32 bytes
+   each, go to out, which may be p itself: an output is written after its input, and all before
+   it, have been read. */
 DIGEST_API void digest_i_blake3_many(const uint8_t *p, size_t count, uint64_t chunk, int parents,
                                      uint8_t *out)
 {
@@ -937,39 +968,44 @@ DIGEST_API uint32_t digest_i_adler32_portable(uint32_t adler, const uint8_t *p, 
 }
 
 #if defined(DIGEST_I_X86)
-/* The same sums, 32 bytes at a time: vpsadbw adds eight bytes, vpmaddubsw weighs each byte by its
-   distance from the end of the 32 (at most 255 * (32 + 31), no saturation). `before` grows to
-   2040 * (0 + 1 + ... + 2047) < 2^32 in a lane over 2048 rounds; the rest is 64-bit. */
+/* The same sums, 64 bytes at a time: vpsadbw adds eight bytes, vpmaddubsw weighs each byte by its
+   distance from the end of the 64 (at most 255 * (64 + 63) < 32768, no saturation). `before` grows
+   to 4080 * (0 + 1 + ... + 1023) < 2^32 in a lane over 1024 rounds; the rest is 64-bit. */
 DIGEST_I_TARGET("avx2")
 DIGEST_API uint32_t digest_i_adler32_avx2(uint32_t adler, const uint8_t *p, size_t size)
 {
-    const __m256i weights = _mm256_set_epi8(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-                                            17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
-                                            30, 31, 32);
+    const __m256i low = _mm256_set_epi8(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17,
+                                        18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32);
+    const __m256i high = _mm256_add_epi8(low, _mm256_set1_epi8(32));
     const __m256i ones = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
     uint64_t s1 = adler & 0xffff, s2 = adler >> 16;
-    while (size >= 32) {
-        const size_t rounds = size / 32 < 2048 ? size / 32 : 2048;
-        __m256i sum = zero, before = zero, weighted = zero;
-        uint32_t lanes[3][8];
+    while (size >= 64) {
+        const size_t rounds = size / 64 < 1024 ? size / 64 : 1024;
+        __m256i sum = zero, before = zero, weighted = zero, more = zero;
+        uint32_t lanes[4][8];
         size_t i;
-        for (i = 0; i < rounds; i++, p += 32) {
+        for (i = 0; i < rounds; i++, p += 64) {
             const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)p);
+            const __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(p + 32));
+            const __m256i both = _mm256_add_epi32(_mm256_sad_epu8(x, zero),
+                                                  _mm256_sad_epu8(y, zero));
             before = _mm256_add_epi32(before, sum);
-            sum = _mm256_add_epi32(sum, _mm256_sad_epu8(x, zero));
+            sum = _mm256_add_epi32(sum, both);
             weighted = _mm256_add_epi32(weighted,
-                                        _mm256_madd_epi16(_mm256_maddubs_epi16(x, weights), ones));
+                                        _mm256_madd_epi16(_mm256_maddubs_epi16(x, high), ones));
+            more = _mm256_add_epi32(more, _mm256_madd_epi16(_mm256_maddubs_epi16(y, low), ones));
         }
         _mm256_storeu_si256((__m256i *)(void *)lanes[0], sum);
         _mm256_storeu_si256((__m256i *)(void *)lanes[1], before);
         _mm256_storeu_si256((__m256i *)(void *)lanes[2], weighted);
-        s2 += 32 * rounds * s1;
+        _mm256_storeu_si256((__m256i *)(void *)lanes[3], more);
+        s2 += 64 * rounds * s1;
         for (i = 0; i < 8; i++) {
             s1 += lanes[0][i];
-            s2 += (uint64_t)32 * lanes[1][i] + lanes[2][i];
+            s2 += (uint64_t)64 * lanes[1][i] + lanes[2][i] + lanes[3][i];
         }
         s1 %= 65521, s2 %= 65521;
-        size -= 32 * rounds;
+        size -= 64 * rounds;
     }
     return digest_i_adler32_portable((uint32_t)(s2 << 16 | s1), p, size);
 }
@@ -1089,13 +1125,6 @@ DIGEST_API uint32_t digest_i_crc32c(uint32_t crc, const uint8_t *p, size_t size)
 
 /* ------------------------------------------------------------------ >>digests made of blocks */
 
-// Bytes of the algorithm's block; 0 for those that are not a row of blocks.
-DIGEST_API size_t digest_i_block_size(int32_t algorithm)
-{
-    if (algorithm == DIGEST_XXH64) return 32;
-    return algorithm >= DIGEST_MD5 && algorithm <= DIGEST_SHA256 ? 64 : 0;
-}
-
 DIGEST_API void digest_i_blocks(digest *d, const uint8_t *p, size_t count)
 {
     switch (d->algorithm) {
@@ -1130,12 +1159,12 @@ DIGEST_API void digest_i_blocks_update(digest *d, const uint8_t *p, size_t size,
 DIGEST_API void digest_i_blocks_result(const digest *d, uint8_t *out, size_t words)
 {
     digest end;
-    uint8_t tail[2 * DIGEST_BLOCK_SIZE] = {0x80};
+    uint8_t tail[2 * DIGEST_BLOCK_SIZE] = {0};
     size_t i, pad = (d->fill < 56 ? 64 : 128) - d->fill;
     end.algorithm = d->algorithm;
     memcpy(end.state, d->state, sizeof end.state);
-    memmove(tail + d->fill, tail, 1);
     memcpy(tail, d->block, d->fill);
+    tail[d->fill] = 0x80;
     if (d->algorithm == DIGEST_MD5) digest_i_put_le64(tail + d->fill + pad - 8, d->size * 8);
     else digest_i_put_be64(tail + d->fill + pad - 8, d->size * 8);
     digest_i_blocks(&end, tail, (d->fill + pad) / 64);
@@ -1148,8 +1177,8 @@ DIGEST_API void digest_i_blocks_result(const digest *d, uint8_t *out, size_t wor
 /* ------------------------------------------------------------------ >>essential */
 
 /* Begins a digest: d is ready for digest_update. d need not be initialised; beginning again is
-   allowed at any time. algorithm is one of DIGEST_MD5 ... DIGEST_CRC32C, otherwise POSIO_E_ARG and d
-   is untouched. Initial values: RFC 1321, 3.3; FIPS 180-4, 5.3.1 and 5.3.3.
+   allowed at any time. algorithm is one of DIGEST_MD5 ... DIGEST_CRC32C; otherwise POSIO_E_ARG, and
+   d is untouched. Initial values: RFC 1321, 3.3; FIPS 180-4, 5.3.1 and 5.3.3.
    Threads: one per handle. Allocates: no. Blocks: no. */
 DIGEST_API posio_result digest_begin(digest *d, int algorithm)
 {
@@ -1169,8 +1198,9 @@ DIGEST_API posio_result digest_begin(digest *d, int algorithm)
 }
 
 /* Appends size bytes. data may be NULL when size is 0; any alignment. How the bytes are cut into
-   calls does not matter to the result. Fastest are multiples of DIGEST_BLOCK_SIZE, and for BLAKE3
-   powers of two from 16 KiB on. At most 2^61 - 1 bytes in all for MD5, SHA-1 and SHA-256.
+   calls does not matter to the result. Fastest are multiples of DIGEST_BLOCK_SIZE, of 64 KiB for
+   BLAKE3, which takes up to 64 chunks at once. At most 2^61 - 1 bytes in all for MD5, SHA-1 and
+   SHA-256. An all-zero digest is of DIGEST_NONE: it takes bytes, and its result has none.
    Threads: one per handle. Allocates: no. Blocks: no. */
 DIGEST_API void digest_update(digest *d, const void *data, size_t size)
 {
@@ -1178,10 +1208,14 @@ DIGEST_API void digest_update(digest *d, const void *data, size_t size)
     if (size == 0) return;
     d->size += size;
     switch (d->algorithm) {
+    case DIGEST_MD5:
+    case DIGEST_SHA1:
+    case DIGEST_SHA256: digest_i_blocks_update(d, p, size, 64); break;
+    case DIGEST_XXH64: digest_i_blocks_update(d, p, size, 32); break;
     case DIGEST_BLAKE3: digest_i_blake3_update(d, p, size); break;
     case DIGEST_ADLER32: d->state[0] = DIGEST_I_ADLER32_UPDATE(d->state[0], p, size); break;
     case DIGEST_CRC32C: d->state[0] = DIGEST_I_CRC32C_UPDATE(d->state[0], p, size); break;
-    default: digest_i_blocks_update(d, p, size, digest_i_block_size(d->algorithm)); break;
+    default: break;
     }
 }
 
@@ -1199,7 +1233,9 @@ DIGEST_API size_t digest_result(const digest *d, uint8_t out[DIGEST_MAX_SIZE])
     case DIGEST_XXH64:
         digest_i_put_be64(out, digest_i_xxh64_end(d->lanes, 0, d->size, d->block, d->fill));
         return 8;
-    default: digest_i_put_be32(out, d->state[0]); return 4;
+    case DIGEST_ADLER32:
+    case DIGEST_CRC32C: digest_i_put_be32(out, d->state[0]); return 4;
+    default: return 0;
     }
 }
 
@@ -1323,6 +1359,7 @@ DIGEST_API uint64_t digest_xxh64(const void *data, size_t size, uint64_t seed)
     return digest_i_xxh64_end(lanes, seed, size, p, size % 32);
 }
 
+#undef DIGEST_I_INLINE
 #undef DIGEST_I_X86
 #undef DIGEST_I_TARGET
 #undef DIGEST_I_LITTLE
