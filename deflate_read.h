@@ -9,9 +9,10 @@
 
        int main(void)
        {
-           static const unsigned char packed[] = {0x78, 0x9c, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x57,
-                                                  0x00, 0x09, 0x00, 0x17, 0xe6, 0x03, 0xc6};
-           static deflate_read decoder; // 23 KiB of tables: on the heap in a deep call
+           static const unsigned char packed[] = {
+               0x78, 0xda, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0xd7, 0x51, 0x48,
+               0xce, 0x28, 0xcd, 0xcb, 0x06, 0x00, 0x1c, 0xe8, 0x04, 0x7a};
+           static deflate_read decoder; // 24 KiB of tables, not for a deep stack
            deflate_read_end end;
            posio_error err;
            char text[64];
@@ -22,7 +23,69 @@
 
    WHAT IT DOES NOT DO
        No streaming: a stream and its output are in memory as a whole, as the chunks, grains and
-       clusters of disk images are. No gzip header, no preset dictionaries, no compression. */
+       clusters of disk images are. No gzip header, no preset dictionaries, no compression. The
+       window size a zlib header declares is not enforced (zlib does not either).
+
+   OPTIONS  (define before the first include; each works alone)
+       DEFLATE_READ_IMPLEMENTATION  the functions too, with internal linkage; legal in many files
+       DEFLATE_READ_API             how those are declared (default: static, unused allowed)
+       DEFLATE_READ_ADLER32(adler, data, size)
+                                    an expression that continues an Adler-32 (default: built in)
+       DEFLATE_READ_CUSTOM(d, in, in_size, out, out_max, zlib_wrapped, end)
+                                    another inflater that is asked first: an expression that is
+                                    POSIO_OK if it decoded (and, zlib_wrapped, checked) the whole
+                                    stream and filled *end. Anything else: the built-in decoder
+                                    starts anew and tells what is wrong. Not called with flags.
+
+   THREADS
+       No state outside of the caller's decoder but posio's word of processor features.
+
+   MEMORY
+       Nothing is allocated. The decoder is 24 KiB. The stack needs less than 1 KiB.
+
+   ERRORS
+       POSIO_E_DATA         the stream is broken or cut short, or its Adler-32 is wrong
+       POSIO_E_SPACE        the output is full before the stream ends
+       POSIO_E_FORMAT       not a zlib header: method, window, or its check bits
+       POSIO_E_UNSUPPORTED  zlib: a preset dictionary is needed
+       POSIO_E_ARG          a pointer is NULL
+       err->offset is the position in the input near the fault. Exactly what zlib's inflate accepts
+       is accepted, code by code: no more (as faster decoders do), no less.
+
+   THE FORMAT  (RFC 1950 for zlib, RFC 1951 for all else)
+
+       zlib    +---------+---------+===================+---------------------------+
+       2.2     | CMF     | FLG     |  deflate stream   | Adler-32 of the output,   |
+               | 0x.8    |         |                   | most significant first    |
+               +---------+---------+===================+---------------------------+
+               CMF: method 8, window 2^(8 + high nibble) with the nibble <= 7
+               FLG: bit 5 = preset dictionary; (CMF * 256 + FLG) % 31 == 0
+
+       Bits are taken from each byte lowest first; a Huffman code comes with its first bit lowest,
+       any other number with its lowest bit lowest (3.1.1).
+
+       block   | final: 1 | type: 2 | ...                                            (3.2.3)
+       type 0  | to the next byte | LEN: 16 | NLEN: 16 = ~LEN | LEN bytes            (3.2.4)
+       type 1  | symbols by the fixed codes                                          (3.2.6)
+       type 2  | HLIT: 5 | HDIST: 5 | HCLEN: 4 | (HCLEN + 4) x 3 bits                (3.2.7)
+               | 257 + HLIT and 1 + HDIST code lengths | symbols
+       type 3  refused
+
+       The 3-bit numbers are the lengths of the code that code lengths are written in, in the order
+       16 17 18 0 8 7 9 6 10 5 11 4 12 3 13 2 14 1 15. Its symbols: 0-15 a length; 16 + 2 bits: the
+       length before, 3-6 times; 17 + 3 bits: 3-10 zeros; 18 + 7 bits: 11-138 zeros. A run may
+       cross from the first code's lengths to the second's.
+
+       literal/length symbols (3.2.5)           distance symbols
+         0-255    that byte                       0-3    distance 1-4
+         256      end of the block                4-29   symbol / 2 - 1 extra bits
+         257-264  length 3-10                     30-31  only in the fixed code: refused
+         265-284  (symbol - 261) / 4 extra bits
+         285      length 258
+         286-287  only in the fixed code: refused
+
+       Both codes must be complete. Exceptions, as in zlib: a code of one symbol with one bit, and
+       no distance code at all; a bit pattern without a symbol is refused where it is met. */
 
 /* >>types */
 #ifdef DEFLATE_READ_IMPLEMENTATION
@@ -63,7 +126,7 @@ typedef struct deflate_read_end {
 typedef struct deflate_read {
     uint32_t litlen[4096 + 576];  /* first table of 12 bits, then its sub-tables */
     uint32_t distance[256 + 160]; /* first table of 8 bits, then its sub-tables */
-    uint32_t entry[288];          /* while building: the entry of each symbol, shortest code first, */
+    uint32_t entry[288];          /* while building: each symbol's entry, shortest code first, */
     uint32_t second[288];         /* the same literal as the second of a pair, */
     uint16_t code[288];           /* and its code, bits reversed */
     uint16_t order[288];          /* symbols, shortest code first */
@@ -72,7 +135,7 @@ typedef struct deflate_read {
 } deflate_read;
 
 #elif DEFLATE_READ_VERSION < 100
-#error "deflate_read.h: an older copy came first in this file; include the newest chunkwise header first"
+#error "deflate_read.h: an older copy came first in this file; include the newest header first"
 #endif
 /* >>end types */
 
@@ -164,10 +227,27 @@ DEFLATE_READ_I_INLINE void deflate_read_i_copy8(uint8_t *to, const uint8_t *from
     memcpy(to, &v, 8);
 }
 
-/* The n lowest bits of v, without its `skip` lowest: an extra-bits field that follows a code. */
+/* The n lowest bits of v, without its `skip` lowest: an extra-bits field that follows a code. Only
+   the low bytes of n and skip count, so that a table's entry can be passed as it is. */
 DEFLATE_READ_I_INLINE uint32_t deflate_read_i_field(uint64_t v, uint32_t n, uint32_t skip)
 {
-    return (uint32_t)((v & (((uint64_t)1 << (n & 63)) - 1)) >> (skip & 63));
+    return (uint32_t)((v & (((uint64_t)1 << (uint8_t)n) - 1)) >> (uint8_t)skip);
+}
+
+/* The same where BMI2 is known to be there. clang makes one instruction of the mask by itself; gcc
+   12 makes three, which costs 6 % of the whole decoder. (The intrinsic cannot be inlined into a
+   body that the plain variant shares.) */
+DEFLATE_READ_I_INLINE uint32_t deflate_read_i_field_in(int bmi2, uint64_t v, uint32_t n,
+                                                       uint32_t skip)
+{
+#if DEFLATE_READ_I_X86 && !defined(__clang__)
+    if (bmi2) {
+        __asm__("bzhi\t{%2, %1, %0|%0, %1, %2}" : "=r"(v) : "r"(v), "r"((uint64_t)n) : "cc");
+        return (uint32_t)(v >> (uint8_t)skip);
+    }
+#endif
+    (void)bmi2;
+    return deflate_read_i_field(v, n, skip);
 }
 
 // ---------------------------------------------------------------------------------- faults
@@ -248,6 +328,30 @@ DEFLATE_READ_I_INLINE void deflate_read_i_align(deflate_read_i_run *r)
 
 // ---------------------------------------------------------------------------------- tables
 
+/* One look-up with the next 12 bits answers as much as these bits hold: one literal, two, a length
+   or a literal and a length. The entry of the literal/length table:
+
+       31 30      29     28         27..24           23..16            15..8       7..0
+     +----------+------+-----------+----------------+-----------------+-----------+---------------+
+     | literals | more | exception | bits before    | literal 2, or   | literal 1 | bits used, the|
+     | (0..2)   |      |           | the extra bits | length - 3      |           | extra ones too|
+     +----------+------+-----------+----------------+-----------------+-----------+---------------+
+     exception:                     sub-table: width  8..23: 0 = end of block, 1 = invalid code,
+                                                      else where the sub-table begins
+
+   The literals are stored, and the bits dropped, before it is asked what else an entry holds: so an
+   exception has no literals, and says truly how many bits it uses. The distance table:
+
+       31..16                      15        14          11..8                     7..0
+     +---------------------------+---------+-----------+-------------------------+----------------+
+     | distance, or where the    | invalid | exception | bits before the extra   | bits used, the |
+     | sub-table begins          | code    |           | bits; sub-table: width  | extra ones too |
+     +---------------------------+---------+-----------+-------------------------+----------------+
+
+   A sub-table decodes what follows the first 12 (8) bits of longer codes. Those of the literal/
+   length table are 3 bits wide at most, and one of width w holds w + 1 symbols or more: together
+   they have no more than twice as many entries as there are symbols. For the distances' an
+   exhaustive count of all codes of 30 symbols gives 144 entries. */
 enum {
     DEFLATE_READ_I_LITLEN_BITS = 12,
     DEFLATE_READ_I_DISTANCE_BITS = 8,
@@ -304,7 +408,7 @@ DEFLATE_READ_API int32_t deflate_read_i_codes(deflate_read *d, const uint8_t *le
 }
 
 /* 0 unless the code is over-subscribed or incomplete. As in zlib, a code of a single symbol of one
-   bit passes, and so does one without symbols: an unused bit pattern is an error where it is met. */
+   bit passes, and so does one without symbols: an unused bit pattern is refused where it is met. */
 DEFLATE_READ_I_INLINE int deflate_read_i_is_bad(int32_t left, const uint16_t *first)
 {
     return left < 0 || (left > 0 && first[DEFLATE_READ_I_MAX_BITS + 1] != first[2]);
@@ -325,9 +429,9 @@ DEFLATE_READ_API void deflate_read_i_sub_tables(deflate_read *d, uint32_t *table
         for (width = l - bits; first[bits + width + 1] < stop; width++) {}
         table[prefix] = link | place << place_shift | width << width_shift;
         for (; i < stop; i++) {
-            uint32_t at;
+            uint32_t at = (uint32_t)d->code[i] >> bits;
             while (first[l + 1] <= i) l++;
-            for (at = (uint32_t)d->code[i] >> bits; at >> width == 0; at += (uint32_t)1 << (l - bits))
+            for (; at >> width == 0; at += (uint32_t)1 << (l - bits))
                 table[place + at] = d->entry[i];
         }
         place += (uint32_t)1 << width;
@@ -337,8 +441,9 @@ DEFLATE_READ_API void deflate_read_i_sub_tables(deflate_read *d, uint32_t *table
 /* The entry of a literal/length symbol whose code has `bits` bits from where it is looked up. */
 DEFLATE_READ_I_INLINE uint32_t deflate_read_i_litlen_entry(uint32_t symbol, uint32_t bits)
 {
-    static const uint8_t base[29] = {0,  1,  2,  3,  4,  5,  6,  7,  8,   10,  12,  14,  16,  20, 24,
-                                     28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 255};
+    static const uint8_t base[29] = {0,  1,  2,  3,  4,  5,  6,  7,   8,   10,
+                                     12, 14, 16, 20, 24, 28, 32, 40,  48,  56,
+                                     64, 80, 96, 112, 128, 160, 192, 224, 255}; // length - 3
     static const uint8_t extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
                                       2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
     if (symbol < 256) return bits | symbol << 8 | DEFLATE_READ_I_ONE_LITERAL;
@@ -369,7 +474,9 @@ DEFLATE_READ_I_INLINE uint32_t deflate_read_i_begin(uint32_t *table, uint32_t bi
     return l;
 }
 
-/* Puts all pairs of a literal and another symbol whose codes have `bits` bits together.
+/* Puts all pairs of a literal and another symbol whose codes have `bits` bits together: naively a
+   second look-up, here one entry that says both. Its index is the one code behind the other, its
+   value the sum of the two: bits add up, the other fields are each set by one of them only.
    literals[l] is where in first[l] .. first[l + 1] the literals end and lengths[l] where the
    lengths begin (the end-of-block symbol may lie between). */
 DEFLATE_READ_I_INLINE void deflate_read_i_pairs(deflate_read *d, uint32_t bits,
@@ -513,7 +620,8 @@ DEFLATE_READ_API int deflate_read_i_dynamic(deflate_read *d, deflate_read_i_run 
     r->value = litlens << 16 | distances;
     if (litlens > 286 || distances > 30) return DEFLATE_READ_I_BAD_COUNTS;
     fault = deflate_read_i_read_length_code(d, r, 4 + (v >> 10));
-    if (fault == DEFLATE_READ_I_DONE) fault = deflate_read_i_read_lengths(d, r, litlens + distances);
+    if (fault != DEFLATE_READ_I_DONE) return fault;
+    fault = deflate_read_i_read_lengths(d, r, litlens + distances);
     if (fault != DEFLATE_READ_I_DONE) return fault;
     if (d->lengths[256] == 0) return DEFLATE_READ_I_NO_END;
     fault = deflate_read_i_build_litlen(d, litlens);
@@ -559,65 +667,70 @@ DEFLATE_READ_API int deflate_read_i_stored(deflate_read_i_run *r)
     return n == out_left ? DEFLATE_READ_I_FULL : DEFLATE_READ_I_TRUNCATED;
 }
 
-/* One symbol, or a pair, at a time with every bound checked. */
+/* The distance of a match, and its copy byte for byte. */
+DEFLATE_READ_API int deflate_read_i_careful_match(const deflate_read *d, deflate_read_i_run *r,
+                                                  uint32_t length)
+{
+    uint32_t entry, n;
+    size_t left = (size_t)(r->out_end - r->out), m = length < left ? length : left;
+    const uint8_t *from;
+    uint8_t *to = r->out;
+    deflate_read_i_refill(r);
+    entry = d->distance[r->bits & ((1 << DEFLATE_READ_I_DISTANCE_BITS) - 1)];
+    n = entry & 63;
+    if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
+    if (entry & DEFLATE_READ_I_DISTANCE_EXCEPTION) {
+        if (entry & DEFLATE_READ_I_DISTANCE_INVALID) return DEFLATE_READ_I_BAD_DISTANCE;
+        deflate_read_i_skip(r, n);
+        entry = d->distance[(entry >> 16) + deflate_read_i_field(r->bits, entry >> 8 & 15, 0)];
+        n = entry & 63;
+        if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
+        if (entry & DEFLATE_READ_I_DISTANCE_EXCEPTION) return DEFLATE_READ_I_BAD_DISTANCE;
+    }
+    r->value = (entry >> 16) + deflate_read_i_field(r->bits, n, entry >> 8 & 15);
+    deflate_read_i_skip(r, n);
+    if (r->value > (size_t)(r->out - r->out_begin)) return DEFLATE_READ_I_TOO_FAR;
+    from = to - r->value;
+    r->out += m;
+    if (r->value >= m) memcpy(to, from, m);
+    else if (r->value == 1) memset(to, *from, m);
+    else while (to != r->out) *to++ = *from++; // the copy feeds itself
+    return m < length ? DEFLATE_READ_I_FULL : DEFLATE_READ_I_DONE;
+}
+
+/* Symbols up to the end of the block, one entry at a time, with every bound checked. Where the
+   input ends the look-ups see zeros behind it; an entry that needs more bits than there are tells
+   that the stream was cut. */
 DEFLATE_READ_API int deflate_read_i_careful(const deflate_read *d, deflate_read_i_run *r)
 {
     for (;;) {
-        uint32_t entry, n, length, distance, at;
+        uint32_t entry, n, k, literals;
         uint64_t saved;
+        int status;
         deflate_read_i_refill(r);
-        entry = d->litlen[r->bits & 4095];
+        entry = d->litlen[r->bits & ((1 << DEFLATE_READ_I_LITLEN_BITS) - 1)];
+        if ((entry & DEFLATE_READ_I_EXCEPTION) && (entry >> 8 & 0xffff) > DEFLATE_READ_I_INVALID) {
+            if (DEFLATE_READ_I_LITLEN_BITS > r->count) return DEFLATE_READ_I_TRUNCATED;
+            deflate_read_i_skip(r, DEFLATE_READ_I_LITLEN_BITS);
+            k = (entry >> 8 & 0xffff) + deflate_read_i_field(r->bits, entry >> 24 & 15, 0);
+            entry = d->litlen[k];
+        }
         n = entry & 63;
         if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
-        saved = r->bits;
-        if ((entry & DEFLATE_READ_I_EXCEPTION) && (entry >> 8 & 0xffff) > DEFLATE_READ_I_INVALID) {
-            deflate_read_i_skip(r, n);
-            at = (entry >> 8 & 0xffff) + deflate_read_i_field(r->bits, entry >> 24 & 15, 0);
-            entry = d->litlen[at];
-            n = entry & 63;
-            saved = r->bits;
-            if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
-        }
-        if (entry >> 30 != 0) { // literals
+        literals = entry >> 30;
+        for (k = 0; k < literals; k++) {
             if (r->out == r->out_end) return DEFLATE_READ_I_FULL;
-            *r->out++ = (uint8_t)(entry >> 8);
-            if (entry >> 30 == 2) {
-                if (r->out == r->out_end) return DEFLATE_READ_I_FULL;
-                *r->out++ = (uint8_t)(entry >> 16);
-            }
+            *r->out++ = (uint8_t)(entry >> (8 + 8 * k));
         }
+        saved = r->bits;
         deflate_read_i_skip(r, n);
         if (!(entry & DEFLATE_READ_I_MORE)) continue;
         if (entry & DEFLATE_READ_I_EXCEPTION)
             return (entry >> 8 & 0xffff) == DEFLATE_READ_I_END ? DEFLATE_READ_I_DONE
                                                                : DEFLATE_READ_I_BAD_LITLEN;
-        length = 3 + (entry >> 16 & 255) + deflate_read_i_field(saved, n, entry >> 24 & 15);
-        deflate_read_i_refill(r);
-        entry = d->distance[r->bits & 255];
-        n = entry & 63;
-        if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
-        if (entry & DEFLATE_READ_I_DISTANCE_EXCEPTION) {
-            if (entry & DEFLATE_READ_I_DISTANCE_INVALID) return DEFLATE_READ_I_BAD_DISTANCE;
-            deflate_read_i_skip(r, n);
-            entry = d->distance[(entry >> 16) + deflate_read_i_field(r->bits, entry >> 8 & 15, 0)];
-            n = entry & 63;
-            if (n > r->count) return DEFLATE_READ_I_TRUNCATED;
-            if (entry & DEFLATE_READ_I_DISTANCE_EXCEPTION) return DEFLATE_READ_I_BAD_DISTANCE;
-        }
-        distance = (entry >> 16) + deflate_read_i_field(r->bits, n, entry >> 8 & 15);
-        deflate_read_i_skip(r, n);
-        r->value = distance;
-        if (distance > (size_t)(r->out - r->out_begin)) return DEFLATE_READ_I_TOO_FAR;
-        {
-            size_t left = (size_t)(r->out_end - r->out), m = length < left ? length : left;
-            const uint8_t *from = r->out - distance;
-            uint8_t *to = r->out;
-            r->out += m;
-            if (distance >= m) memcpy(to, from, m);
-            else if (distance == 1) memset(to, *from, m);
-            else while (to != r->out) *to++ = *from++;
-            if (m < length) return DEFLATE_READ_I_FULL;
-        }
+        n = 3 + (entry >> 16 & 255) + deflate_read_i_field(saved, n, entry >> 24 & 15);
+        status = deflate_read_i_careful_match(d, r, n);
+        if (status != DEFLATE_READ_I_DONE) return status;
     }
 }
 
@@ -629,13 +742,14 @@ enum {
     DEFLATE_READ_I_DISTANCE_EXTRA = 13,
     DEFLATE_READ_I_MATCH_MAX = 258,
     DEFLATE_READ_I_COPY_FIRST = 40, /* bytes of a match copied without asking for its length */
+    DEFLATE_READ_I_COPY_STEP = 16,  /* then so many at a time */
 
     /* What one turn of the fast loop may read and write from where it begins.
        Input: two refills, each of which loads 8 bytes and moves on by 7 at most.
-       Output: three steps of two literals, a match, and what the copy writes behind it: its first
-       unconditional bytes reach furthest. */
+       Output: three steps of two literals, the longest match, and what its copy writes behind it. A
+       short match reaches less far, and so do the two bytes that each step stores. */
     DEFLATE_READ_I_IN_MARGIN = 7 + 8,
-    DEFLATE_READ_I_OUT_MARGIN = 3 * 2 + DEFLATE_READ_I_MATCH_MAX + DEFLATE_READ_I_COPY_FIRST
+    DEFLATE_READ_I_OUT_MARGIN = 3 * 2 + DEFLATE_READ_I_MATCH_MAX + DEFLATE_READ_I_COPY_STEP - 1
 };
 
 /* A refill leaves 56 bits or more. From one to the next the turn takes two table lookups of
@@ -647,8 +761,16 @@ DEFLATE_READ_I_ASSERT(bits_to_distance,
 DEFLATE_READ_I_ASSERT(bits_to_next_turn,
                       DEFLATE_READ_I_MAX_BITS + DEFLATE_READ_I_DISTANCE_EXTRA +
                               DEFLATE_READ_I_LITLEN_BITS <= 56);
+DEFLATE_READ_I_ASSERT(first_copy_reaches_less, DEFLATE_READ_I_COPY_FIRST + 2 <=
+                                                   DEFLATE_READ_I_MATCH_MAX);
 DEFLATE_READ_I_ASSERT(slack_suffices, DEFLATE_READ_I_OUT_MARGIN <= DEFLATE_READ_SLACK);
 
+/* Refill without a branch. Naive: while there is room for a byte, append one. Here all eight bytes
+   are or-ed in at once, and `in` moves on by as many whole bytes as fitted: (63 - left) / 8, which
+   is 7 - left / 8. The count becomes 56 + left % 8, that is, left | 56. Bits beyond the count are
+   in the buffer too, but they equal what the next refill puts there, and or-ing twice is harmless.
+   Only the low 6 bits of `left` count: whole entries are subtracted from it, whose low byte is the
+   number of bits used. */
 #define DEFLATE_READ_I_REFILL() \
     do { \
         bits |= deflate_read_i_load(in) << (left & 63); \
@@ -659,23 +781,63 @@ DEFLATE_READ_I_ASSERT(slack_suffices, DEFLATE_READ_I_OUT_MARGIN <= DEFLATE_READ_
 
 #define DEFLATE_READ_I_LOOK_UP() (litlen[bits & ((1 << DEFLATE_READ_I_LITLEN_BITS) - 1)])
 
+/* Takes an entry's literals and bits. Naive: ask how many literals there are, store each. Here two
+   bytes are always stored and `out` moves on by the true number, 0 to 2: what was stored behind it
+   is overwritten by what comes next. */
 #define DEFLATE_READ_I_STEP() \
     do { \
         deflate_read_i_store2(out, entry >> 8); \
         out += entry >> 30; \
         saved = bits; \
-        bits >>= entry & 63; \
+        bits >>= (uint8_t)entry; \
         left -= entry; \
     } while (0)
 
-DEFLATE_READ_I_INLINE int deflate_read_i_fast_body(const deflate_read *d, deflate_read_i_run *r)
+/* A match, copied in words and not beyond the margin. From a distance of 8 on, a word of the source
+   is complete before it is read. Words of 8 bytes, not wider: wide loads of bytes that small stores
+   have just written must wait for these. Nearer matches repeat a pattern of 1 to 7 bytes: a
+   multiplication fills a word with it, and each store moves on by a multiple of the pattern. */
+DEFLATE_READ_I_INLINE void deflate_read_i_copy(uint8_t *to, uint32_t distance, uint32_t length)
 {
     static const uint64_t repeat[8] = {0, 0x0101010101010101u, 0x0001000100010001u,
                                        0x0001000001000001u, 0x0000000100000001u,
                                        0x0000010000000001u, 0x0001000000000001u,
                                        0x0100000000000001u};
     static const uint8_t stride[8] = {0, 8, 8, 6, 8, 5, 6, 7};
-    const uint32_t *litlen = d->litlen, *distances = d->distance;
+    const uint8_t *from = to - distance;
+    uint8_t *end = to + length;
+    if (DEFLATE_READ_I_LIKELY(distance >= 8)) {
+        deflate_read_i_copy8(to, from);
+        deflate_read_i_copy8(to + 8, from + 8);
+        deflate_read_i_copy8(to + 16, from + 16);
+        deflate_read_i_copy8(to + 24, from + 24);
+        deflate_read_i_copy8(to + 32, from + 32);
+        if (DEFLATE_READ_I_LIKELY(length <= DEFLATE_READ_I_COPY_FIRST)) return;
+        to += DEFLATE_READ_I_COPY_FIRST;
+        from += DEFLATE_READ_I_COPY_FIRST;
+        do {
+            deflate_read_i_copy8(to, from);
+            deflate_read_i_copy8(to + 8, from + 8);
+            to += DEFLATE_READ_I_COPY_STEP;
+            from += DEFLATE_READ_I_COPY_STEP;
+        } while (to < end);
+    } else {
+        uint64_t word = deflate_read_i_load(from) & (((uint64_t)1 << (8 * distance)) - 1);
+        word *= repeat[distance];
+        do {
+            deflate_read_i_store(to, word);
+            to += stride[distance];
+        } while (to < end);
+    }
+}
+
+/* The fast loop. It runs while a whole turn fits into both buffers (or the slack) and so checks
+   nothing on the way but what the stream can get wrong. The entry at the top of a turn was looked
+   up before the last refill and copy, to have it in time: they leave its bits alone. */
+DEFLATE_READ_I_INLINE int deflate_read_i_fast_body(const deflate_read *d, deflate_read_i_run *r,
+                                                   int bmi2)
+{
+    const uint32_t *litlen = d->litlen;
     const uint8_t *in = r->in, *in_limit;
     uint8_t *out = r->out, *out_limit;
     uint64_t bits = r->bits, saved;
@@ -693,8 +855,6 @@ DEFLATE_READ_I_INLINE int deflate_read_i_fast_body(const deflate_read *d, deflat
     entry = DEFLATE_READ_I_LOOK_UP();
     do {
         uint32_t length, distance;
-        const uint8_t *from;
-        uint8_t *to;
         DEFLATE_READ_I_STEP();
         if (!(entry & DEFLATE_READ_I_MORE)) {
             entry = DEFLATE_READ_I_LOOK_UP();
@@ -712,7 +872,7 @@ DEFLATE_READ_I_INLINE int deflate_read_i_fast_body(const deflate_read *d, deflat
         if (DEFLATE_READ_I_UNLIKELY(entry & DEFLATE_READ_I_EXCEPTION)) {
             uint32_t place = entry >> 8 & 0xffff;
             if (place > DEFLATE_READ_I_INVALID) {
-                entry = litlen[place + deflate_read_i_field(bits, entry >> 24 & 15, 0)];
+                entry = litlen[place + deflate_read_i_field_in(bmi2, bits, entry >> 24 & 15, 0)];
                 DEFLATE_READ_I_STEP();
                 if (!(entry & DEFLATE_READ_I_MORE)) {
                     DEFLATE_READ_I_REFILL();
@@ -728,24 +888,24 @@ DEFLATE_READ_I_INLINE int deflate_read_i_fast_body(const deflate_read *d, deflat
             }
         }
         length = 3 + (entry >> 16 & 255) +
-                 deflate_read_i_field(saved, entry & 63, entry >> 24 & 15);
+                 deflate_read_i_field_in(bmi2, saved, entry, entry >> 24 & 15);
 
-        entry = distances[bits & ((1 << DEFLATE_READ_I_DISTANCE_BITS) - 1)];
+        entry = d->distance[bits & ((1 << DEFLATE_READ_I_DISTANCE_BITS) - 1)];
         DEFLATE_READ_I_REFILL();
         if (DEFLATE_READ_I_UNLIKELY(entry & DEFLATE_READ_I_DISTANCE_EXCEPTION)) {
             if (!(entry & DEFLATE_READ_I_DISTANCE_INVALID)) {
                 bits >>= DEFLATE_READ_I_DISTANCE_BITS;
                 left -= DEFLATE_READ_I_DISTANCE_BITS;
-                entry = distances[(entry >> 16) +
-                                  deflate_read_i_field(bits, entry >> 8 & 15, 0)];
+                entry = d->distance[(entry >> 16) +
+                                  deflate_read_i_field_in(bmi2, bits, entry >> 8 & 15, 0)];
             }
             if (entry & DEFLATE_READ_I_DISTANCE_EXCEPTION) {
                 status = DEFLATE_READ_I_BAD_DISTANCE;
                 break;
             }
         }
-        distance = (entry >> 16) + deflate_read_i_field(bits, entry & 63, entry >> 8 & 15);
-        bits >>= entry & 63;
+        distance = (entry >> 16) + deflate_read_i_field_in(bmi2, bits, entry, entry >> 8 & 15);
+        bits >>= (uint8_t)entry;
         left -= entry;
         if (DEFLATE_READ_I_UNLIKELY(distance > (size_t)(out - r->out_begin))) {
             r->value = distance;
@@ -755,33 +915,8 @@ DEFLATE_READ_I_INLINE int deflate_read_i_fast_body(const deflate_read *d, deflat
         entry = DEFLATE_READ_I_LOOK_UP();
         DEFLATE_READ_I_REFILL();
 
-        from = out - distance;
-        to = out;
+        deflate_read_i_copy(out, distance, length);
         out += length;
-        if (DEFLATE_READ_I_LIKELY(distance >= 8)) {
-            deflate_read_i_copy8(to, from);
-            deflate_read_i_copy8(to + 8, from + 8);
-            deflate_read_i_copy8(to + 16, from + 16);
-            deflate_read_i_copy8(to + 24, from + 24);
-            deflate_read_i_copy8(to + 32, from + 32);
-            if (DEFLATE_READ_I_UNLIKELY(length > DEFLATE_READ_I_COPY_FIRST)) {
-                to += DEFLATE_READ_I_COPY_FIRST;
-                from += DEFLATE_READ_I_COPY_FIRST;
-                do {
-                    deflate_read_i_copy8(to, from);
-                    deflate_read_i_copy8(to + 8, from + 8);
-                    to += 16;
-                    from += 16;
-                } while (to < out);
-            }
-        } else {
-            uint64_t word = deflate_read_i_load(from) & (((uint64_t)1 << (8 * distance)) - 1);
-            word *= repeat[distance];
-            do {
-                deflate_read_i_store(to, word);
-                to += stride[distance];
-            } while (to < out);
-        }
     } while (in <= in_limit && out <= out_limit);
 
     r->in = in;
@@ -795,13 +930,13 @@ DEFLATE_READ_I_INLINE int deflate_read_i_fast_body(const deflate_read *d, deflat
 __attribute__((target("bmi2"), unused)) static int deflate_read_i_fast_bmi2(
     const deflate_read *d, deflate_read_i_run *r)
 {
-    return deflate_read_i_fast_body(d, r);
+    return deflate_read_i_fast_body(d, r, 1);
 }
 #endif
 
 DEFLATE_READ_API int deflate_read_i_fast(const deflate_read *d, deflate_read_i_run *r)
 {
-    return deflate_read_i_fast_body(d, r);
+    return deflate_read_i_fast_body(d, r, 0);
 }
 
 // ---------------------------------------------------------------------------------- streams
@@ -891,6 +1026,10 @@ DEFLATE_READ_API posio_result deflate_read_i_explain(int fault, uint32_t value, 
 #ifndef DEFLATE_READ_ADLER32
 #define DEFLATE_READ_ADLER32(adler, data, size) deflate_read_i_adler32(adler, data, size)
 
+/* a is the sum of all bytes, b the sum of all a on the way; both modulo 65521, which can wait for
+   5,552 bytes before 32 bits overflow. Naive: a += *p++, b += a. For a block of k bytes that comes
+   to b += k * a + k * p[0] + (k - 1) * p[1] + ... + p[k - 1], then a += p[0] + ... + p[k - 1]: sums
+   without an order. The functions do whole blocks of 32, and of 8, bytes. */
 #if DEFLATE_READ_I_X86
 __attribute__((target("avx2"), unused)) static void deflate_read_i_adler32_avx2(
     uint32_t *a, uint32_t *b, const uint8_t *p, size_t n)
@@ -921,6 +1060,8 @@ __attribute__((target("avx2"), unused)) static void deflate_read_i_adler32_avx2(
 DEFLATE_READ_API void deflate_read_i_adler32_plain(uint32_t *a, uint32_t *b, const uint8_t *p,
                                                    size_t n)
 {
+    // Four bytes at a time in 16-bit fields; the multiplication adds the (weighted) fields up in
+    // the highest, where 20 * 255 fits.
     const uint64_t mask = 0x00ff00ff00ff00ffu;
     uint64_t s = *a, t = *b;
     for (; n != 0; n -= 8, p += 8) {
@@ -958,11 +1099,12 @@ DEFLATE_READ_API uint32_t deflate_read_i_adler32(uint32_t adler, const void *dat
 
 // ---------------------------------------------------------------------------------- public
 
+/* Decodes the raw stream at r->in. Should the output end within the slack, that is, too early, it
+   is done again without slack: rare, and so the outcome does not depend on the slack. */
 DEFLATE_READ_API posio_result deflate_read_i_decode(deflate_read *d, deflate_read_i_run *r,
                                                     deflate_read_end *end, posio_error *err)
 {
     const uint8_t *in = r->in;
-    size_t used;
     int status = deflate_read_i_blocks(d, r);
     if (status == DEFLATE_READ_I_OVERRUN) {
         r->in = in;
@@ -972,46 +1114,73 @@ DEFLATE_READ_API posio_result deflate_read_i_decode(deflate_read *d, deflate_rea
         r->slack = 0;
         status = deflate_read_i_blocks(d, r);
     }
-    used = (size_t)(r->in - r->in_begin) - (r->count >> 3);
-    end->in_used = used;
+    end->in_used = (size_t)(r->in - r->in_begin) - (r->count >> 3);
     end->out_size = (size_t)(r->out - r->out_begin);
     if (status == DEFLATE_READ_I_DONE) return POSIO_OK;
-    return deflate_read_i_explain(status, r->value, used, end->out_size, err);
+    return deflate_read_i_explain(status, r->value, end->in_used, end->out_size, err);
 }
 
-DEFLATE_READ_API posio_result deflate_read_i_begin_run(deflate_read_i_run *r, const deflate_read *d,
-                                                       const void *in, size_t in_size, void *out,
-                                                       size_t out_max, size_t slack, uint32_t flags,
-                                                       deflate_read_end *end, posio_error *err)
+/* Checks the arguments and fills *r; 0 if a pointer is missing. */
+DEFLATE_READ_API int deflate_read_i_begin_run(deflate_read_i_run *r, deflate_read *d,
+                                              const void *in, size_t in_size, void *out,
+                                              size_t out_max, size_t slack, uint32_t flags,
+                                              deflate_read_end *end)
 {
-    static const uint8_t nothing[1] = {0};
-    if (d == NULL || end == NULL || (in == NULL && in_size != 0) || (out == NULL && out_max != 0))
-        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "deflate_read: a pointer is NULL");
+    memset(r, 0, sizeof *r);
+    if (d == NULL || end == NULL) return 0;
+    if ((in == NULL && in_size != 0) || (out == NULL && out_max != 0)) return 0;
     memset(end, 0, sizeof *end);
-    r->in = r->in_begin = in_size != 0 ? (const uint8_t *)in : nothing;
+    r->in_begin = in != NULL ? (const uint8_t *)in : (const uint8_t *)d; // no NULL + 0 below
+    r->in = r->in_begin;
     r->in_end = r->in + in_size;
-    r->slack = slack < DEFLATE_READ_SLACK ? slack : DEFLATE_READ_SLACK;
-    r->out = r->out_begin = (uint8_t *)out;
+    r->out_begin = out != NULL ? (uint8_t *)out : (uint8_t *)d;
+    r->out = r->out_begin;
     r->out_end = r->out + out_max;
-    r->bits = 0;
-    r->count = r->value = 0;
+    r->slack = out == NULL ? 0 : slack < DEFLATE_READ_SLACK ? slack : DEFLATE_READ_SLACK;
     r->flags = flags;
     r->cpu = posio_cpu();
-    return POSIO_OK;
+    return 1;
 }
 
+/* Decodes a raw deflate stream (RFC 1951) from in[0 .. in_size) to out[0 .. out_max).
+
+   `slack` is how many bytes behind out + out_max the caller allows to be scribbled on; 0 is always
+   right. With DEFLATE_READ_SLACK or more the last few hundred bytes decode as fast as the others.
+   Never the neighbouring chunk of a shared buffer! Apart from that nothing outside of the buffers
+   is read or written, whatever the input, and the slack changes no result. in and out must not
+   overlap; in and out may be NULL where they have no bytes.
+
+   flags: DEFLATE_READ_ACCEPT_NLEN_0. Input that follows the stream is left alone: see
+   end->in_used. *end is filled on failure too: out[0 .. out_size) is what was decoded before the
+   fault, and in_used is near it.
+
+   POSIO_E_DATA, POSIO_E_SPACE (out_max bytes are decoded, but the stream goes on), POSIO_E_ARG.
+   A stream that ends exactly where the output is full is a success.
+   Threads: one per handle. Allocates: no. Blocks: no. */
 DEFLATE_READ_API posio_result deflate_read_raw(deflate_read *d, const void *in, size_t in_size,
                                                void *out, size_t out_max, size_t slack,
                                                uint32_t flags, deflate_read_end *end,
                                                posio_error *err)
 {
     deflate_read_i_run r;
-    posio_result result = deflate_read_i_begin_run(&r, d, in, in_size, out, out_max, slack, flags,
-                                                   end, err);
-    if (result != POSIO_OK) return result;
+    if (!deflate_read_i_begin_run(&r, d, in, in_size, out, out_max, slack, flags, end))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "deflate: a pointer is NULL");
+#ifdef DEFLATE_READ_CUSTOM
+    if (flags == 0 && DEFLATE_READ_CUSTOM(d, r.in, in_size, r.out, out_max, 0, end) == POSIO_OK)
+        return POSIO_OK;
+    memset(end, 0, sizeof *end);
+#endif
     return deflate_read_i_decode(d, &r, end, err);
 }
 
+/* Decodes a zlib stream (RFC 1950), as deflate_read_raw, plus its header and its Adler-32.
+
+   flags: DEFLATE_READ_NO_CHECKSUM (the four bytes must be there, but may be wrong),
+   DEFLATE_READ_ACCEPT_NLEN_0. When only the Adler-32 is wrong, *end is as on success and
+   err->offset is where it is stored.
+
+   As deflate_read_raw, and POSIO_E_FORMAT, POSIO_E_UNSUPPORTED for the header.
+   Threads: one per handle. Allocates: no. Blocks: no. */
 DEFLATE_READ_API posio_result deflate_read_zlib(deflate_read *d, const void *in, size_t in_size,
                                                 void *out, size_t out_max, size_t slack,
                                                 uint32_t flags, deflate_read_end *end,
@@ -1019,15 +1188,21 @@ DEFLATE_READ_API posio_result deflate_read_zlib(deflate_read *d, const void *in,
 {
     deflate_read_i_run r;
     uint32_t adler, stored;
-    posio_result result = deflate_read_i_begin_run(&r, d, in, in_size, out, out_max, slack, flags,
-                                                   end, err);
-    if (result != POSIO_OK) return result;
-    if (in_size < 2) return posio_fail(err, POSIO_E_DATA, in_size, "zlib: no room for a header");
+    posio_result result;
+    if (!deflate_read_i_begin_run(&r, d, in, in_size, out, out_max, slack, flags, end))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "zlib: a pointer is NULL");
+#ifdef DEFLATE_READ_CUSTOM
+    if (flags == 0 && DEFLATE_READ_CUSTOM(d, r.in, in_size, r.out, out_max, 1, end) == POSIO_OK)
+        return POSIO_OK;
+    memset(end, 0, sizeof *end);
+#endif
+    if (in_size < 2)
+        return posio_fail(err, POSIO_E_DATA, in_size, "zlib: input ends inside the header");
     if (posio_be16(r.in) % 31 != 0 || (r.in[0] & 15) != 8 || r.in[0] >> 4 > 7)
         return posio_fail(err, POSIO_E_FORMAT, 0, "zlib: 0x%x is not a zlib header",
                           (unsigned)posio_be16(r.in));
     if (r.in[1] & 0x20)
-        return posio_fail(err, POSIO_E_UNSUPPORTED, 2, "zlib: needs a preset dictionary");
+        return posio_fail(err, POSIO_E_UNSUPPORTED, 1, "zlib: needs a preset dictionary");
     r.in += 2;
     result = deflate_read_i_decode(d, &r, end, err);
     if (result != POSIO_OK) return result;
@@ -1042,6 +1217,13 @@ DEFLATE_READ_API posio_result deflate_read_zlib(deflate_read *d, const void *in,
                       adler, stored);
 }
 
+#undef DEFLATE_READ_I_INLINE
+#undef DEFLATE_READ_I_LIKELY
+#undef DEFLATE_READ_I_UNLIKELY
+#undef DEFLATE_READ_I_X86
+#undef DEFLATE_READ_I_ASSERT
+#undef DEFLATE_READ_I_LITTLE
+#undef DEFLATE_READ_I_ONE_LITERAL
 #undef DEFLATE_READ_I_REFILL
 #undef DEFLATE_READ_I_LOOK_UP
 #undef DEFLATE_READ_I_STEP

@@ -180,7 +180,8 @@ static double measure(const chunks *c, size_t engine, unsigned char *out)
     return seconds;
 }
 
-static void bench(const char *kind, unsigned char *plain, size_t size, int level, int runs, int json)
+static void bench(const char *kind, unsigned char *plain, size_t size, int level, int runs,
+                  int json)
 {
     chunks c = pack(plain, size, level);
     unsigned char *out = (unsigned char *)malloc((size_t)BATCH * ROOM);
