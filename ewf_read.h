@@ -87,12 +87,6 @@
 #define EWF_READ_IMPLEMENTATION
 #endif
 #if defined(EWF_READ_IMPLEMENTATION)
-#ifndef POSIO_IMPLEMENTATION
-#define POSIO_IMPLEMENTATION
-#endif
-#ifndef THREAD_POOL_IMPLEMENTATION
-#define THREAD_POOL_IMPLEMENTATION
-#endif
 #ifndef CHUNK_CACHE_IMPLEMENTATION
 #define CHUNK_CACHE_IMPLEMENTATION
 #endif
@@ -102,6 +96,14 @@
 #ifndef DIGEST_IMPLEMENTATION
 #define DIGEST_IMPLEMENTATION
 #endif
+#endif
+#if defined(CHUNK_CACHE_IMPLEMENTATION) && !defined(THREAD_POOL_IMPLEMENTATION)
+#define THREAD_POOL_IMPLEMENTATION
+#endif
+#if !defined(POSIO_IMPLEMENTATION) &&                                                  \
+    (defined(THREAD_POOL_IMPLEMENTATION) || defined(DEFLATE_READ_IMPLEMENTATION) ||    \
+     defined(DIGEST_IMPLEMENTATION))
+#define POSIO_IMPLEMENTATION
 #endif
 #include "posio.h"
 #if defined(THREAD_POOL_IMPLEMENTATION)
@@ -338,7 +340,7 @@ EWF_READ_API uint32_t ewf_read_segment_of_name(const char *name, size_t *stem);
 #endif
 
 #if defined(EWF_READ_IMPLEMENTATION) && !defined(EWF_READ_I_IMPLEMENTED)
-#define EWF_READ_I_IMPLEMENTED
+#define EWF_READ_I_IMPLEMENTED 100
 
 #include <stdlib.h>
 #include <string.h>
@@ -367,6 +369,9 @@ enum {
     EWF_READ_I_USE_NONE = 4
 };
 
+/* Why chunks are missing altogether. */
+enum { EWF_READ_I_NO_TABLE = 1, EWF_READ_I_NO_SEGMENT = 2, EWF_READ_I_NO_END = 3 };
+
 typedef struct ewf_read_i_copy {
     uint64_t entries; /* file offset; 0 = this copy is absent or unusable */
     uint64_t base;
@@ -379,7 +384,7 @@ typedef struct ewf_read_i_table {
     uint32_t segment;      /* index; for missing chunks the number of the absent segment or 0 */
     uint32_t state;        /* EWF_READ_I_USE_..., atomic */
     uint32_t has_footer;
-    uint32_t missing;      /* nothing is known of these chunks: their segment or table is absent */
+    uint32_t missing;      /* EWF_READ_I_NO_...: nothing is known of these chunks */
     uint32_t leads_with_entries; /* a scan begins among the entries of a damaged table */
     uint32_t reserved;
     uint64_t overflow_at;  /* entries from here on use 32 bits and are raw */
@@ -1741,9 +1746,21 @@ static posio_result ewf_read_i_take_section(ewf_read *image, ewf_read_i_tour *to
     return r;
 }
 
+/* The tour that only looks for the geometry; it ends at the first intact one. */
+static posio_result ewf_read_i_seek_geometry(ewf_read *image, ewf_read_i_tour *tour,
+                                             const ewf_read_i_section *s)
+{
+    if (strcmp(s->type, "volume") == 0 || strcmp(s->type, "disk") == 0 ||
+        strcmp(s->type, "data") == 0)
+        ewf_read_i_take_geometry(image, tour->segment, s);
+    if (image->have_volume == 2 || strcmp(s->type, "done") == 0 || strcmp(s->type, "next") == 0)
+        return THREAD_POOL_END;
+    return POSIO_OK;
+}
+
 /* Walks the sections of one segment. Every step leads forwards, so it ends. */
 static posio_result ewf_read_i_walk_segment(ewf_read *image, ewf_read_i_segment *seg,
-                                            posio_error *err)
+                                            int geometry_only, posio_error *err)
 {
     ewf_read_i_tour tour;
     ewf_read_i_section s;
@@ -1754,7 +1771,9 @@ static posio_result ewf_read_i_walk_segment(ewf_read *image, ewf_read_i_segment 
     seg->first_table = image->table_count;
     while (r == POSIO_OK && at != 0) {
         r = ewf_read_i_find_section(image, seg, at, &s, err);
-        if (r == POSIO_OK) r = ewf_read_i_take_section(image, &tour, &s, err);
+        if (r != POSIO_OK) break;
+        r = geometry_only ? ewf_read_i_seek_geometry(image, &tour, &s)
+                          : ewf_read_i_take_section(image, &tour, &s, err);
         if (r == POSIO_OK) at = ewf_read_i_following(image, seg, &s);
     }
     return r < 0 ? r : ewf_read_i_end_tour(image, &tour, err);
@@ -1776,13 +1795,16 @@ typedef struct ewf_read_i_exam_state {
     int overflow;
 } ewf_read_i_exam_state;
 
-/* The rule of EnCase 6.7.1: a masked offset that falls back, while the full 32 bits go on upwards,
-   is where entries stop having a compression bit. Anything else that falls back is damage. */
-static void ewf_read_i_examine_entry(const ewf_read_i_table *t, uint64_t base, uint32_t entry,
-                                     ewf_read_i_exam_state *st, ewf_read_i_exam *e)
+/* The rule of EnCase 6.7.1: a masked offset that falls back, while the full 32 bits go on upwards by
+   no more than a chunk, is where entries stop having a compression bit. Anything else that falls
+   back is damage. */
+static void ewf_read_i_examine_entry(const ewf_read *image, const ewf_read_i_table *t,
+                                     uint64_t base, uint32_t entry, ewf_read_i_exam_state *st,
+                                     ewf_read_i_exam *e)
 {
     uint64_t offset = st->overflow ? entry : entry & 0x7fffffff;
-    if (st->index != 0 && offset <= st->previous && !st->overflow && entry > st->previous) {
+    if (st->index != 0 && offset <= st->previous && !st->overflow && entry > st->previous &&
+        entry - st->previous <= image->stored_max && base + entry < t->end) {
         st->overflow = 1;
         e->overflow_at = st->index;
         offset = entry;
@@ -1813,7 +1835,7 @@ static void ewf_read_i_examine(ewf_read *image, const ewf_read_i_table *t, uint3
         if (posio_read(src, at, b, n, NULL) != POSIO_OK) return;
         adler = digest_adler32(adler, b, n);
         for (i = 0; i < n; i += 4)
-            ewf_read_i_examine_entry(t, copy->base, posio_le32(b + i), &st, e);
+            ewf_read_i_examine_entry(image, t, copy->base, posio_le32(b + i), &st, e);
         at += n;
         left -= n;
     }
@@ -1894,24 +1916,25 @@ static posio_result ewf_read_i_page_flight(void *user, uint64_t key, void *chunk
     const ewf_read_i_table *t = p->table;
     const ewf_read_i_segment *seg = &p->image->segments[t->segment];
     uint64_t page = key & 0xfffff, first = page * EWF_READ_I_PAGE;
+    const ewf_read_i_copy *copy = &t->copy[key >> 62 & 1];
     uint64_t count = posio_min(EWF_READ_I_PAGE, t->count - first);
     posio_result r;
     *size = (size_t)count * 4;
-    r = posio_read(&seg->source,
-                   t->copy[t->state - EWF_READ_I_USE_TABLE].entries + first * 4, chunk, *size, err);
+    r = posio_read(&seg->source, copy->entries + first * 4, chunk, *size, err);
     if (r != POSIO_OK) (void)posio_fail_in(err, seg->name, seg->number);
     return r;
 }
 
-/* Copies n entries from number i on, as stored. */
-static posio_result ewf_read_i_entries(ewf_read *image, ewf_read_i_table *t, uint64_t i, uint32_t n,
-                                       unsigned char *out, posio_error *err)
+/* Copies n entries of table (which = 0) or table2 (1) from number i on, as stored. */
+static posio_result ewf_read_i_entries(ewf_read *image, ewf_read_i_table *t, uint32_t which,
+                                       uint64_t i, uint32_t n, unsigned char *out, posio_error *err)
 {
     ewf_read_i_page p;
     p.image = image;
     p.table = t;
     while (n != 0) {
-        uint64_t key = (uint64_t)(t - image->tables) << 20 | i / EWF_READ_I_PAGE;
+        uint64_t key = (uint64_t)which << 62 | (uint64_t)(t - image->tables) << 20 |
+                       i / EWF_READ_I_PAGE;
         uint32_t in_page = (uint32_t)(i % EWF_READ_I_PAGE);
         uint32_t take = (uint32_t)posio_min(n, EWF_READ_I_PAGE - in_page);
         posio_result r = chunk_cache_read(image->pages, key, (size_t)in_page * 4, out,
@@ -1961,33 +1984,40 @@ static void ewf_read_i_place_at(const ewf_read *image, const ewf_read_i_table *t
         p->fault = "its table entry points outside the chunk data";
         return;
     }
-    if (next <= offset || next > t->end) next = t->end;
+    if (next == offset) {
+        p->code = POSIO_E_DATA;
+        p->fault = "its table entries leave it no bytes";
+        return;
+    }
+    if (next < offset || next > t->end) next = t->end;
     p->stored = posio_min(next - offset, compressed ? image->stored_max
                                                     : (uint64_t)image->info.chunk_size + 4);
 }
 
+/* Places of chunks that were found by walking the data. */
+static void ewf_read_i_locate_found(const ewf_read *image, const ewf_read_i_table *t, uint64_t i,
+                                    uint32_t n, ewf_read_i_place *places)
+{
+    uint32_t k;
+    for (k = 0; k < n; k++, i++) {
+        uint64_t e = i < t->found_count ? t->found[i] : 0;
+        uint64_t next = i + 1 < t->found_count ? t->found[i + 1] & INT64_MAX : t->end;
+        ewf_read_i_place_at(image, t, e & INT64_MAX, next, (e >> 63) != 0, &places[k]);
+        if (i >= t->found_count)
+            places[k].fault = "its table is damaged, and it was not found by walking the data";
+    }
+}
+
 /* Fills places[0 .. n) for chunks of one table; i counts within the table. */
-static posio_result ewf_read_i_locate_in(ewf_read *image, ewf_read_i_table *t, uint64_t i,
-                                         uint32_t n, ewf_read_i_place *places, posio_error *err)
+static posio_result ewf_read_i_locate_in(ewf_read *image, ewf_read_i_table *t, uint32_t which,
+                                         uint64_t i, uint32_t n, ewf_read_i_place *places,
+                                         posio_error *err)
 {
     unsigned char raw[4 * (EWF_READ_I_BATCH + 1)];
     uint32_t k, extra = i + n < t->count ? 1 : 0;
-    posio_result r;
-    uint64_t base;
-    if (t->state == EWF_READ_I_USE_SCAN) {
-        for (k = 0; k < n; k++) {
-            uint64_t e = i + k < t->found_count ? t->found[i + k] : 0;
-            uint64_t next = i + k + 1 < t->found_count ? t->found[i + k + 1] : t->end;
-            ewf_read_i_place_at(image, t, e & INT64_MAX, next & INT64_MAX, (e >> 63) != 0,
-                                &places[k]);
-            if (i + k >= t->found_count)
-                places[k].fault = "its table is damaged, and it was not found by walking the data";
-        }
-        return POSIO_OK;
-    }
-    r = ewf_read_i_entries(image, t, i, n + extra, raw, err);
+    uint64_t base = t->copy[which].base;
+    posio_result r = ewf_read_i_entries(image, t, which, i, n + extra, raw, err);
     if (r != POSIO_OK) return r;
-    base = t->copy[t->state - EWF_READ_I_USE_TABLE].base;
     for (k = 0; k < n; k++) {
         uint32_t e = posio_le32(raw + 4 * k), f = 0;
         int wide = i + k >= t->overflow_at, next_wide = i + k + 1 >= t->overflow_at;
@@ -2002,13 +2032,25 @@ static posio_result ewf_read_i_locate_in(ewf_read *image, ewf_read_i_table *t, u
     return POSIO_OK;
 }
 
+static posio_result ewf_read_i_locate_settled(ewf_read *image, ewf_read_i_table *t, uint64_t i,
+                                              uint32_t n, ewf_read_i_place *places,
+                                              posio_error *err)
+{
+    if (t->state != EWF_READ_I_USE_SCAN)
+        return ewf_read_i_locate_in(image, t, t->state - EWF_READ_I_USE_TABLE, i, n, places, err);
+    ewf_read_i_locate_found(image, t, i, n, places);
+    return POSIO_OK;
+}
+
 static void ewf_read_i_place_missing(const ewf_read_i_table *t, ewf_read_i_place *p)
 {
     memset(p, 0, sizeof *p);
     p->offset = POSIO_NO_OFFSET;
     p->segment = UINT32_MAX;
     p->code = POSIO_E_MISSING;
-    p->fault = t->segment != 0 ? "its segment is missing" : "no table holds it";
+    p->fault = t->missing == EWF_READ_I_NO_SEGMENT ? "its segment is missing"
+               : t->missing == EWF_READ_I_NO_END   ? "its segment is cut short before it"
+                                                   : "no table holds it";
 }
 
 /* Fills up to n (<= EWF_READ_I_BATCH) places from a chunk on; returns how many by *got. */
@@ -2026,7 +2068,7 @@ static posio_result ewf_read_i_locate(ewf_read *image, uint64_t chunk, uint32_t 
     }
     r = ewf_read_i_settle(image, t, err);
     if (r != POSIO_OK) return r;
-    return ewf_read_i_locate_in(image, t, chunk - t->first, n, places, err);
+    return ewf_read_i_locate_settled(image, t, chunk - t->first, n, places, err);
 }
 
 // ---------------------------------------------------------------------------------- decoding
@@ -2120,6 +2162,47 @@ static posio_result ewf_read_i_damaged(ewf_read *image, uint64_t chunk, const ew
     return p->code;
 }
 
+/* Decodes what a place says; NULL, or what is wrong. *good: bytes of out that hold something. */
+static const char *ewf_read_i_decode_place(ewf_read *image, ewf_read_i_scratch *s,
+                                           const ewf_read_i_place *p, const unsigned char *stored,
+                                           unsigned char *out, size_t slack, uint32_t expected,
+                                           size_t *good)
+{
+    if (p->compressed)
+        return ewf_read_i_decode_zlib(image, s, p, stored, out, slack, expected, good);
+    return ewf_read_i_decode_raw(image, stored, (size_t)p->stored, out, expected, good);
+}
+
+/* A chunk that does not decode where its table says may be where the other copy of the table says
+   it is: both can have right checksums and differ. */
+static int ewf_read_i_decode_by_copy(ewf_read *image, uint64_t chunk, const ewf_read_i_place *failed,
+                                     unsigned char *out, size_t slack, uint32_t expected,
+                                     size_t *good)
+{
+    ewf_read_i_table *t = ewf_read_i_table_of(image, chunk);
+    uint32_t other = t->state == EWF_READ_I_USE_TABLE ? 1 : 0;
+    ewf_read_i_place p;
+    ewf_read_i_scratch *s;
+    int ok = 0;
+    if (t->missing || t->state == EWF_READ_I_USE_SCAN || t->copy[other].entries == 0 ||
+        ewf_read_i_locate_in(image, t, other, chunk - t->first, 1, &p, NULL) != POSIO_OK ||
+        p.fault != NULL ||
+        (p.offset == failed->offset && p.stored == failed->stored &&
+         p.compressed == failed->compressed))
+        return 0;
+    s = ewf_read_i_take_scratch(image); /* the caller's still holds the chunks behind this one */
+    if (s == NULL) return 0;
+    if (posio_read(&image->segments[p.segment].source, p.offset, s->stored, (size_t)p.stored,
+                   NULL) == POSIO_OK)
+        ok = ewf_read_i_decode_place(image, s, &p, s->stored, out, slack, expected, good) == NULL;
+    ewf_read_i_give_scratch(image, s);
+    if (ok)
+        ewf_read_i_warn(image, image->segments[p.segment].number, p.offset,
+                        "chunk %llu is here, as %s says, and not where the other table does",
+                        (unsigned long long)chunk, other == 1 ? "table2" : "table");
+    return ok;
+}
+
 /* Decodes one chunk whose stored bytes are in memory (NULL: they could not be read). */
 static posio_result ewf_read_i_decode_chunk(ewf_read *image, ewf_read_i_scratch *s,
                                             ewf_read_i_order *o, uint32_t k, ewf_read_i_place *p,
@@ -2130,17 +2213,18 @@ static posio_result ewf_read_i_decode_chunk(ewf_read *image, ewf_read_i_scratch 
     unsigned char *out = o->out + (size_t)k * cs;
     /* What follows in `out` is decoded later by this same thread, so it may be scribbled on. */
     size_t after = (size_t)(o->count - 1 - k) * cs + o->slack, good = 0;
-    if (p->fault == NULL && p->compressed)
-        p->fault = ewf_read_i_decode_zlib(image, s, p, stored, out, after, expected, &good);
-    else if (p->fault == NULL)
-        p->fault = ewf_read_i_decode_raw(image, stored, (size_t)p->stored, out, expected, &good);
-    if (p->fault == NULL) {
+    if (p->fault == NULL)
+        p->fault = ewf_read_i_decode_place(image, s, p, stored, out, after, expected, &good);
+    if (p->fault == NULL ||
+        ewf_read_i_decode_by_copy(image, chunk, p, out, after, expected, &good)) {
         o->decoded += expected;
         if (chunk + 1 == image->info.chunk_count) o->beyond = good - expected;
         return POSIO_OK;
     }
     if (p->code == POSIO_OK) p->code = POSIO_E_DATA;
-    if (o->on_damage != EWF_READ_DAMAGE_RAW || stored == NULL) good = 0;
+    if (o->on_damage == EWF_READ_DAMAGE_RAW && stored != NULL) /* once more, for what there is */
+        (void)ewf_read_i_decode_place(image, s, p, stored, out, after, expected, &good);
+    else good = 0;
     if (good < expected) memset(out + good, 0, expected - good);
     return ewf_read_i_damaged(image, chunk, p, o->on_damage, err);
 }
@@ -2639,7 +2723,7 @@ static uint64_t ewf_read_i_chunks_of(const ewf_read *image, uint64_t first, uint
 }
 
 static posio_result ewf_read_i_insert_missing(ewf_read *image, uint64_t at, uint64_t count,
-                                              uint32_t segment, posio_error *err)
+                                              uint32_t segment, uint32_t why, posio_error *err)
 {
     ewf_read_i_table *t, missing;
     if (count == 0) return POSIO_OK;
@@ -2648,7 +2732,7 @@ static posio_result ewf_read_i_insert_missing(ewf_read *image, uint64_t at, uint
     memset(&missing, 0, sizeof missing);
     missing.count = count;
     missing.segment = segment;
-    missing.missing = 1;
+    missing.missing = why;
     missing.state = EWF_READ_I_USE_NONE;
     memmove(image->tables + at + 1, image->tables + at,
             (size_t)(image->table_count - 1 - at) * sizeof *t);
@@ -2666,7 +2750,7 @@ static uint64_t ewf_read_i_measure_last(ewf_read *image, ewf_read_i_table *t)
     ewf_read_i_place p;
     deflate_read_end end;
     if (s != NULL && out != NULL && ewf_read_i_settle(image, t, NULL) == POSIO_OK &&
-        ewf_read_i_locate_in(image, t, t->count - 1, 1, &p, NULL) == POSIO_OK && p.fault == NULL &&
+        ewf_read_i_locate_settled(image, t, t->count - 1, 1, &p, NULL) == POSIO_OK && p.fault == NULL &&
         posio_read(&image->segments[t->segment].source, p.offset, s->stored, (size_t)p.stored,
                    NULL) == POSIO_OK) {
         if (!p.compressed && p.stored > 4) size = p.stored - 4;
@@ -2731,31 +2815,45 @@ static void ewf_read_i_warn_gap(ewf_read *image, uint32_t first, uint32_t count)
                         (unsigned)first, (unsigned)(first + count - 1));
 }
 
+/* Chunks may be missing before segments[i]: segments are absent, or the one before is cut short. */
+static int ewf_read_i_may_lack_before(const ewf_read *image, uint32_t i)
+{
+    return ewf_read_i_gap_before(image, i) != 0 || (i != 0 && !image->segments[i - 1].complete);
+}
+
+/* What is absent at the first gap, to say so: the number of a segment and a reason. */
+static uint32_t ewf_read_i_absent_at(const ewf_read *image, uint32_t gap, uint32_t *why)
+{
+    const ewf_read_i_segment *before = gap != 0 ? &image->segments[gap - 1] : NULL;
+    *why = EWF_READ_I_NO_SEGMENT;
+    if (before == NULL) return 1;
+    if (!before->complete) *why = EWF_READ_I_NO_END;
+    else if (gap == image->segment_count && before->ends_set) *why = EWF_READ_I_NO_TABLE;
+    return *why == EWF_READ_I_NO_SEGMENT ? before->number + 1 : before->number;
+}
+
 static posio_result ewf_read_i_place_tables(ewf_read *image, uint64_t total, uint32_t first_gap,
                                             uint32_t last_gap, posio_error *err)
 {
     const uint32_t n = image->segment_count;
     uint64_t split = first_gap < n ? image->segments[first_gap].first_table : image->table_count;
     uint64_t resume = last_gap < n ? image->segments[last_gap].first_table : image->table_count;
-    uint64_t before = ewf_read_i_chunks_of(image, 0, split);
+    uint64_t before = ewf_read_i_chunks_of(image, 0, split), i;
     uint64_t after = ewf_read_i_chunks_of(image, resume, image->table_count - resume);
-    uint32_t absent = 0;
+    uint32_t why, absent = ewf_read_i_absent_at(image, first_gap, &why);
+    if (before + ewf_read_i_chunks_of(image, split, resume - split) + after >= total)
+        return POSIO_OK; /* whatever is absent held no chunks */
     if (resume > split) {
         ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
-                        "the chunks of segments %u to %u cannot be placed, as segments before and "
+                        "the chunks of segments %u to %u cannot be placed, as chunks before and "
                         "behind them are missing", (unsigned)image->segments[first_gap].number,
                         (unsigned)image->segments[last_gap].number - 1);
+        for (i = split; i < resume; i++) posio_release(&image->desc.alloc, image->tables[i].found);
         memmove(image->tables + split, image->tables + resume,
                 (size_t)(image->table_count - resume) * sizeof *image->tables);
         image->table_count -= resume - split;
     }
-    if (first_gap < n)
-        absent = first_gap != 0 ? image->segments[first_gap - 1].number + 1 : 1;
-    else if (n != 0 && !image->segments[n - 1].ends_set && image->segments[n - 1].complete)
-        absent = image->segments[n - 1].number + 1;
-    if (before > total) before = total;
-    if (after > total - before) after = total - before;
-    return ewf_read_i_insert_missing(image, split, total - before - after, absent, err);
+    return ewf_read_i_insert_missing(image, split, total - before - after, absent, why, err);
 }
 
 static void ewf_read_i_number_tables(ewf_read *image)
@@ -2784,8 +2882,8 @@ static posio_result ewf_read_i_number(ewf_read *image, posio_error *err)
     posio_result r;
     for (i = 0; i < n; i++) {
         uint32_t gap = ewf_read_i_gap_before(image, i);
-        if (gap == 0) continue;
-        ewf_read_i_warn_gap(image, image->segments[i].number - gap, gap);
+        if (gap != 0) ewf_read_i_warn_gap(image, image->segments[i].number - gap, gap);
+        if (!ewf_read_i_may_lack_before(image, i)) continue;
         if (first_gap == n) first_gap = i;
         last_gap = i;
     }
@@ -2811,6 +2909,9 @@ static posio_result ewf_read_i_number(ewf_read *image, posio_error *err)
                                                          &image->tables[image->table_count - 1]);
     }
     image->info.sector_count = image->info.media_size / image->info.sector_size;
+    if (measure && image->info.sector_count == image->declared_sectors &&
+        image->declared_sectors != 0) /* the last chunk holds only a part of a sector */
+        image->info.media_size = image->declared_sectors * image->info.sector_size;
     if (image->missing_chunks != 0)
         ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
                         "%llu of %llu chunks are missing: the image is incomplete",
@@ -2891,11 +2992,17 @@ static void ewf_read_i_order_segments(ewf_read *image)
 
 static posio_result ewf_read_i_walk_segments(ewf_read *image, posio_error *err)
 {
-    uint32_t i = 0;
+    uint32_t i;
     uint64_t k;
-    while (i < image->segment_count) {
+    posio_result r;
+    /* The geometry first: tables mean nothing without it. It is near the start, unless damaged. */
+    for (i = 0; i < image->segment_count && image->have_volume != 2; i++) {
+        r = ewf_read_i_walk_segment(image, &image->segments[i], 1, err);
+        if (r != POSIO_OK) return r;
+    }
+    for (i = 0; i < image->segment_count;) {
         ewf_read_i_segment *s = &image->segments[i];
-        posio_result r = ewf_read_i_walk_segment(image, s, err);
+        r = ewf_read_i_walk_segment(image, s, 0, err);
         if (r != POSIO_OK) return r;
         if (!s->foreign) {
             i++;
@@ -3239,4 +3346,6 @@ EWF_READ_API posio_result ewf_read_get_damage(ewf_read *image, uint32_t i, ewf_r
 }
 
 #undef EWF_READ_I_SETTLE_KEY
+#elif defined(EWF_READ_IMPLEMENTATION) && EWF_READ_I_IMPLEMENTED < 100
+#error "ewf_read.h: the functions of an older copy came first; include the newest header first"
 #endif
