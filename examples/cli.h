@@ -1,0 +1,395 @@
+/* cli.h - what the command-line tools share: options, safe text, JSON, progress, Ctrl-C.
+   SPDX-License-Identifier: MIT OR Unlicense
+
+   Only for programs with one translation unit: everything is static. Include after the libraries. */
+#ifndef CHUNKWISE_CLI_H
+#define CHUNKWISE_CLI_H
+
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(_WIN32)
+#include <io.h>
+#include <windows.h>
+#include <shellapi.h> /* behind windows.h */
+#else
+#include <sys/ioctl.h>
+#include <sys/time.h>
+#include <unistd.h>
+#endif
+
+#define CLI_VERSION "1.0.0"
+
+#if defined(__GNUC__)
+#define CLI_UNUSED __attribute__((unused))
+#else
+#define CLI_UNUSED
+#endif
+
+enum { CLI_GOOD = 0, CLI_BAD = 1, CLI_FAILED = 2 }; /* exit codes */
+
+// ---------------------------------------------------------------------------------- the system
+
+/* Seconds since some moment, for measuring. */
+static CLI_UNUSED double cli_now(void)
+{
+#if defined(_WIN32)
+    LARGE_INTEGER t, f;
+    QueryPerformanceCounter(&t);
+    QueryPerformanceFrequency(&f);
+    return (double)t.QuadPart / (double)f.QuadPart;
+#else
+    struct timeval t;
+    gettimeofday(&t, NULL);
+    return (double)t.tv_sec + (double)t.tv_usec / 1e6;
+#endif
+}
+
+static CLI_UNUSED int cli_is_terminal(FILE *f)
+{
+#if defined(_WIN32)
+    return _isatty(_fileno(f));
+#else
+    return isatty(fileno(f));
+#endif
+}
+
+/* Columns of the terminal that standard error goes to. */
+static CLI_UNUSED int cli_columns(void)
+{
+#if defined(_WIN32)
+    CONSOLE_SCREEN_BUFFER_INFO info;
+    if (GetConsoleScreenBufferInfo(GetStdHandle(STD_ERROR_HANDLE), &info))
+        return info.srWindow.Right - info.srWindow.Left + 1;
+#elif defined(TIOCGWINSZ)
+    struct winsize w;
+    if (ioctl(2, TIOCGWINSZ, &w) == 0 && w.ws_col > 0) return w.ws_col;
+#endif
+    return 80;
+}
+
+/* Ctrl-C asks; whoever reports progress answers. A second Ctrl-C ends the program at once. */
+static volatile sig_atomic_t cli_interrupted;
+
+static CLI_UNUSED void cli_on_signal(int number)
+{
+    cli_interrupted = 1;
+    signal(number, SIG_DFL);
+}
+
+#if defined(_WIN32)
+/* The arguments as UTF-8; main's are in the code page of the system. */
+static CLI_UNUSED char **cli_utf8_arguments(int *count, char **fallback)
+{
+    wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), count);
+    char **out = wide != NULL ? (char **)calloc((size_t)*count + 1, sizeof *out) : NULL;
+    int i;
+    if (out == NULL) return fallback;
+    for (i = 0; i < *count; i++) {
+        int n = WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, NULL, 0, NULL, NULL);
+        out[i] = (char *)malloc(n > 0 ? (size_t)n : 1);
+        if (out[i] == NULL || n <= 0) return fallback;
+        WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, out[i], n, NULL, NULL);
+    }
+    return out;
+}
+#endif
+
+/* Call first: signals, UTF-8 arguments, binary-safe console. Returns the arguments to use. */
+static CLI_UNUSED char **cli_begin(int *argc, char **argv)
+{
+    signal(SIGINT, cli_on_signal);
+    signal(SIGTERM, cli_on_signal);
+#if defined(SIGPIPE)
+    signal(SIGPIPE, SIG_IGN);
+#endif
+#if defined(_WIN32)
+    SetConsoleOutputCP(CP_UTF8);
+    return cli_utf8_arguments(argc, argv);
+#else
+    (void)argc;
+    return argv;
+#endif
+}
+
+// ---------------------------------------------------------------------------------- options
+
+/* One option of a tool. value NULL: a flag, counted in *flag. */
+typedef struct cli_option {
+    const char *name;   /* without the dashes */
+    const char *metavar;/* of its value; NULL for a flag */
+    const char *help;
+    int *flag;
+    const char **value;
+    int (*each)(void *user, const char *value); /* instead of value: called each time; 0 = bad */
+    void *user;
+} cli_option;
+
+typedef struct cli_tool {
+    const char *name, *usage, *summary, *details;
+    const cli_option *options;
+    size_t option_count;
+} cli_tool;
+
+static CLI_UNUSED void cli_help(const cli_tool *t)
+{
+    size_t i;
+    printf("usage: %s %s\n\n%s\n\noptions:\n", t->name, t->usage, t->summary);
+    for (i = 0; i < t->option_count; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "--%s%s%s", t->options[i].name,
+                 t->options[i].metavar != NULL ? " " : "",
+                 t->options[i].metavar != NULL ? t->options[i].metavar : "");
+        printf("  %-22s %s\n", left, t->options[i].help);
+    }
+    printf("  %-22s %s\n  %-22s %s\n", "--help", "print this", "--version", "print the version");
+    printf("\n%s\n", t->details);
+}
+
+static CLI_UNUSED int cli_usage_error(const cli_tool *t, const char *arg, const char *what)
+{
+    fprintf(stderr, "%s: %s\ntry: %s --help\n", arg, what, t->name);
+    return CLI_FAILED;
+}
+
+static CLI_UNUSED int cli_take_option(const cli_tool *t, const cli_option *o, const char *arg,
+                                      const char *value)
+{
+    if (o->metavar == NULL) {
+        if (value != NULL) return cli_usage_error(t, arg, "this option takes no value");
+        ++*o->flag;
+        return -1;
+    }
+    if (value == NULL) return cli_usage_error(t, arg, "this option needs a value");
+    if (o->each != NULL) {
+        if (!o->each(o->user, value)) return cli_usage_error(t, value, "not a value of this option");
+        return -1;
+    }
+    *o->value = value;
+    return -1;
+}
+
+/* Splits argv into options and operands (moved to the front, *count). -1 = go on, else exit code. */
+static CLI_UNUSED int cli_parse(const cli_tool *t, int argc, char **argv, char **operands,
+                                int *count)
+{
+    int i, rest = 0;
+    *count = 0;
+    for (i = 1; i < argc; i++) {
+        const char *arg = argv[i], *equals, *value = NULL;
+        const cli_option *o = NULL;
+        size_t k, n;
+        int r;
+        if (rest || arg[0] != '-' || arg[1] == 0) {
+            operands[(*count)++] = argv[i];
+            continue;
+        }
+        if (strcmp(arg, "--") == 0) {
+            rest = 1;
+            continue;
+        }
+        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) return cli_help(t), CLI_GOOD;
+        if (strcmp(arg, "--version") == 0)
+            return printf("%s (chunkwise) %s\n", t->name, CLI_VERSION), CLI_GOOD;
+        equals = strchr(arg, '=');
+        n = equals != NULL ? (size_t)(equals - arg) : strlen(arg);
+        for (k = 0; k < t->option_count && o == NULL; k++)
+            if (n > 2 && arg[1] == '-' && strlen(t->options[k].name) == n - 2 &&
+                memcmp(arg + 2, t->options[k].name, n - 2) == 0)
+                o = &t->options[k];
+        if (o == NULL) return cli_usage_error(t, arg, "no such option");
+        if (equals != NULL) value = equals + 1;
+        else if (o->metavar != NULL && i + 1 < argc) value = argv[++i];
+        r = cli_take_option(t, o, arg, value);
+        if (r >= 0) return r;
+    }
+    return -1;
+}
+
+/* A whole number from 0 to max; 0 = not one. */
+static CLI_UNUSED int cli_number(const char *s, uint32_t max, uint32_t *out)
+{
+    uint64_t v = 0;
+    const char *p = s;
+    for (; *p >= '0' && *p <= '9' && v <= max; p++) v = v * 10 + (uint64_t)(*p - '0');
+    if (p == s || *p != 0 || v > max) return 0;
+    *out = (uint32_t)v;
+    return 1;
+}
+
+// ---------------------------------------------------------------------------------- text
+
+/* Decodes one character of UTF-8; returns its length, 0 when the bytes are not UTF-8. */
+static CLI_UNUSED size_t cli_decode(const char *s, uint32_t *c)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+    size_t i;
+    if (n == 0) return 0;
+    *c = n == 1 ? p[0] : p[0] & (0x7fu >> n);
+    for (i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        *c = *c << 6 | (p[i] & 0x3fu);
+    }
+    if ((n == 3 && (*c < 0x800 || (*c >= 0xd800 && *c < 0xe000))) ||
+        (n == 4 && (*c < 0x10000 || *c > 0x10ffff)))
+        return 0;
+    return n;
+}
+
+/* Control characters, and those that turn the direction of text, could deceive whoever reads. */
+static CLI_UNUSED int cli_is_unsafe(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x200e || c == 0x200f ||
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+}
+
+/* Text from outside, with \xNN for bytes and \u{...} for characters that a terminal would obey. */
+static CLI_UNUSED void cli_text(FILE *f, const char *s)
+{
+    while (*s != 0) {
+        uint32_t c = 0;
+        size_t n = cli_decode(s, &c);
+        if (n == 0) fprintf(f, "\\x%02x", (unsigned char)*s);
+        else if (n == 1 && cli_is_unsafe(c)) fprintf(f, "\\x%02x", (unsigned)c);
+        else if (cli_is_unsafe(c)) fprintf(f, "\\u{%x}", (unsigned)c);
+        else fwrite(s, 1, n, f);
+        s += n != 0 ? n : 1;
+    }
+}
+
+/* 1,234,567 */
+static CLI_UNUSED const char *cli_grouped(uint64_t v, char out[32])
+{
+    char digits[32];
+    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)v), i, k = 0;
+    for (i = 0; i < n; i++) {
+        if (i != 0 && (n - i) % 3 == 0) out[k++] = ',';
+        out[k++] = digits[i];
+    }
+    out[k] = 0;
+    return out;
+}
+
+/* 1.5 GiB */
+static CLI_UNUSED const char *cli_size(double v, char out[32])
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    int u = 0;
+    while (v >= 1024 && u < 6) {
+        v /= 1024;
+        u++;
+    }
+    snprintf(out, 32, u == 0 ? "%.0f %s" : v < 10 ? "%.2f %s" : v < 100 ? "%.1f %s" : "%.0f %s", v,
+             units[u]);
+    return out;
+}
+
+/* "PATH: message (segment 2 "x.E02", offset 76)" on standard error, beginning with what was typed. */
+static CLI_UNUSED void cli_error(const char *path, const posio_error *err)
+{
+    const char *tail = path != NULL ? path : "";
+    const char *slash = strrchr(tail, '/');
+    cli_text(stderr, tail);
+    fputs(": ", stderr);
+    cli_text(stderr, err->message);
+    if (err->segment != 0 || err->offset != POSIO_NO_OFFSET) {
+        const char *sep = "";
+        fputs(" (", stderr);
+        if (err->segment != 0) {
+            fprintf(stderr, "segment %u", (unsigned)err->segment);
+            sep = ", ";
+        }
+        if (err->file[0] != 0 && strcmp(err->file, slash != NULL ? slash + 1 : tail) != 0 &&
+            strcmp(err->file, tail) != 0) {
+            fprintf(stderr, "%s", sep);
+            cli_text(stderr, err->file);
+            sep = ", ";
+        }
+        if (err->offset != POSIO_NO_OFFSET)
+            fprintf(stderr, "%soffset %llu", sep, (unsigned long long)err->offset);
+        fputs(")", stderr);
+    }
+    fputs("\n", stderr);
+}
+
+// ---------------------------------------------------------------------------------- JSON
+
+/* A JSON string. Bytes that are not UTF-8 become \udcXX, as Python's surrogateescape reads them. */
+static CLI_UNUSED void cli_json_string(FILE *f, const char *s)
+{
+    if (s == NULL) {
+        fputs("null", f);
+        return;
+    }
+    fputc('"', f);
+    while (*s != 0) {
+        uint32_t c = 0;
+        size_t n = cli_decode(s, &c);
+        if (n == 0) fprintf(f, "\\udc%02x", (unsigned char)*s);
+        else if (c == '"' || c == '\\') fprintf(f, "\\%c", (int)c);
+        else if (cli_is_unsafe(c)) fprintf(f, "\\u%04x", (unsigned)c);
+        else fwrite(s, 1, n, f);
+        s += n != 0 ? n : 1;
+    }
+    fputc('"', f);
+}
+
+// ---------------------------------------------------------------------------------- progress
+
+/* A bar on standard error while that is a terminal; nothing otherwise. */
+typedef struct cli_progress {
+    const char *label;
+    double begin, last;
+    int shown, enabled;
+} cli_progress;
+
+static CLI_UNUSED void cli_progress_begin(cli_progress *p, const char *label, int enabled)
+{
+    const char *slash = strrchr(label, '/');
+    memset(p, 0, sizeof *p);
+    p->label = slash != NULL ? slash + 1 : label;
+    p->begin = p->last = cli_now();
+    p->enabled = enabled && cli_is_terminal(stderr);
+}
+
+static CLI_UNUSED void cli_progress_end(cli_progress *p)
+{
+    if (p->shown) fprintf(stderr, "\r%*s\r", cli_columns() - 1, "");
+    p->shown = 0;
+}
+
+/* Draws at most ten times a second. Returns non-zero once Ctrl-C was pressed. */
+static CLI_UNUSED int cli_progress_update(cli_progress *p, uint64_t done, uint64_t total)
+{
+    double now, rate, seconds;
+    char speed[32], tail[80], label[256];
+    int width, filled, i;
+    if (!p->enabled) return cli_interrupted != 0;
+    now = cli_now();
+    if (now - p->last < 0.1) return cli_interrupted != 0;
+    p->last = now;
+    rate = (double)done / (now - p->begin);
+    seconds = rate > 0 ? (double)(total - done) / rate : 0;
+    snprintf(tail, sizeof tail, " %3d %%  %s/s  ETA %d:%02d",
+             total != 0 ? (int)((double)done * 100 / (double)total) : 100, cli_size(rate, speed),
+             (int)(seconds / 60), (int)seconds % 60);
+    for (i = 0; i < 32 && p->label[i] != 0; i++) /* a name, of plain characters only */
+        label[i] = p->label[i] >= 0x20 && p->label[i] < 0x7f ? p->label[i] : '?';
+    label[i] = 0;
+    width = cli_columns() - 1 - (int)strlen(tail) - i - 3;
+    if (width > 50) width = 50;
+    if (width < 0) width = 0;
+    filled = total != 0 ? (int)((double)done * width / (double)total) : width;
+    fprintf(stderr, "\r%s [", label);
+    for (i = 0; i < width; i++) fputc(i < filled ? '#' : '.', stderr);
+    fprintf(stderr, "]%s  ", tail);
+    fflush(stderr);
+    p->shown = 1;
+    return cli_interrupted != 0;
+}
+
+#endif

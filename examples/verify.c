@@ -1,0 +1,765 @@
+/* verify.c - checks forensic images: every chunk, every stored digest.
+   SPDX-License-Identifier: MIT OR Unlicense
+
+       cc -O2 -pthread examples/verify.c -o verify
+
+   One translation unit; see `verify --help`. The data flow from top to bottom: arguments, one image
+   after the other is opened, described, verified into a report, and the report printed as text or
+   as one line of JSON. */
+#if !defined(_WIN32) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1 /* O_DIRECT, where there is one */
+#endif
+#define EWF_READ_IMPLEMENTATION
+#include "../ewf_read.h"
+#include "cli.h"
+#include "open_image.h"
+
+// ---------------------------------------------------------------------------------- arguments
+
+typedef struct arguments {
+    uint32_t digests;   /* EWF_READ_MD5 | ... that were asked for */
+    uint32_t expected;  /* those with an --expect */
+    uint8_t expect[EWF_READ_MAX_DIGESTS][32];
+    open_image_format format;
+    uint32_t threads;
+    int info, json, quiet, force;
+    const char *log_path;
+} arguments;
+
+static const uint32_t algorithms[EWF_READ_MAX_DIGESTS] = {EWF_READ_MD5, EWF_READ_SHA1,
+                                                          EWF_READ_SHA256, EWF_READ_BLAKE3};
+static const int digest_ids[EWF_READ_MAX_DIGESTS] = {DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256,
+                                                     DIGEST_BLAKE3};
+
+/* The index of a digest's name of n bytes; EWF_READ_MAX_DIGESTS when there is none. */
+static uint32_t index_of_digest(const char *name, size_t n)
+{
+    char text[16];
+    uint32_t i = EWF_READ_MAX_DIGESTS;
+    if (n < sizeof text) {
+        memcpy(text, name, n);
+        text[n] = 0;
+        for (i = 0; i < EWF_READ_MAX_DIGESTS && digest_from_name(text) != digest_ids[i]; i++) {}
+    }
+    return i;
+}
+
+static int take_digests(void *user, const char *value)
+{
+    arguments *a = (arguments *)user;
+    for (;;) {
+        size_t n = strcspn(value, ",");
+        uint32_t i = index_of_digest(value, n);
+        if (i == EWF_READ_MAX_DIGESTS) return 0;
+        a->digests |= algorithms[i];
+        if (value[n] == 0) return 1;
+        value += n + 1;
+    }
+}
+
+static int take_expect(void *user, const char *value)
+{
+    arguments *a = (arguments *)user;
+    const char *colon = strchr(value, ':');
+    uint32_t i = colon != NULL ? index_of_digest(value, (size_t)(colon - value)) : 4;
+    if (i >= EWF_READ_MAX_DIGESTS ||
+        digest_from_hex(colon + 1, a->expect[i], digest_size(digest_ids[i])) != POSIO_OK)
+        return 0;
+    a->digests |= algorithms[i];
+    a->expected |= algorithms[i];
+    return 1;
+}
+
+static int take_format(void *user, const char *value)
+{
+    arguments *a = (arguments *)user;
+    if (strcmp(value, "raw") == 0) a->format = OPEN_IMAGE_RAW;
+    else if (strcmp(value, "ewf") == 0) a->format = OPEN_IMAGE_EWF;
+    else return strcmp(value, "auto") == 0;
+    return 1;
+}
+
+static int take_threads(void *user, const char *value)
+{
+    return cli_number(value, 4096, &((arguments *)user)->threads);
+}
+
+// ---------------------------------------------------------------------------------- the report
+
+enum { STATUS_OK, STATUS_MISMATCH, STATUS_DAMAGED, STATUS_ERROR };
+static const char *const status_names[] = {"ok", "mismatch", "damaged", "error"};
+
+/* Everything about one image; text and JSON are printed from this alone. */
+typedef struct report {
+    const char *path;
+    open_image *image; /* NULL when it could not be opened */
+    int verified;
+    ewf_read_verdict verdict;
+    uint32_t unexpected; /* digests that are not what --expect says */
+    int status;
+    posio_error error;
+    double seconds;
+    uint32_t threads;
+} report;
+
+static ewf_read *ewf_of(const report *r) { return r->image != NULL ? r->image->ewf : NULL; }
+
+static int exit_code_of(const report *r)
+{
+    return r->status == STATUS_OK ? CLI_GOOD : r->status == STATUS_ERROR ? CLI_FAILED : CLI_BAD;
+}
+
+static void judge(report *r, const arguments *a)
+{
+    uint32_t i;
+    for (i = 0; i < r->verdict.digest_count; i++) {
+        const ewf_read_digest *d = &r->verdict.digest[i];
+        uint32_t k = 0;
+        while (algorithms[k] != d->algorithm) k++;
+        if ((a->expected & d->algorithm) &&
+            !(d->has_computed && memcmp(d->computed, a->expect[k], d->size) == 0))
+            r->unexpected |= d->algorithm;
+    }
+    if (r->verdict.damaged_chunks != 0) r->status = STATUS_DAMAGED;
+    else if (r->verdict.mismatches != 0 || r->unexpected != 0) r->status = STATUS_MISMATCH;
+    else r->status = STATUS_OK;
+}
+
+// ---------------------------------------------------------------------------------- raw images
+
+/* A raw image has nothing to check; its digests are computed by the same pipeline. */
+enum { RAW_PART = 1 << 18, RAW_SLOT = 1 << 20, RAW_SLOTS = 6 };
+
+typedef struct raw_run {
+    posio_source source;
+    unsigned char *ring; /* RAW_SLOTS slots */
+    uint32_t lane_count;
+    digest state[EWF_READ_MAX_DIGESTS];
+    int lane_digest[EWF_READ_MAX_DIGESTS];
+    cli_progress *progress;
+} raw_run;
+
+static uint64_t raw_slot_size(const raw_run *run, const thread_pool_slot *slot)
+{
+    return posio_min(RAW_SLOT, run->source.size - slot->number * RAW_SLOT);
+}
+
+static posio_result raw_produce(void *user, thread_pool_slot *slot, posio_error *err)
+{
+    const raw_run *run = (const raw_run *)user;
+    (void)err;
+    if (slot->number * RAW_SLOT >= run->source.size) return THREAD_POOL_END;
+    slot->parts = (uint32_t)((raw_slot_size(run, slot) + RAW_PART - 1) / RAW_PART);
+    return POSIO_OK;
+}
+
+static posio_result raw_work(void *user, const thread_pool_slot *slot, uint32_t part,
+                             posio_error *err)
+{
+    const raw_run *run = (const raw_run *)user;
+    uint64_t from = (uint64_t)part * RAW_PART;
+    size_t n = (size_t)posio_min(RAW_PART, raw_slot_size(run, slot) - from);
+    return posio_read(&run->source, slot->number * RAW_SLOT + from,
+                      run->ring + (size_t)slot->index * RAW_SLOT + from, n, err);
+}
+
+static posio_result raw_lane(raw_run *run, uint32_t lane, const thread_pool_slot *slot)
+{
+    digest_update(&run->state[lane], run->ring + (size_t)slot->index * RAW_SLOT,
+                  (size_t)raw_slot_size(run, slot));
+    return POSIO_OK;
+}
+static posio_result raw_lane0(void *user, const thread_pool_slot *slot, posio_error *err)
+{
+    (void)err;
+    return raw_lane((raw_run *)user, 0, slot);
+}
+static posio_result raw_lane1(void *user, const thread_pool_slot *slot, posio_error *err)
+{
+    (void)err;
+    return raw_lane((raw_run *)user, 1, slot);
+}
+static posio_result raw_lane2(void *user, const thread_pool_slot *slot, posio_error *err)
+{
+    (void)err;
+    return raw_lane((raw_run *)user, 2, slot);
+}
+static posio_result raw_lane3(void *user, const thread_pool_slot *slot, posio_error *err)
+{
+    (void)err;
+    return raw_lane((raw_run *)user, 3, slot);
+}
+
+static int raw_progress(void *user, uint64_t done)
+{
+    const raw_run *run = (const raw_run *)user;
+    return cli_progress_update(run->progress, posio_min(done * RAW_SLOT, run->source.size),
+                               run->source.size);
+}
+
+static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool,
+                               cli_progress *progress)
+{
+    static const thread_pool_lane lanes[EWF_READ_MAX_DIGESTS] = {
+        {raw_lane0, 0, 0}, {raw_lane1, 0, 0}, {raw_lane2, 0, 0}, {raw_lane3, 0, 0}};
+    thread_pool_job job;
+    posio_result result;
+    uint32_t i;
+    raw_run *run = (raw_run *)calloc(1, sizeof *run);
+    if (run != NULL) run->ring = (unsigned char *)malloc((size_t)RAW_SLOTS * RAW_SLOT);
+    if (run == NULL || run->ring == NULL) {
+        free(run);
+        return posio_fail(&r->error, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    }
+    run->source = open_image_source(r->image);
+    run->progress = progress;
+    for (i = 0; i < EWF_READ_MAX_DIGESTS; i++)
+        if (digests & algorithms[i]) {
+            run->lane_digest[run->lane_count] = digest_ids[i];
+            (void)digest_begin(&run->state[run->lane_count++], digest_ids[i]);
+        }
+    memset(&job, 0, sizeof job);
+    job.user = run;
+    job.slots = RAW_SLOTS;
+    job.lanes = lanes;
+    job.lane_count = run->lane_count;
+    job.produce = raw_produce;
+    job.work = raw_work;
+    job.progress = raw_progress;
+    result = thread_pool_run(pool, &job, &r->error);
+    for (i = 0; i < run->lane_count && result == POSIO_OK; i++) {
+        ewf_read_digest *d = &r->verdict.digest[r->verdict.digest_count++];
+        uint32_t k = 0;
+        while (digest_ids[k] != run->lane_digest[i]) k++;
+        d->algorithm = algorithms[k];
+        d->size = (uint32_t)digest_result(&run->state[i], d->computed);
+        d->has_computed = 1;
+    }
+    r->verdict.bytes = run->source.size;
+    free(run->ring);
+    free(run);
+    return result;
+}
+
+// ---------------------------------------------------------------------------------- verifying
+
+static int ewf_progress(void *user, uint64_t done, uint64_t total)
+{
+    return cli_progress_update((cli_progress *)user, done, total);
+}
+
+static posio_result verify_ewf(report *r, uint32_t digests, cli_progress *progress)
+{
+    ewf_read_verify_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.digests = digests;
+    desc.progress = ewf_progress;
+    desc.user = progress;
+    return ewf_read_verify(ewf_of(r), &desc, &r->verdict, &r->error);
+}
+
+/* Without a wish and without a stored digest there is still one worth having: MD5. */
+static uint32_t digests_to_compute(const report *r, const arguments *a)
+{
+    const ewf_read_metadata *m = ewf_of(r) != NULL ? ewf_read_info(ewf_of(r)) : NULL;
+    if (a->digests != 0 || (m != NULL && (m->has_md5 || m->has_sha1))) return a->digests;
+    return EWF_READ_MD5;
+}
+
+static void verify_image(report *r, const arguments *a, thread_pool *pool)
+{
+    open_image_desc desc;
+    cli_progress progress;
+    posio_result result;
+    double begin = cli_now();
+    memset(&desc, 0, sizeof desc);
+    desc.pool = pool;
+    desc.format = a->format;
+    r->threads = thread_pool_threads(pool);
+    r->status = STATUS_ERROR;
+    if (open_image_open(&r->image, r->path, &desc, &r->error) != POSIO_OK) return;
+    if (a->info) {
+        r->status = STATUS_OK;
+        return;
+    }
+    cli_progress_begin(&progress, r->path, !a->quiet);
+    if (ewf_of(r) != NULL) result = verify_ewf(r, digests_to_compute(r, a), &progress);
+    else result = verify_raw(r, digests_to_compute(r, a), pool, &progress);
+    cli_progress_end(&progress);
+    r->seconds = cli_now() - begin;
+    if (result != POSIO_OK) return;
+    r->verified = 1;
+    judge(r, a);
+}
+
+// ---------------------------------------------------------------------------------- as text
+
+static void line(FILE *f, const char *name, const char *value)
+{
+    fprintf(f, "  %-18s", name);
+    cli_text(f, value);
+    fputc('\n', f);
+}
+
+static void print_texts(FILE *f, const ewf_read_metadata *m)
+{
+    char name[64];
+    uint32_t i;
+    size_t k;
+    for (i = 0; i < EWF_READ_TEXT_COUNT; i++) {
+        if (m->text[i] == NULL) continue;
+        snprintf(name, sizeof name, "%s", ewf_read_text_name(i));
+        for (k = 0; name[k] != 0; k++)
+            if (name[k] == '_') name[k] = ' ';
+        line(f, name, m->text[i]);
+    }
+}
+
+static const char *media_type_name(uint32_t type)
+{
+    switch (type) {
+    case 0: return "removable disk";
+    case 1: return "fixed disk";
+    case 3: return "optical disc";
+    case 14: return "logical files";
+    case 16: return "memory";
+    default: return "unknown media";
+    }
+}
+
+static void print_ranges(FILE *f, const char *name, const ewf_read_range *ranges, uint32_t count)
+{
+    uint32_t i;
+    for (i = 0; i < count; i++)
+        fprintf(f, "  %-18ssectors %llu to %llu\n", i == 0 ? name : "",
+                (unsigned long long)ranges[i].first,
+                (unsigned long long)(ranges[i].first + ranges[i].count -
+                                     (ranges[i].count != 0)));
+}
+
+static void print_guid(FILE *f, const uint8_t g[16])
+{
+    fprintf(f, "  %-18s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n",
+            "set identifier", g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8], g[9], g[10],
+            g[11], g[12], g[13], g[14], g[15]);
+}
+
+static void print_media(FILE *f, const report *r)
+{
+    static const uint8_t no_guid[16] = {0};
+    const ewf_read_metadata *m = ewf_of(r) != NULL ? ewf_read_info(ewf_of(r)) : NULL;
+    uint64_t size = open_image_source(r->image).size;
+    char a[32], b[32];
+    fprintf(f, "  %-18s%s", "format", open_image_format_name(r->image));
+    if (m != NULL)
+        fprintf(f, ", %u segment%s", (unsigned)m->segment_count, m->segment_count == 1 ? "" : "s");
+    fprintf(f, "\n  %-18s%s (%s bytes)\n", "media size", cli_size((double)size, a),
+            cli_grouped(size, b));
+    if (m == NULL) return;
+    fprintf(f, "  %-18s%s, %s sectors of %u bytes\n", "media", media_type_name(m->media_type),
+            cli_grouped(m->sector_count, a), (unsigned)m->sector_size);
+    fprintf(f, "  %-18s%s of %s\n", "chunks", cli_grouped(m->chunk_count, a),
+            cli_size(m->chunk_size, b));
+    if (memcmp(m->set_guid, no_guid, 16) != 0) print_guid(f, m->set_guid);
+    print_texts(f, m);
+    print_ranges(f, "unread at source", m->acquisition_errors, m->acquisition_error_count);
+    print_ranges(f, "sessions", m->sessions, m->session_count);
+}
+
+static void print_stored(FILE *f, const ewf_read_metadata *m)
+{
+    char hex[65];
+    if (m->has_md5) {
+        digest_hex(m->md5, 16, hex);
+        line(f, "MD5 stored", hex);
+    }
+    if (m->has_sha1) {
+        digest_hex(m->sha1, 20, hex);
+        line(f, "SHA-1 stored", hex);
+    }
+}
+
+static const char *digest_title(uint32_t algorithm)
+{
+    switch (algorithm) {
+    case EWF_READ_MD5: return "MD5";
+    case EWF_READ_SHA1: return "SHA-1";
+    case EWF_READ_SHA256: return "SHA-256";
+    default: return "BLAKE3";
+    }
+}
+
+static const char *digest_verdict(const report *r, const ewf_read_digest *d)
+{
+    if (r->unexpected & d->algorithm) return "NOT what was expected";
+    if (!d->has_computed) return "";
+    if (d->untrimmed) return "match, with the bytes behind the last whole sector";
+    if (d->match) return "match";
+    if (d->has_stored) return "MISMATCH";
+    return "nothing stored to compare with";
+}
+
+static void print_digests(FILE *f, const report *r)
+{
+    char hex[65], name[32];
+    uint32_t i;
+    for (i = 0; i < r->verdict.digest_count; i++) {
+        const ewf_read_digest *d = &r->verdict.digest[i];
+        snprintf(name, sizeof name, "%s computed", digest_title(d->algorithm));
+        if (d->has_stored) {
+            char stored[32];
+            snprintf(stored, sizeof stored, "%s stored", digest_title(d->algorithm));
+            digest_hex(d->stored, d->size, hex);
+            line(f, stored, hex);
+        }
+        digest_hex(d->computed, d->size, hex);
+        fprintf(f, "  %-18s%s  %s\n", name,
+                d->has_computed ? hex : "not possible: parts of the media are missing",
+                digest_verdict(r, d));
+    }
+}
+
+static void print_damage(FILE *f, const report *r)
+{
+    ewf_read_damage d;
+    uint32_t i;
+    if (ewf_of(r) == NULL) return;
+    for (i = 0; ewf_read_get_damage(ewf_of(r), i, &d) == POSIO_OK; i++) {
+        fprintf(f, "  %-18schunk %llu", i == 0 ? "damaged" : "", (unsigned long long)d.chunk);
+        if (d.count > 1) fprintf(f, " to %llu", (unsigned long long)(d.chunk + d.count - 1));
+        if (d.segment != 0) fprintf(f, ", segment %u", (unsigned)d.segment);
+        if (d.offset != POSIO_NO_OFFSET)
+            fprintf(f, ", offset %llu", (unsigned long long)d.offset);
+        fprintf(f, ": %s\n", d.reason);
+    }
+}
+
+static void print_warnings(FILE *f, const report *r)
+{
+    ewf_read_warning w;
+    uint32_t i;
+    if (ewf_of(r) == NULL) return;
+    for (i = 0; ewf_read_get_warning(ewf_of(r), i, &w) == POSIO_OK; i++) {
+        fprintf(f, "  %-18s", i == 0 ? "warnings" : "");
+        if (w.segment != 0) fprintf(f, "segment %u: ", (unsigned)w.segment);
+        cli_text(f, w.message);
+        if (w.offset != POSIO_NO_OFFSET)
+            fprintf(f, " (offset %llu)", (unsigned long long)w.offset);
+        fputc('\n', f);
+    }
+}
+
+static void print_verdict(FILE *f, const report *r)
+{
+    char a[32], b[32];
+    uint32_t i, stored = 0;
+    double bytes = (double)r->verdict.bytes;
+    for (i = 0; i < r->verdict.digest_count; i++) stored += r->verdict.digest[i].has_stored;
+    fprintf(f, "  %-18s", "verdict");
+    if (r->status == STATUS_DAMAGED)
+        fprintf(f, "DAMAGED: %s chunk%s cannot be trusted\n",
+                cli_grouped(r->verdict.damaged_chunks, a),
+                r->verdict.damaged_chunks == 1 ? "" : "s");
+    else if (r->status == STATUS_MISMATCH)
+        fputs("MISMATCH: all chunks are intact, but a digest differs\n", f);
+    else if (stored == 0)
+        fputs("OK as far as can be told: no digest is stored in the image\n", f);
+    else
+        fputs("OK: all chunks are intact and every stored digest matches\n", f);
+    fprintf(f, "  %-18s%s in %.2f s, %s/s, %u thread%s\n", "speed", cli_size(bytes, a), r->seconds,
+            cli_size(r->seconds > 0 ? bytes / r->seconds : 0, b), (unsigned)r->threads,
+            r->threads == 1 ? "" : "s");
+}
+
+static void print_text(FILE *f, const report *r)
+{
+    cli_text(f, r->path);
+    fputc('\n', f);
+    if (r->image == NULL) {
+        line(f, "error", r->error.message);
+        return;
+    }
+    print_media(f, r);
+    if (r->verified) {
+        print_digests(f, r);
+        print_damage(f, r);
+    } else if (ewf_of(r) != NULL) {
+        print_stored(f, ewf_read_info(ewf_of(r)));
+    }
+    print_warnings(f, r);
+    if (r->verified) print_verdict(f, r);
+    else if (r->status == STATUS_ERROR) line(f, "error", r->error.message);
+}
+
+// ---------------------------------------------------------------------------------- as JSON
+
+static void json_hex(FILE *f, const char *key, int present, const uint8_t *bytes, size_t n)
+{
+    char hex[65];
+    digest_hex(bytes, n, hex);
+    if (present) fprintf(f, "\"%s\":\"%s\"", key, hex);
+    else fprintf(f, "\"%s\":null", key);
+}
+
+static void json_digests(FILE *f, const report *r, const arguments *a)
+{
+    uint32_t i;
+    fputs("\"digests\":{", f);
+    for (i = 0; i < r->verdict.digest_count; i++) {
+        const ewf_read_digest *d = &r->verdict.digest[i];
+        uint32_t k = 0;
+        while (algorithms[k] != d->algorithm) k++;
+        fprintf(f, "%s\"%s\":{", i != 0 ? "," : "", digest_name(digest_ids[k]));
+        json_hex(f, "computed", d->has_computed != 0, d->computed, d->size);
+        fputc(',', f);
+        json_hex(f, "stored", d->has_stored != 0, d->stored, d->size);
+        fprintf(f, ",\"match\":%s", !d->has_stored ? "null" : d->match ? "true" : "false");
+        if (a->expected & d->algorithm) {
+            fputc(',', f);
+            json_hex(f, "expected", 1, a->expect[k], d->size);
+            fprintf(f, ",\"expected_match\":%s", r->unexpected & d->algorithm ? "false" : "true");
+        }
+        fputc('}', f);
+    }
+    fputc('}', f);
+}
+
+static void json_damage(FILE *f, const report *r)
+{
+    ewf_read_damage d;
+    uint32_t i;
+    fputs(",\"damaged_chunks\":[", f);
+    for (i = 0; ewf_of(r) != NULL && ewf_read_get_damage(ewf_of(r), i, &d) == POSIO_OK; i++) {
+        fprintf(f, "%s{\"chunk\":%llu,", i != 0 ? "," : "", (unsigned long long)d.chunk);
+        if (d.count > 1) fprintf(f, "\"count\":%llu,", (unsigned long long)d.count);
+        if (d.offset != POSIO_NO_OFFSET)
+            fprintf(f, "\"offset\":%llu,", (unsigned long long)d.offset);
+        else fputs("\"offset\":null,", f);
+        if (d.segment != 0) fprintf(f, "\"segment\":%u,", (unsigned)d.segment);
+        else fputs("\"segment\":null,", f);
+        fputs("\"reason\":", f);
+        cli_json_string(f, d.reason);
+        fputc('}', f);
+    }
+    fputc(']', f);
+}
+
+/* The library's warnings, and those that follow from the verdict. */
+static void json_warnings(FILE *f, const report *r)
+{
+    ewf_read_warning w;
+    char text[320];
+    const char *sep = "";
+    uint32_t i;
+    fputs(",\"warnings\":[", f);
+    for (i = 0; ewf_of(r) != NULL && ewf_read_get_warning(ewf_of(r), i, &w) == POSIO_OK; i++) {
+        if (w.segment != 0)
+            snprintf(text, sizeof text, "segment %u: %s", (unsigned)w.segment, w.message);
+        else snprintf(text, sizeof text, "%s", w.message);
+        fputs(sep, f);
+        cli_json_string(f, text);
+        sep = ",";
+    }
+    for (i = 0; i < r->verdict.digest_count; i++) {
+        const ewf_read_digest *d = &r->verdict.digest[i];
+        const char *what = d->untrimmed ? "the stored digest matches only with the bytes behind "
+                                          "the last whole sector"
+                           : !d->has_stored ? "no such digest is stored in the image"
+                                            : NULL;
+        if (what == NULL) continue;
+        snprintf(text, sizeof text, "%s: %s", digest_title(d->algorithm), what);
+        fputs(sep, f);
+        cli_json_string(f, text);
+        sep = ",";
+    }
+    fputc(']', f);
+}
+
+static void json_ranges(FILE *f, const char *key, const ewf_read_range *ranges, uint32_t count)
+{
+    uint32_t i;
+    fprintf(f, ",\"%s\":[", key);
+    for (i = 0; i < count; i++)
+        fprintf(f, "%s{\"sector\":%llu,\"count\":%llu}", i != 0 ? "," : "",
+                (unsigned long long)ranges[i].first, (unsigned long long)ranges[i].count);
+    fputc(']', f);
+}
+
+static void json_metadata(FILE *f, const ewf_read_metadata *m)
+{
+    uint32_t i;
+    fprintf(f, ",\"segments\":%u,\"missing_segments\":%u,\"sector_size\":%u,\"sectors\":%llu,"
+               "\"chunk_size\":%u,\"chunks\":%llu,\"media_type\":\"%s\",",
+            (unsigned)m->segment_count, (unsigned)m->missing_segments, (unsigned)m->sector_size,
+            (unsigned long long)m->sector_count, (unsigned)m->chunk_size,
+            (unsigned long long)m->chunk_count, media_type_name(m->media_type));
+    json_hex(f, "set_identifier", 1, m->set_guid, 16);
+    fputc(',', f);
+    json_hex(f, "stored_md5", m->has_md5 != 0, m->md5, 16);
+    fputc(',', f);
+    json_hex(f, "stored_sha1", m->has_sha1 != 0, m->sha1, 20);
+    fputs(",\"metadata\":{", f);
+    {
+        const char *sep = "";
+        for (i = 0; i < EWF_READ_TEXT_COUNT; i++) {
+            if (m->text[i] == NULL) continue;
+            fprintf(f, "%s\"%s\":", sep, ewf_read_text_name(i));
+            cli_json_string(f, m->text[i]);
+            sep = ",";
+        }
+    }
+    fputc('}', f);
+    json_ranges(f, "acquisition_errors", m->acquisition_errors, m->acquisition_error_count);
+    json_ranges(f, "sessions", m->sessions, m->session_count);
+}
+
+static void print_json(FILE *f, const report *r, const arguments *a)
+{
+    fputs("{\"path\":", f);
+    cli_json_string(f, r->path);
+    if (r->image == NULL) {
+        fputs(",\"format\":null,\"media_size\":null", f);
+    } else {
+        fputs(",\"format\":", f);
+        cli_json_string(f, open_image_format_name(r->image));
+        fprintf(f, ",\"media_size\":%llu", (unsigned long long)open_image_source(r->image).size);
+    }
+    fprintf(f, ",\"status\":\"%s\",", status_names[r->status]);
+    json_digests(f, r, a);
+    json_damage(f, r);
+    json_warnings(f, r);
+    if (ewf_of(r) != NULL) json_metadata(f, ewf_read_info(ewf_of(r)));
+    if (r->status == STATUS_ERROR) {
+        fputs(",\"error\":", f);
+        cli_json_string(f, r->error.message);
+    }
+    fprintf(f, ",\"seconds\":%.3f,\"bytes_per_second\":%.0f,\"threads\":%u}\n", r->seconds,
+            r->seconds > 0 ? (double)r->verdict.bytes / r->seconds : 0.0, (unsigned)r->threads);
+}
+
+// ---------------------------------------------------------------------------------- main
+
+/* `image.E*` names all segments of one image: of each set only the first name counts. */
+static int is_same_set(const char *a, const char *b)
+{
+    size_t sa = 0, sb = 0;
+    if (ewf_read_segment_of_name(a, &sa) != 0 && ewf_read_segment_of_name(b, &sb) != 0)
+        return sa == sb && memcmp(a, b, sa) == 0;
+    return open_image_has_extension(a, ".001") && strlen(a) == strlen(b) &&
+           memcmp(a, b, strlen(a) - 3) == 0 && b[strlen(b) - 3] >= '0' && b[strlen(b) - 3] <= '9';
+}
+
+static int is_named_before(char **paths, int i)
+{
+    int k;
+    for (k = 0; k < i; k++)
+        if (is_same_set(paths[k], paths[i])) return 1;
+    return 0;
+}
+
+/* The log is a complete file or none: it is written beside its name and renamed at the end. */
+static int write_log(posio_file_sink *log, FILE *text, const char *path)
+{
+    posio_sink sink = posio_file_sink_sink(log);
+    char buf[4096];
+    size_t n;
+    posio_error err;
+    posio_result r = POSIO_OK;
+    rewind(text);
+    while (r == POSIO_OK && (n = fread(buf, 1, sizeof buf, text)) != 0)
+        r = sink.write(sink.self, buf, n, &err);
+    if (r == POSIO_OK) r = posio_file_sink_finish(log, &err);
+    if (r != POSIO_OK) cli_error(path, &err);
+    posio_file_sink_close(log);
+    return r == POSIO_OK ? CLI_GOOD : CLI_FAILED;
+}
+
+static int verify_one(const char *path, const arguments *a, thread_pool *pool, FILE *log)
+{
+    report *r = (report *)calloc(1, sizeof *r);
+    int code = CLI_FAILED;
+    if (r == NULL) return fprintf(stderr, "%s: out of memory\n", path), CLI_FAILED;
+    r->path = path;
+    verify_image(r, a, pool);
+    code = exit_code_of(r);
+    if (r->status == STATUS_ERROR) cli_error(path, &r->error);
+    if (a->json) print_json(stdout, r, a);
+    else if (!(a->quiet && r->status == STATUS_OK) && (r->image != NULL)) print_text(stdout, r);
+    if (log != NULL) print_text(log, r);
+    fflush(stdout);
+    open_image_close(r->image);
+    free(r);
+    return code;
+}
+
+static int verify_all(char **paths, int count, const arguments *a)
+{
+    thread_pool *pool = thread_pool_create(a->threads);
+    posio_file_sink *log = NULL;
+    posio_file_sink_desc log_desc;
+    posio_error err;
+    FILE *text = NULL;
+    int i, code = CLI_GOOD;
+    memset(&log_desc, 0, sizeof log_desc);
+    log_desc.flags = a->force ? POSIO_SINK_FORCE : 0;
+    if (a->log_path != NULL) {
+        if (posio_file_sink_open(&log, a->log_path, &log_desc, &err) != POSIO_OK) {
+            if (err.code == POSIO_E_EXISTS) (void)posio_fail_while(&err, "--force replaces it");
+            cli_error(a->log_path, &err);
+            thread_pool_destroy(pool);
+            return CLI_FAILED;
+        }
+        text = tmpfile();
+    }
+    for (i = 0; i < count && !cli_interrupted; i++) {
+        int one;
+        if (is_named_before(paths, i)) continue;
+        one = verify_one(paths[i], a, pool, text);
+        if (one > code) code = one;
+    }
+    if (cli_interrupted) code = CLI_FAILED;
+    if (log != NULL && (text == NULL || write_log(log, text, a->log_path) != CLI_GOOD))
+        code = CLI_FAILED;
+    if (text != NULL) fclose(text);
+    thread_pool_destroy(pool);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    static arguments a;
+    const cli_option options[] = {
+        {"digest", "LIST", "md5, sha1, sha256, blake3, with commas: besides the stored ones", NULL,
+         NULL, take_digests, &a},
+        {"expect", "ALGO:HEX", "a digest that the media must have, such as sha1:2fd4...", NULL, NULL,
+         take_expect, &a},
+        {"info", NULL, "print what the image says of itself; read no chunk", &a.info, NULL, NULL,
+         NULL},
+        {"format", "NAME", "raw, ewf or auto (default: by content and name)", NULL, NULL,
+         take_format, &a},
+        {"threads", "N", "threads to use; 0 = all usable cores (default)", NULL, NULL, take_threads,
+         &a},
+        {"json", NULL, "one JSON object per image, one per line", &a.json, NULL, NULL, NULL},
+        {"quiet", NULL, "no progress, and no report for images that are good", &a.quiet, NULL, NULL,
+         NULL},
+        {"log", "FILE", "write the report to FILE as well", NULL, &a.log_path, NULL, NULL},
+        {"force", NULL, "let --log replace an existing file", &a.force, NULL, NULL, NULL}};
+    const cli_tool tool = {
+        "verify", "[options] IMAGE...",
+        "Checks forensic images: decodes every chunk, computes digests, and compares them with\n"
+        "those stored in the image. Reads EnCase E01 (any segment names the set), SMART S01, raw\n"
+        "and split raw (.001) images. Images are never written.",
+        "Exit codes: 0 = good, 1 = damaged or mismatch, 2 = could not do it; of several images\n"
+        "the highest.",
+        options, sizeof options / sizeof options[0]};
+    char **operands;
+    int count = 0, code;
+    argv = cli_begin(&argc, argv);
+    operands = (char **)calloc((size_t)argc + 1, sizeof *operands);
+    if (operands == NULL) return CLI_FAILED;
+    code = cli_parse(&tool, argc, argv, operands, &count);
+    if (code < 0 && count == 0) code = cli_usage_error(&tool, "verify", "no image given");
+    if (code < 0) code = verify_all(operands, count, &a);
+    free(operands);
+    return code;
+}
