@@ -2141,6 +2141,22 @@ typedef struct ewf_read_i_order {
     size_t beyond;       /* result: bytes of the media's last chunk behind the media */
 } ewf_read_i_order;
 
+/* Missing chunks are recorded together, as one entry. */
+static void ewf_read_i_record_missing(ewf_read *image, const ewf_read_i_table *t)
+{
+    ewf_read_i_place p;
+    ewf_read_damage d;
+    ewf_read_i_place_missing(t, &p);
+    memset(&d, 0, sizeof d);
+    d.chunk = t->first;
+    d.count = t->count;
+    d.offset = POSIO_NO_OFFSET;
+    d.segment = t->segment;
+    d.code = p.code;
+    d.reason = p.fault;
+    ewf_read_i_record(image, &d);
+}
+
 static posio_result ewf_read_i_damaged(ewf_read *image, uint64_t chunk, const ewf_read_i_place *p,
                                        uint32_t on_damage, posio_error *err)
 {
@@ -2154,7 +2170,8 @@ static posio_result ewf_read_i_damaged(ewf_read *image, uint64_t chunk, const ew
     d.segment = seg != NULL ? seg->number : 0;
     d.code = p->code;
     d.reason = p->fault;
-    ewf_read_i_record(image, &d);
+    if (p->code == POSIO_E_MISSING) ewf_read_i_record_missing(image, ewf_read_i_table_of(image, chunk));
+    else ewf_read_i_record(image, &d);
     if (on_damage != EWF_READ_DAMAGE_ERROR) return POSIO_OK;
     (void)posio_fail(err, p->code, p->offset, "chunk %llu: %s", (unsigned long long)chunk,
                      p->fault);
@@ -2469,21 +2486,6 @@ typedef struct ewf_read_i_verify_run {
     int has_beyond;
 } ewf_read_i_verify_run;
 
-static void ewf_read_i_record_missing(ewf_read *image, const ewf_read_i_table *t)
-{
-    ewf_read_i_place p;
-    ewf_read_damage d;
-    ewf_read_i_place_missing(t, &p);
-    memset(&d, 0, sizeof d);
-    d.chunk = t->first;
-    d.count = t->count;
-    d.offset = POSIO_NO_OFFSET;
-    d.segment = t->segment;
-    d.code = p.code;
-    d.reason = p.fault;
-    ewf_read_i_record(image, &d);
-}
-
 static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot, posio_error *err)
 {
     ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
@@ -2500,7 +2502,10 @@ static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot
     }
     if (v->next >= chunks) return THREAD_POOL_END;
     end = posio_min(v->next + v->per_slot, chunks);
-    while (v->next < end && (t = ewf_read_i_table_of(image, end - 1))->missing) end = t->first;
+    while (t->first + t->count < end) { /* up to the next missing chunk */
+        t = ewf_read_i_table_of(image, t->first + t->count);
+        if (t->missing) end = t->first;
+    }
     s->first = v->next;
     s->count = (uint32_t)(end - v->next);
     s->bytes = posio_min(end * cs, image->info.media_size) - v->next * cs;

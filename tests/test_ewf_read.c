@@ -145,9 +145,8 @@ static const char *check_image(ewf_read *image, const ewf_build *b, const ewf_bu
     return why;
 }
 
-static void check_variant(const ewf_build_recipe *r, thread_pool *pool)
+static void check_built(const ewf_build_recipe *r, const ewf_build *b, thread_pool *pool)
 {
-    ewf_build b;
     sources s;
     ewf_read *image = NULL;
     ewf_read_desc desc;
@@ -157,41 +156,503 @@ static void check_variant(const ewf_build_recipe *r, thread_pool *pool)
     memset(&desc, 0, sizeof desc);
     desc.pool = pool;
     desc.on_damage = EWF_READ_DAMAGE_ZEROS;
-    (void)ewf_build_variant(&b, r->name);
-    sources_make(&s, &b);
+    sources_make(&s, b);
     result = ewf_read_open_sources(&image, s.source, s.count, &desc, &err);
     if (r->expect == EWF_BUILD_HOSTILE) {
-        ewf_read_verify_desc no_progress = {0, 0, NULL, NULL};
-        if (result == POSIO_OK) (void)ewf_read_verify(image, &no_progress, &v, &err);
+        if (result == POSIO_OK) (void)ewf_read_verify(image, NULL, &v, &err);
         else CHECK(err.message[0] != 0);
     } else if (result != POSIO_OK) {
         printf("    %s\n", err.message);
         blame(r->name, "cannot be opened", NULL);
     } else {
-        const char *why = check_image(image, &b, r, &v);
+        const char *why = check_image(image, b, r, &v);
         if (why != NULL) blame(r->name, why, image);
     }
+    ewf_read_close(image);
+    sources_free(&s);
+}
+
+/* ------------------------------------------------------------------ every variant */
+
+TEST(every_variant_on_1_and_16_threads)
+{
+    thread_pool *pool = thread_pool_create(16);
+    const ewf_build_recipe *r;
+    size_t i;
+    for (i = 0; (r = ewf_build_recipe_at(i)) != NULL; i++) {
+        ewf_build b;
+        (void)ewf_build_variant(&b, r->name);
+        check_built(r, &b, NULL);
+        check_built(r, &b, pool);
+        ewf_build_free(&b);
+    }
+    thread_pool_destroy(pool);
+}
+
+/* ------------------------------------------------------------------ beyond 2 GiB */
+
+static posio_result read_huge(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
+{
+    (void)err;
+    ewf_build_huge_read((const ewf_build_huge *)self, offset, (uint8_t *)buf, n);
+    return POSIO_OK;
+}
+
+/* EnCase 6.7.1: entries switch to 32 bits when offset + size pass 2 GiB. */
+TEST(entries_beyond_2_gib)
+{
+    static const uint32_t shapes[2][2] = {{66000, 64}, {2080, 2048}};
+    size_t k;
+    for (k = 0; k < 2; k++) {
+        ewf_build_huge h;
+        posio_source source;
+        ewf_read *image = NULL;
+        posio_error err;
+        uint8_t got[3000], want[3000];
+        uint64_t at, seed = 7;
+        int i;
+        ewf_build_huge_make(&h, shapes[k][0], shapes[k][1], 0);
+        memset(&source, 0, sizeof source);
+        source.size = h.file_size;
+        source.read_at = read_huge;
+        source.self = &h;
+        REQUIRE(ewf_read_open_sources(&image, &source, 1, NULL, &err) == POSIO_OK);
+        CHECK_EQ(ewf_read_info(image)->media_size, h.media_size);
+        for (i = 0; i < 400; i++) {
+            at = test_random(&seed) % (h.media_size - sizeof got);
+            if (i % 4 == 0) at = h.media_size - sizeof got - (uint64_t)i * 9000;
+            ewf_build_huge_media(&h, at, want, sizeof want);
+            CHECK_EQ(ewf_read_at(image, at, got, sizeof got, &err), POSIO_OK);
+            CHECK_MEM(got, want, sizeof got);
+        }
+        CHECK_EQ(warnings_of(image), 0);
+        ewf_read_close(image);
+    }
+}
+
+/* ------------------------------------------------------------------ threads */
+
+typedef struct readers {
+    ewf_read *image;
+    const ewf_build *b;
+    uint32_t wrong;
+} readers;
+
+static posio_result random_reads(void *user, uint32_t i, posio_error *err)
+{
+    readers *r = (readers *)user;
+    uint8_t *buf = (uint8_t *)malloc(200000);
+    uint64_t seed = i + 1;
+    int k;
+    for (k = 0; k < 60; k++) {
+        uint64_t at = test_random(&seed) % r->b->media_size;
+        size_t n = (size_t)(test_random(&seed) % (k % 8 == 0 ? 200000 : 5000));
+        n = (size_t)posio_min(n, r->b->media_size - at);
+        if (ewf_read_at(r->image, at, buf, n, err) != POSIO_OK ||
+            memcmp(buf, r->b->media + at, n) != 0)
+            posio_atomic_store(&r->wrong, 1);
+    }
+    free(buf);
+    return POSIO_OK;
+}
+
+/* 64 threads at random offsets, with and without a lent pool, in a cache that is far too small. */
+TEST(many_threads_read_the_same_bytes)
+{
+    static const char *const variants[] = {"mixed", "encase6-many", "ewf-many", "no-tables-many"};
+    thread_pool *callers = thread_pool_create(64), *lent = thread_pool_create(3);
+    size_t k;
+    for (k = 0; k < 2 * COUNT(variants); k++) {
+        ewf_build b;
+        sources s;
+        readers r;
+        ewf_read_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.pool = k % 2 ? lent : NULL;
+        desc.cache_bytes = 100000;
+        (void)ewf_build_variant(&b, variants[k / 2]);
+        sources_make(&s, &b);
+        memset(&r, 0, sizeof r);
+        r.b = &b;
+        REQUIRE(ewf_read_open_sources(&r.image, s.source, s.count, &desc, NULL) == POSIO_OK);
+        CHECK_EQ(thread_pool_parallel_for(callers, 64, random_reads, &r, NULL), POSIO_OK);
+        CHECK_EQ(r.wrong, 0);
+        ewf_read_close(r.image);
+        sources_free(&s);
+        ewf_build_free(&b);
+    }
+    thread_pool_destroy(callers);
+    thread_pool_destroy(lent);
+}
+
+/* A source that counts, and is slow enough that all threads want the chunk while it is decoded. */
+typedef struct counted {
+    posio_source base;
+    uint64_t from, to; /* reads that touch these bytes are counted */
+    uint32_t count;
+} counted;
+
+static posio_result read_counted(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
+{
+    counted *c = (counted *)self;
+    if (offset < c->to && offset + n > c->from) (void)posio_atomic_add(&c->count, 1);
+    return posio_read(&c->base, offset, buf, n, err);
+}
+
+static posio_result read_hot(void *user, uint32_t i, posio_error *err)
+{
+    char buf[512];
+    return ewf_read_at((ewf_read *)user, 32768 * 5 + i * 512, buf, sizeof buf, err);
+}
+
+TEST(a_hot_chunk_is_decoded_once)
+{
+    thread_pool *callers = thread_pool_create(16);
+    ewf_build b;
+    sources s;
+    counted c;
+    posio_source source;
+    ewf_read *image = NULL;
+    (void)ewf_build_variant(&b, "encase6");
+    sources_make(&s, &b);
+    memset(&c, 0, sizeof c);
+    c.base = s.source[0];
+    c.from = b.chunk[5].offset;
+    c.to = c.from + b.chunk[5].size;
+    source = c.base;
+    source.read_at = read_counted;
+    source.self = &c;
+    REQUIRE(ewf_read_open_sources(&image, &source, 1, NULL, NULL) == POSIO_OK);
+    CHECK_EQ(thread_pool_parallel_for(callers, 16, read_hot, image, NULL), POSIO_OK);
+    CHECK_EQ(c.count, 1);
+    ewf_read_close(image);
+    sources_free(&s);
+    ewf_build_free(&b);
+    thread_pool_destroy(callers);
+}
+
+/* ------------------------------------------------------------------ damage policies */
+
+static ewf_read *open_variant(const char *name, uint32_t on_damage, ewf_build *b, sources *s)
+{
+    ewf_read *image = NULL;
+    ewf_read_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.on_damage = on_damage;
+    (void)ewf_build_variant(b, name);
+    sources_make(s, b);
+    (void)ewf_read_open_sources(&image, s->source, s->count, &desc, NULL);
+    return image;
+}
+
+TEST(damage_is_an_error_zeros_or_raw)
+{
+    static uint8_t got[32768], zeros[32768];
+    uint32_t policy;
+    for (policy = EWF_READ_DAMAGE_ERROR; policy <= EWF_READ_DAMAGE_RAW; policy++) {
+        ewf_build b;
+        sources s;
+        ewf_read *image = open_variant("flip-raw", policy, &b, &s);
+        ewf_read_damage d = {0, 0, 0, 0, 0, NULL};
+        posio_error err;
+        posio_result r;
+        REQUIRE(image != NULL);
+        memset(got, 0xee, sizeof got);
+        r = ewf_read_at(image, 3 * 32768, got, sizeof got, &err);
+        if (policy == EWF_READ_DAMAGE_ERROR) {
+            CHECK_EQ((int64_t)r, POSIO_E_DATA);
+            CHECK_EQ(err.segment, 1);
+            CHECK_EQ(err.offset, b.chunk[3].offset);
+            CHECK(strstr(err.message, "chunk 3") != NULL);
+        } else {
+            CHECK_EQ(r, POSIO_OK);
+            if (policy == EWF_READ_DAMAGE_ZEROS) CHECK_MEM(got, zeros, sizeof got);
+            else CHECK_MEM(got, b.segment[0].data + b.chunk[3].offset, sizeof got);
+        }
+        CHECK_EQ(ewf_read_get_damage(image, 0, &d), POSIO_OK);
+        CHECK_EQ(d.chunk, 3);
+        CHECK_EQ(d.offset, b.chunk[3].offset);
+        CHECK_EQ((int64_t)ewf_read_get_damage(image, 1, &d), POSIO_E_RANGE);
+        ewf_read_close(image);
+        sources_free(&s);
+        ewf_build_free(&b);
+    }
+}
+
+TEST(a_missing_segment_is_named)
+{
+    ewf_build b;
+    sources s;
+    ewf_read *image = open_variant("missing-middle", EWF_READ_DAMAGE_ERROR, &b, &s);
+    ewf_read_verdict v;
+    ewf_read_warning w;
+    ewf_read_damage d = {0, 0, 0, 0, 0, NULL};
+    posio_error err;
+    char buf[10];
+    uint32_t i;
+    int named = 0;
+    REQUIRE(image != NULL);
+    CHECK_EQ(ewf_read_info(image)->missing_segments, 1);
+    for (i = 0; ewf_read_get_warning(image, i, &w) == POSIO_OK; i++)
+        named |= strcmp(w.message, "segment 2 is missing") == 0;
+    CHECK(named);
+    CHECK_EQ((int64_t)ewf_read_at(image, 10 * 32768, buf, sizeof buf, &err), POSIO_E_MISSING);
+    CHECK_EQ(ewf_read_verify(image, NULL, &v, &err), POSIO_OK);
+    CHECK_EQ(v.damaged_chunks, 9);
+    CHECK_EQ(v.digest[0].has_computed, 0);
+    CHECK(v.mismatches != 0);
+    CHECK_EQ(ewf_read_get_damage(image, 0, &d), POSIO_OK);
+    CHECK_EQ(d.segment, 2);
     ewf_read_close(image);
     sources_free(&s);
     ewf_build_free(&b);
 }
 
-/* ------------------------------------------------------------------ every variant */
+/* ------------------------------------------------------------------ metadata */
 
-TEST(every_variant_on_one_thread)
+TEST(metadata_is_read)
 {
-    const ewf_build_recipe *r;
-    size_t i;
-    for (i = 0; (r = ewf_build_recipe_at(i)) != NULL; i++) check_variant(r, NULL);
+    ewf_build b;
+    sources s;
+    ewf_read *image = open_variant("text", 0, &b, &s);
+    const ewf_read_metadata *m;
+    REQUIRE(image != NULL);
+    m = ewf_read_info(image);
+    CHECK_STR(m->text[EWF_READ_CASE_NUMBER], "\xc3\x85-7 \xe2\x82\xac");
+    CHECK_STR(m->text[EWF_READ_EXAMINER], "\xe6\xb0\xb4 \xf0\x9f\x94\x8d");
+    CHECK_EQ(m->has_md5, 1);
+    CHECK_MEM(m->md5, b.md5, 16);
+    CHECK_EQ(m->has_sha1, 1);
+    CHECK_MEM(m->sha1, b.sha1, 20);
+    ewf_read_close(image);
+    sources_free(&s);
+    ewf_build_free(&b);
 }
 
-TEST(every_variant_on_sixteen_threads)
+TEST(acquisition_errors_and_sessions_are_read)
 {
-    thread_pool *pool = thread_pool_create(16);
-    const ewf_build_recipe *r;
-    size_t i;
-    for (i = 0; (r = ewf_build_recipe_at(i)) != NULL; i++) check_variant(r, pool);
-    thread_pool_destroy(pool);
+    ewf_build b;
+    sources s;
+    ewf_read *image = open_variant("errors", 0, &b, &s);
+    const ewf_read_metadata *m;
+    REQUIRE(image != NULL);
+    m = ewf_read_info(image);
+    REQUIRE(m->acquisition_error_count == 3);
+    CHECK_EQ(m->acquisition_errors[1].first, 200);
+    CHECK_EQ(m->acquisition_errors[1].count, 64);
+    ewf_read_close(image);
+    sources_free(&s);
+    ewf_build_free(&b);
+    image = open_variant("sector-2048", 0, &b, &s);
+    REQUIRE(image != NULL);
+    m = ewf_read_info(image);
+    CHECK_EQ(m->media_type, 3);
+    REQUIRE(m->session_count == 3);
+    CHECK_EQ(m->sessions[0].first, 16);
+    CHECK_EQ(m->sessions[0].count, 44);
+    CHECK_EQ(m->sessions[2].first, 100);
+    ewf_read_close(image);
+    sources_free(&s);
+    ewf_build_free(&b);
 }
 
-TEST_MAIN(RUN(every_variant_on_one_thread); RUN(every_variant_on_sixteen_threads);)
+TEST(the_digest_may_cover_a_partial_sector)
+{
+    static const char *const variants[] = {"partial-sector", "partial-raw", "partial-chunk"};
+    size_t i;
+    for (i = 0; i < COUNT(variants); i++) {
+        ewf_build b;
+        sources s;
+        ewf_read *image = open_variant(variants[i], 0, &b, &s);
+        ewf_read_verdict v;
+        REQUIRE(image != NULL);
+        CHECK_EQ(ewf_read_info(image)->media_size, b.media_size);
+        CHECK_EQ(ewf_read_verify(image, NULL, &v, NULL), POSIO_OK);
+        CHECK_EQ(v.mismatches, 0);
+        CHECK_EQ(v.digest[0].untrimmed, 1);
+        CHECK_MEM(v.digest[0].computed, b.media_md5, 16);
+        ewf_read_close(image);
+        sources_free(&s);
+        ewf_build_free(&b);
+    }
+}
+
+/* ------------------------------------------------------------------ refusals and names */
+
+TEST(other_families_are_refused_by_name)
+{
+    static const struct {
+        const char *bytes, *word;
+        posio_result code;
+    } cases[] = {{"LVF\x09\x0d\x0a\xff\x00\x01\x01\x00\x00\x00", "L01", POSIO_E_UNSUPPORTED},
+                 {"EVF2\x0d\x0a\x81\x00\x02\x01\x00\x00\x00", "Ex01", POSIO_E_UNSUPPORTED},
+                 {"LEF2\x0d\x0a\x81\x00\x02\x01\x00\x00\x00", "Lx01", POSIO_E_UNSUPPORTED},
+                 {"ADCRYPT\x00\x00\x00\x00\x00\x00", "AD encryption", POSIO_E_UNSUPPORTED},
+                 {"hello, world.", "not an EWF file", POSIO_E_FORMAT}};
+    size_t i;
+    for (i = 0; i < COUNT(cases); i++) {
+        posio_memory m;
+        posio_source source;
+        ewf_read *image = NULL;
+        posio_error err;
+        m.data = cases[i].bytes;
+        m.size = 13;
+        source = posio_memory_source(&m);
+        CHECK_EQ((int64_t)ewf_read_open_sources(&image, &source, 1, NULL, &err), cases[i].code);
+        CHECK(strstr(err.message, cases[i].word) != NULL);
+        CHECK(image == NULL);
+    }
+}
+
+TEST(segment_names_follow_the_scheme)
+{
+    static const struct {
+        const char *name;
+        uint32_t number;
+    } cases[] = {{"x.E01", 1},   {"x.e99", 99},  {"x.EAA", 100}, {"x.eaz", 125}, {"x.EBA", 126},
+                 {"x.EZZ", 775}, {"x.FAA", 776}, {"x.ZZZ", 99 + 22 * 676}, {"x.E00", 0},
+                 {"x.D01", 0},   {"E01", 0},     {"x.E1", 0},    {"x.E0A", 0},   {"x.dd", 0}};
+    size_t i, stem = 0;
+    for (i = 0; i < COUNT(cases); i++)
+        CHECK_EQ(ewf_read_segment_of_name(cases[i].name, &stem), cases[i].number);
+    CHECK_EQ(ewf_read_segment_of_name("a.b.E07", &stem), 7);
+    CHECK_EQ(stem, 3);
+    CHECK_EQ(ewf_read_i_ordinal("x.SAA", 's'), 100);
+    CHECK_EQ(ewf_read_i_ordinal("x.E02", 's'), 0);
+}
+
+/* An opener that has files in memory and cannot list them. */
+typedef struct shelf {
+    const ewf_build *b;
+    posio_memory memory[64];
+    uint32_t opened;
+} shelf;
+
+static posio_result shelf_open(void *self, const char *name, uint32_t rule, posio_source *out,
+                               posio_error *err)
+{
+    shelf *s = (shelf *)self;
+    uint32_t n = ewf_read_segment_of_name(name, NULL);
+    if (rule != POSIO_NAME_SIBLING || n == 0 || n > s->b->segment_count)
+        return posio_fail(err, POSIO_E_NOT_FOUND, POSIO_NO_OFFSET, "no %s", name);
+    s->memory[n - 1].data = s->b->segment[n - 1].data;
+    s->memory[n - 1].size = s->b->segment[n - 1].size;
+    *out = posio_memory_source(&s->memory[n - 1]);
+    s->opened++;
+    return POSIO_OK;
+}
+static void shelf_close(void *self, posio_source *src)
+{
+    (void)src;
+    ((shelf *)self)->opened--;
+}
+
+TEST(segments_come_through_any_opener)
+{
+    ewf_build b;
+    shelf s;
+    posio_opener opener;
+    ewf_read *image = NULL;
+    ewf_read_verdict v;
+    (void)ewf_build_variant(&b, "encase6-many");
+    memset(&s, 0, sizeof s);
+    s.b = &b;
+    memset(&opener, 0, sizeof opener);
+    opener.open = shelf_open;
+    opener.close = shelf_close;
+    opener.self = &s;
+    REQUIRE(ewf_read_open_with(&image, &opener, "evidence.E02", NULL, NULL) == POSIO_OK);
+    CHECK_EQ(ewf_read_info(image)->segment_count, b.segment_count);
+    CHECK_EQ(ewf_read_verify(image, NULL, &v, NULL), POSIO_OK);
+    CHECK_EQ(v.mismatches + v.damaged_chunks, 0);
+    ewf_read_close(image);
+    CHECK_EQ(s.opened, 0);
+    ewf_build_free(&b);
+}
+
+TEST(extents_cover_the_media)
+{
+    ewf_build b;
+    sources s;
+    ewf_read *image = open_variant("mixed", 0, &b, &s);
+    posio_source source;
+    posio_extent e;
+    uint64_t at;
+    REQUIRE(image != NULL);
+    source = ewf_read_source(image);
+    CHECK_EQ(source.size, b.media_size);
+    CHECK_EQ(source.unit, b.chunk_size);
+    for (at = 0; at < source.size; at += e.length) {
+        REQUIRE(posio_extent_of(&source, at, &e, NULL) == POSIO_OK && e.length != 0);
+        CHECK_EQ(e.kind, b.chunk[at / b.chunk_size].compressed ? POSIO_EXTENT_COMPRESSED
+                                                               : POSIO_EXTENT_DATA);
+    }
+    CHECK_EQ(at, source.size);
+    ewf_read_close(image);
+    sources_free(&s);
+    ewf_build_free(&b);
+}
+
+TEST(limits_and_bad_arguments)
+{
+    ewf_build b;
+    sources s;
+    ewf_read *image = NULL;
+    ewf_read_desc desc;
+    posio_error err;
+    char buf[4];
+    (void)ewf_build_variant(&b, "chunk-2048");
+    sources_make(&s, &b);
+    memset(&desc, 0, sizeof desc);
+    desc.max_chunk_size = 1u << 19;
+    CHECK_EQ((int64_t)ewf_read_open_sources(&image, s.source, s.count, &desc, &err), POSIO_E_LIMIT);
+    desc.max_chunk_size = 0;
+    desc.on_damage = 9;
+    CHECK_EQ((int64_t)ewf_read_open_sources(&image, s.source, s.count, &desc, &err), POSIO_E_ARG);
+    CHECK_EQ((int64_t)ewf_read_open_sources(&image, s.source, 0, NULL, &err), POSIO_E_ARG);
+    REQUIRE(ewf_read_open_sources(&image, s.source, s.count, NULL, &err) == POSIO_OK);
+    CHECK_EQ((int64_t)ewf_read_at(image, b.media_size - 3, buf, 4, &err), POSIO_E_RANGE);
+    CHECK_EQ((int64_t)ewf_read_at(image, UINT64_MAX, buf, 4, &err), POSIO_E_RANGE);
+    CHECK_EQ(ewf_read_at(image, b.media_size, buf, 0, &err), POSIO_OK);
+    ewf_read_close(image);
+    ewf_read_close(NULL);
+    sources_free(&s);
+    ewf_build_free(&b);
+}
+
+static int cancel_at_once(void *user, uint64_t done, uint64_t total)
+{
+    (void)done;
+    (void)total;
+    ++*(int *)user;
+    return 1;
+}
+
+TEST(verify_can_be_canceled)
+{
+    ewf_build b;
+    sources s;
+    ewf_read *image = open_variant("encase6", 0, &b, &s);
+    ewf_read_verify_desc desc;
+    ewf_read_verdict v;
+    posio_error err;
+    int calls = 0;
+    REQUIRE(image != NULL);
+    memset(&desc, 0, sizeof desc);
+    desc.progress = cancel_at_once;
+    desc.user = &calls;
+    CHECK_EQ((int64_t)ewf_read_verify(image, &desc, &v, &err), POSIO_E_CANCELED);
+    CHECK(calls >= 1);
+    ewf_read_close(image);
+    sources_free(&s);
+    ewf_build_free(&b);
+}
+
+TEST_MAIN(RUN(every_variant_on_1_and_16_threads); RUN(entries_beyond_2_gib);
+          RUN(many_threads_read_the_same_bytes); RUN(a_hot_chunk_is_decoded_once);
+          RUN(damage_is_an_error_zeros_or_raw); RUN(a_missing_segment_is_named);
+          RUN(metadata_is_read); RUN(acquisition_errors_and_sessions_are_read);
+          RUN(the_digest_may_cover_a_partial_sector); RUN(other_families_are_refused_by_name);
+          RUN(segment_names_follow_the_scheme); RUN(segments_come_through_any_opener);
+          RUN(extents_cover_the_media); RUN(limits_and_bad_arguments);
+          RUN(verify_can_be_canceled);)
