@@ -46,11 +46,11 @@
               that decodes while all are in use. Chunks are allocated when first needed.
    ERRORS     Those of the decoder; POSIO_E_ARG, POSIO_E_NOMEM, POSIO_E_RANGE. */
 
-#if defined(CHUNK_CACHE_IMPLEMENTATION) && !defined(POSIO_IMPLEMENTATION)
-#define POSIO_IMPLEMENTATION
-#endif
 #if defined(CHUNK_CACHE_IMPLEMENTATION) && !defined(THREAD_POOL_IMPLEMENTATION)
 #define THREAD_POOL_IMPLEMENTATION
+#endif
+#if defined(THREAD_POOL_IMPLEMENTATION) && !defined(POSIO_IMPLEMENTATION)
+#define POSIO_IMPLEMENTATION
 #endif
 #include "posio.h"
 #if defined(THREAD_POOL_IMPLEMENTATION)
@@ -72,7 +72,8 @@ typedef struct chunk_cache_desc {
     uint64_t bytes;      /* of decoded chunks; 0 = 32 MiB. At least one chunk is kept. */
     uint32_t chunk_size; /* the largest chunk, in bytes; required */
     uint32_t slack;      /* bytes behind each chunk that the decoder may scribble on */
-    uint32_t shards;     /* 0 = chosen: up to 16, with at least 8 chunks in each */
+    uint32_t shards;     /* 0 = chosen: up to 16, with at least 8 chunks in each. Rounded up to a
+                            power of two, then down until each has room for a chunk. */
     uint32_t reserved;
     posio_alloc alloc;
 } chunk_cache_desc;
@@ -94,7 +95,7 @@ typedef struct chunk_cache_stats {
 
 /* >>functions */
 #if defined(CHUNK_CACHE_IMPLEMENTATION) && !defined(CHUNK_CACHE_I_IMPLEMENTED)
-#define CHUNK_CACHE_I_IMPLEMENTED
+#define CHUNK_CACHE_I_IMPLEMENTED 100
 
 #ifndef CHUNK_CACHE_API
 #if defined(__GNUC__) || defined(__TINYC__)
@@ -277,8 +278,11 @@ CHUNK_CACHE_API void chunk_cache_i_fly(const chunk_cache *c, chunk_cache_i_shard
     posio_error why;
     posio_result r;
     memset(&why, 0, sizeof why);
+    why.offset = POSIO_NO_OFFSET; /* for a decoder that fails without a word */
     thread_pool_unlock(&s->lock);
     r = decode(user, e->key, e->data, &size, &why);
+    if (r == POSIO_OK && size > c->desc.chunk_size)
+        r = posio_fail(&why, POSIO_E_ARG, POSIO_NO_OFFSET, "the decoder claims more than the room");
     thread_pool_lock(&s->lock);
     if (r == POSIO_OK) {
         e->size = size;
@@ -374,16 +378,19 @@ CHUNK_CACHE_API uint32_t chunk_cache_i_power_of_two(uint32_t at_least)
 CHUNK_CACHE_API posio_result chunk_cache_create(chunk_cache **out, const chunk_cache_desc *desc,
                                                 posio_error *err)
 {
-    uint64_t bytes = desc->bytes != 0 ? desc->bytes : (uint64_t)32 << 20, chunks;
+    const uint64_t largest = posio_min(UINT32_MAX, (uint64_t)SIZE_MAX / 2); /* and a header fits */
+    uint64_t bytes, chunks;
     uint32_t shards, room, buckets, ghosts, i;
     chunk_cache *c;
     unsigned char *at;
-    if (desc->chunk_size == 0 || desc->slack > UINT32_MAX - desc->chunk_size ||
-        desc->shards > 256 || !posio_alloc_is_valid(&desc->alloc))
+    if (desc == NULL || desc->chunk_size == 0 ||
+        (uint64_t)desc->chunk_size + desc->slack > largest || desc->shards > 256 ||
+        !posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "chunk_cache: impossible desc");
+    bytes = desc->bytes != 0 ? desc->bytes : (uint64_t)32 << 20;
     chunks = posio_min(bytes / desc->chunk_size, 1u << 24);
     shards = desc->shards != 0 ? chunk_cache_i_power_of_two(desc->shards) : 16;
-    while (desc->shards == 0 && shards > 1 && chunks / shards < 8) shards /= 2;
+    while (shards > 1 && chunks / shards < (desc->shards != 0 ? 1u : 8u)) shards /= 2;
     room = (uint32_t)(chunks / shards);
     if (room == 0) room = 1;
     buckets = chunk_cache_i_power_of_two(room);
@@ -440,5 +447,7 @@ CHUNK_CACHE_API chunk_cache_stats chunk_cache_get_stats(chunk_cache *c)
     return sum;
 }
 
+#elif defined(CHUNK_CACHE_IMPLEMENTATION) && CHUNK_CACHE_I_IMPLEMENTED < 100
+#error "chunk_cache.h: the functions of an older copy came first; include the newest header first"
 #endif
 /* >>end */

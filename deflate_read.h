@@ -141,7 +141,7 @@ typedef struct deflate_read {
 
 /* >>functions */
 #if defined(DEFLATE_READ_IMPLEMENTATION) && !defined(DEFLATE_READ_I_IMPLEMENTED)
-#define DEFLATE_READ_I_IMPLEMENTED
+#define DEFLATE_READ_I_IMPLEMENTED 100
 
 #ifndef DEFLATE_READ_API
 #if defined(__GNUC__) || defined(__TINYC__)
@@ -759,7 +759,7 @@ DEFLATE_READ_I_ASSERT(bits_to_distance,
                       2 * DEFLATE_READ_I_LITLEN_BITS + DEFLATE_READ_I_MAX_BITS +
                               DEFLATE_READ_I_LENGTH_EXTRA + DEFLATE_READ_I_DISTANCE_BITS <= 56);
 DEFLATE_READ_I_ASSERT(bits_to_next_turn,
-                      DEFLATE_READ_I_MAX_BITS + DEFLATE_READ_I_DISTANCE_EXTRA +
+                      DEFLATE_READ_I_MAX_BITS + (int)DEFLATE_READ_I_DISTANCE_EXTRA +
                               DEFLATE_READ_I_LITLEN_BITS <= 56);
 DEFLATE_READ_I_ASSERT(first_copy_reaches_less, DEFLATE_READ_I_COPY_FIRST + 2 <=
                                                    DEFLATE_READ_I_MATCH_MAX);
@@ -1227,5 +1227,7 @@ DEFLATE_READ_API posio_result deflate_read_zlib(deflate_read *d, const void *in,
 #undef DEFLATE_READ_I_REFILL
 #undef DEFLATE_READ_I_LOOK_UP
 #undef DEFLATE_READ_I_STEP
+#elif defined(DEFLATE_READ_IMPLEMENTATION) && DEFLATE_READ_I_IMPLEMENTED < 100
+#error "deflate_read.h: the functions of an older copy came first; include the newest header first"
 #endif
 /* >>end */

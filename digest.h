@@ -140,7 +140,7 @@ typedef struct digest {
 
 /* >>functions */
 #if defined(DIGEST_IMPLEMENTATION) && !defined(DIGEST_I_IMPLEMENTED)
-#define DIGEST_I_IMPLEMENTED
+#define DIGEST_I_IMPLEMENTED 100
 
 /* The functions, each with its contract where it stands:
 
@@ -1383,5 +1383,7 @@ DIGEST_API uint64_t digest_xxh64(const void *data, size_t size, uint64_t seed)
 #undef DIGEST_I_P3
 #undef DIGEST_I_P4
 #undef DIGEST_I_P5
+#elif defined(DIGEST_IMPLEMENTATION) && DIGEST_I_IMPLEMENTED < 100
+#error "digest.h: the functions of an older copy came first; include the newest header first"
 #endif
 /* >>end functions */

@@ -2537,11 +2537,13 @@ static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *s
     return r;
 }
 
-static posio_result ewf_read_i_verify_lane(ewf_read_i_verify_run *v, uint32_t lane,
-                                           const thread_pool_slot *slot)
+static posio_result ewf_read_i_verify_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
+                                           posio_error *err)
 {
+    ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
     const ewf_read_i_verify_slot *s = &v->slots[slot->index];
     digest *d = &v->state[lane];
+    (void)err;
     digest_update(d, s->data, (size_t)s->bytes);
     if (s->first + s->count < v->image->info.chunk_count) return POSIO_OK;
     (void)digest_result(d, v->media[lane]);
@@ -2550,31 +2552,6 @@ static posio_result ewf_read_i_verify_lane(ewf_read_i_verify_run *v, uint32_t la
     (void)digest_result(d, v->untrimmed[lane]);
     if (lane == 0) v->has_beyond = 1;
     return POSIO_OK;
-}
-
-static posio_result ewf_read_i_verify_lane0(void *user, const thread_pool_slot *slot,
-                                            posio_error *err)
-{
-    (void)err;
-    return ewf_read_i_verify_lane((ewf_read_i_verify_run *)user, 0, slot);
-}
-static posio_result ewf_read_i_verify_lane1(void *user, const thread_pool_slot *slot,
-                                            posio_error *err)
-{
-    (void)err;
-    return ewf_read_i_verify_lane((ewf_read_i_verify_run *)user, 1, slot);
-}
-static posio_result ewf_read_i_verify_lane2(void *user, const thread_pool_slot *slot,
-                                            posio_error *err)
-{
-    (void)err;
-    return ewf_read_i_verify_lane((ewf_read_i_verify_run *)user, 2, slot);
-}
-static posio_result ewf_read_i_verify_lane3(void *user, const thread_pool_slot *slot,
-                                            posio_error *err)
-{
-    (void)err;
-    return ewf_read_i_verify_lane((ewf_read_i_verify_run *)user, 3, slot);
 }
 
 static int ewf_read_i_verify_progress(void *user, uint64_t done)
@@ -2627,14 +2604,13 @@ static void ewf_read_i_verdict(const ewf_read_i_verify_run *v, uint32_t wanted, 
 
 static posio_result ewf_read_i_verify_all(ewf_read_i_verify_run *v, posio_error *err)
 {
-    static const thread_pool_lane lanes[EWF_READ_MAX_DIGESTS] = {{ewf_read_i_verify_lane0, 0, 0},
-                                                                 {ewf_read_i_verify_lane1, 0, 0},
-                                                                 {ewf_read_i_verify_lane2, 0, 0},
-                                                                 {ewf_read_i_verify_lane3, 0, 0}};
+    static const thread_pool_lane lane = {ewf_read_i_verify_lane, 0, 0};
+    thread_pool_lane lanes[EWF_READ_MAX_DIGESTS];
     thread_pool_job job;
     uint32_t i;
     memset(&job, 0, sizeof job);
     for (i = 0; i < v->lane_count; i++) {
+        lanes[i] = lane;
         (void)digest_begin(&v->state[i], (int)v->lane_digest[i]);
         (void)digest_result(&v->state[i], v->media[i]); /* of media without a byte */
     }

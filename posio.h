@@ -50,6 +50,9 @@
 #define CHUNKWISE_POSIO_H
 
 #define POSIO_VERSION 100 /* 1.0.0: major * 100 + minor */
+#if defined(THREAD_POOL_NO_THREADS)
+#define POSIO_I_NO_THREADS /* one switch for all of a file, checked below */
+#endif
 
 #include <stddef.h>
 #include <stdint.h>
@@ -255,11 +258,14 @@ enum {
 #elif POSIO_VERSION < 100
 #error "posio.h: an older copy came first in this file; include the newest chunkwise header first"
 #endif
+#if defined(THREAD_POOL_NO_THREADS) && !defined(POSIO_I_NO_THREADS)
+#error "define THREAD_POOL_NO_THREADS before the first chunkwise header of the file"
+#endif
 /* >>end types */
 
 /* >>functions */
 #if defined(POSIO_IMPLEMENTATION) && !defined(POSIO_I_IMPLEMENTED)
-#define POSIO_I_IMPLEMENTED
+#define POSIO_I_IMPLEMENTED 100
 
 #ifndef POSIO_API
 #if defined(__GNUC__) || defined(__TINYC__)
@@ -363,9 +369,12 @@ POSIO_API void posio_i_vformat(char *out, size_t size, const char *format, va_li
         default: posio_i_put(&t, *f); break;
         }
     }
-    if (t.at == t.end) { /* full: do not leave half a UTF-8 sequence */
-        while (t.at > out && ((unsigned char)t.at[-1] & 0xc0) == 0x80) t.at--;
-        if (t.at > out && ((unsigned char)t.at[-1] & 0x80) != 0) t.at--;
+    if (t.at == t.end) { /* full: do not leave half a UTF-8 sequence, keep a whole one */
+        unsigned tail = 0, lead;
+        while (tail < 3 && t.at - tail > out && ((unsigned char)t.at[-1 - (int)tail] & 0xc0) == 0x80)
+            tail++;
+        lead = t.at - tail > out ? (unsigned char)t.at[-1 - (int)tail] : 0;
+        if (lead >= 0xc0 && tail < (lead >= 0xf0 ? 3u : lead >= 0xe0 ? 2u : 1u)) t.at -= tail + 1;
     }
     *t.at = 0;
 }
@@ -404,12 +413,13 @@ POSIO_API posio_result posio_fail(posio_error *err, posio_result code, uint64_t 
    Threads: any. Allocates: no. Blocks: no. */
 POSIO_API posio_result posio_fail_in(posio_error *err, const char *file, uint32_t segment)
 {
-    size_t n, skip = 0;
+    size_t n, skip = 0, i;
     if (err == NULL) return POSIO_OK;
     if (err->segment == 0) err->segment = segment;
     if (err->file[0] != 0 || file == NULL) return err->code;
     n = strlen(file);
     if (n >= sizeof err->file) skip = n - (sizeof err->file - 1);
+    for (i = 0; skip != 0 && i < 3 && ((unsigned char)file[skip] & 0xc0) == 0x80; i++) skip++;
     memcpy(err->file, file + skip, n - skip + 1);
     return err->code;
 }
@@ -784,6 +794,14 @@ POSIO_API posio_result posio_slice_source(posio_slice *p, posio_source base, uin
     return POSIO_OK;
 }
 
+#if !defined(POSIO_NO_FILES) && !defined(_WIN32)
+#include <fcntl.h>
+#ifndef O_CLOEXEC
+#error "posio.h needs POSIX.1-2008: compile with -std=gnu99 (or later), or -D_POSIX_C_SOURCE=200809L"
+#define POSIO_NO_FILES /* so that no other errors follow */
+#endif
+#endif
+
 #ifndef POSIO_NO_FILES
 // ---------------------------------------------------------------------------------- the system
 
@@ -813,7 +831,6 @@ typedef HANDLE posio_i_handle;
 #else
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h> /* rename */
 #include <sys/stat.h>
@@ -823,8 +840,12 @@ typedef HANDLE posio_i_handle;
 #include <sys/disk.h>
 #include <sys/ioctl.h>
 #endif
-#ifndef O_CLOEXEC
-#error "posio.h needs POSIX.1-2008: compile with -std=gnu99 (or later), or -D_POSIX_C_SOURCE=200809L"
+#if defined(O_DIRECT)
+#define POSIO_I_O_DIRECT O_DIRECT
+#elif defined(__O_DIRECT)
+#define POSIO_I_O_DIRECT __O_DIRECT /* glibc: the public name needs _GNU_SOURCE */
+#else
+#define POSIO_I_O_DIRECT 0
 #endif
 typedef char posio_i_off_t_must_be_64_bits__add__D_FILE_OFFSET_BITS_64[sizeof(off_t) >= 8 ? 1 : -1];
 typedef int posio_i_handle;
@@ -934,6 +955,26 @@ POSIO_API void posio_i_yield(void)
 #endif
 }
 
+POSIO_API int posio_i_is_separator(char c)
+{
+#if defined(_WIN32)
+    return c == '/' || c == '\\';
+#else
+    return c == '/';
+#endif
+}
+
+/* Is one of the parts of a path ".."? */
+POSIO_API int posio_i_leads_up(const char *path)
+{
+    const char *p;
+    for (p = path; *p != 0; p++)
+        if (p[0] == '.' && p[1] == '.' && (p == path || posio_i_is_separator(p[-1])) &&
+            (p[2] == 0 || posio_i_is_separator(p[2])))
+            return 1;
+    return 0;
+}
+
 /* What the system says of an open handle. */
 typedef struct posio_i_stat {
     posio_file_info info;
@@ -941,18 +982,28 @@ typedef struct posio_i_stat {
 } posio_i_stat;
 
 #if defined(_WIN32)
-POSIO_API wchar_t *posio_i_wide(const posio_alloc *a, const char *path, posio_error *err)
+/* folder and name, in one string that the system takes; *out is NULL on failure. */
+POSIO_API posio_result posio_i_wide(wchar_t **out, const char *folder, const char *name,
+                                    const posio_alloc *a, posio_error *err)
 {
-    int n = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
-    wchar_t *w;
-    if (n <= 0) {
-        (void)posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "the path is not valid UTF-8");
-        return NULL;
-    }
-    w = (wchar_t *)posio_allocate(a, (size_t)n * sizeof *w);
-    if (w == NULL) (void)posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
-    else MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, w, n);
-    return w;
+    int nf = (int)strlen(folder), nn = (int)strlen(name) + 1; /* with the terminator */
+    int wf = nf == 0 ? 0
+                     : MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, folder, nf, NULL, 0);
+    int wn = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, name, nn, NULL, 0);
+    *out = NULL;
+    if ((nf != 0 && wf <= 0) || wn <= 0)
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "the path is not valid UTF-8");
+    *out = (wchar_t *)posio_allocate(a, (size_t)(wf + wn) * sizeof **out);
+    if (*out == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    if (nf != 0) MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, folder, nf, *out, wf);
+    MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, name, nn, *out + wf, wn);
+    return POSIO_OK;
+}
+
+/* A name that says where it lies itself: no folder may be put before it. */
+POSIO_API int posio_i_is_absolute(const char *name)
+{
+    return name[0] == '/' || name[0] == '\\' || (name[0] != 0 && name[1] == ':');
 }
 
 POSIO_API int posio_i_get_stat(posio_i_handle h, posio_i_stat *s)
@@ -991,14 +1042,20 @@ POSIO_API int posio_i_get_stat(posio_i_handle h, posio_i_stat *s)
 POSIO_API void posio_i_close(posio_i_handle h) { CloseHandle(h); }
 
 /* The path a handle really leads to, compared with the folder's: links cannot lead out. */
-POSIO_API int posio_i_is_below(posio_i_handle h, const wchar_t *folder, const posio_alloc *a)
+POSIO_API posio_result posio_i_is_below(posio_i_handle h, const char *folder, int *out,
+                                        const posio_alloc *a, posio_error *err)
 {
     const DWORD room = 32768;
-    wchar_t *paths = (wchar_t *)posio_allocate(a, 2 * room * sizeof *paths);
-    HANDLE f = CreateFileW(folder, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
-                           OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    wchar_t *paths, *wide;
+    HANDLE f;
     DWORD n = 0, m = 0;
     int below = 0;
+    posio_result r = posio_i_wide(&wide, folder, folder[0] != 0 ? "" : ".", a, err);
+    if (r != POSIO_OK) return r;
+    f = CreateFileW(wide, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                    OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    posio_release(a, wide);
+    paths = (wchar_t *)posio_allocate(a, 2 * room * sizeof *paths);
     if (paths != NULL && f != INVALID_HANDLE_VALUE) {
         n = GetFinalPathNameByHandleW(f, paths, room, 0);
         m = GetFinalPathNameByHandleW(h, paths + room, room, 0);
@@ -1007,41 +1064,38 @@ POSIO_API int posio_i_is_below(posio_i_handle h, const wchar_t *folder, const po
                 memcmp(paths, paths + room, n * sizeof *paths) == 0;
     }
     if (f != INVALID_HANDLE_VALUE) CloseHandle(f);
+    if (paths == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
     posio_release(a, paths);
-    return below;
+    *out = below;
+    return POSIO_OK;
 }
 
 POSIO_API posio_result posio_i_open(posio_i_handle *out, const char *folder, const char *name,
                                     uint32_t flags, const posio_alloc *a, posio_error *err)
 {
-    size_t nf = strlen(folder), nn = strlen(name);
-    char *path = (char *)posio_allocate(a, nf + nn + 1);
-    wchar_t *wide, *wide_folder;
+    wchar_t *wide;
     DWORD how = FILE_ATTRIBUTE_NORMAL | FILE_FLAG_BACKUP_SEMANTICS;
     posio_i_handle h;
-    if (path == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
-    memcpy(path, folder, nf);
-    memcpy(path + nf, name, nn + 1);
-    wide = posio_i_wide(a, path, err);
-    posio_release(a, path);
-    if (wide == NULL) return POSIO_E_ARG;
+    int32_t os;
+    posio_result r = posio_i_wide(&wide, posio_i_is_absolute(name) ? "" : folder, name, a, err);
+    if (r != POSIO_OK) return r;
     if (flags & POSIO_FILE_SEQUENTIAL) how |= FILE_FLAG_SEQUENTIAL_SCAN;
     if (flags & POSIO_FILE_UNBUFFERED) how |= FILE_FLAG_NO_BUFFERING;
     h = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                     NULL, OPEN_EXISTING, how, NULL);
+    os = posio_i_last_error(); /* before the allocator's own system calls */
     posio_release(a, wide);
-    if (h == INVALID_HANDLE_VALUE)
-        return posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot open");
+    if (h == INVALID_HANDLE_VALUE) return posio_i_fail_os(err, os, POSIO_NO_OFFSET, "cannot open");
     if ((flags & POSIO_I_STORED_NAME) && !(flags & POSIO_I_OUTSIDE_OK)) {
-        int below;
-        wide_folder = posio_i_wide(a, nf != 0 ? folder : ".", err);
-        below = wide_folder != NULL && posio_i_is_below(h, wide_folder, a);
-        posio_release(a, wide_folder);
-        if (!below) {
+        int below = 0;
+        r = posio_i_is_below(h, folder, &below, a, err);
+        if (r == POSIO_OK && !below)
+            r = posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
+                           "\"%s\" leads out of the image's folder (POSIO_ALLOW_OUTSIDE "
+                           "permits it)", name);
+        if (r != POSIO_OK) {
             CloseHandle(h);
-            return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
-                              "\"%s\" leads out of the image's folder (POSIO_ALLOW_OUTSIDE "
-                              "permits it)", name);
+            return r;
         }
     }
     *out = h;
@@ -1066,7 +1120,7 @@ POSIO_API int posio_i_file_extent(posio_i_handle h, uint64_t size, uint64_t offs
 {
     FILE_ALLOCATED_RANGE_BUFFER ask, ranges[1];
     DWORD got = 0;
-    uint64_t start;
+    uint64_t start, end;
     ask.FileOffset.QuadPart = (LONGLONG)offset;
     ask.Length.QuadPart = (LONGLONG)(size - offset);
     if (!DeviceIoControl(h, FSCTL_QUERY_ALLOCATED_RANGES, &ask, sizeof ask, ranges, sizeof ranges,
@@ -1076,12 +1130,14 @@ POSIO_API int posio_i_file_extent(posio_i_handle h, uint64_t size, uint64_t offs
     start = got < sizeof ranges[0] ? size : (uint64_t)ranges[0].FileOffset.QuadPart;
     if (start > offset) {
         out->kind = POSIO_EXTENT_HOLE;
-        out->length = start - offset;
-    } else {
-        out->kind = POSIO_EXTENT_DATA;
-        out->length = posio_min((uint64_t)ranges[0].Length.QuadPart, size - offset);
+        out->length = posio_min(start, size) - offset;
+        return 1;
     }
-    return out->length != 0;
+    end = posio_min(start + (uint64_t)ranges[0].Length.QuadPart, size);
+    if (end <= offset) return 0;
+    out->kind = POSIO_EXTENT_DATA;
+    out->length = end - offset;
+    return 1;
 }
 
 #else /* POSIX */
@@ -1112,8 +1168,8 @@ POSIO_API int posio_i_get_stat(posio_i_handle h, posio_i_stat *s)
         off_t end = lseek(h, 0, SEEK_END); /* the cursor is nobody's: all reads are positioned */
         s->info.size = end > 0 ? (uint64_t)end : 0;
 #endif
-        s->info.is_device = s->info.size != 0;
-        s->is_pipe = s->info.size == 0 && !S_ISBLK(st.st_mode);
+        s->info.is_device = s->info.size != 0 || S_ISBLK(st.st_mode); /* a drive may be empty */
+        s->is_pipe = !s->info.is_device;
     } else if (!s->is_folder) {
         s->is_pipe = 1;
     }
@@ -1122,7 +1178,8 @@ POSIO_API int posio_i_get_stat(posio_i_handle h, posio_i_stat *s)
 
 /* Opens a relative name component by component without following links, so that a name stored in
    an image cannot lead out of the folder, whatever is changed meanwhile. A link that stays below
-   its own place (relative, without "..") is spliced into the name and followed; depth is bounded. */
+   its own place (relative, without "..") is spliced into the name and followed; depth is bounded.
+   0 = *out is open; an errno; -1 = a link leads out, or may. */
 POSIO_API int posio_i_open_below(int folder, const char *name, int how, int *out, int depth)
 {
     char part[512], target[1024];
@@ -1138,17 +1195,19 @@ POSIO_API int posio_i_open_below(int folder, const char *name, int how, int *out
         }
         memcpy(part, rest, n);
         part[n] = 0;
-        next = openat(dir, part, last ? how | O_NOFOLLOW
-                                      : O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        do next = openat(dir, part, last ? how | O_NOFOLLOW
+                                         : O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        while (next < 0 && errno == EINTR);
         if (next < 0) {
             result = errno;
             link = readlinkat(dir, part, target, sizeof target - 1);
             if (link <= 0) break;
             target[link] = 0;
-            result = -1; /* a link; leads out unless the splice below says otherwise */
-            if (depth >= 8 || target[0] == '/' || strstr(target, "..") != NULL ||
-                (size_t)link + strlen(rest + n) >= sizeof target)
-                break;
+            result = target[0] == '/' || posio_i_leads_up(target) ? -1
+                     : depth >= 8                                 ? ELOOP
+                     : (size_t)link + strlen(rest + n) >= sizeof target - 1 ? ENAMETOOLONG
+                                                                            : 0;
+            if (result != 0) break;
             memcpy(target + link, rest + n, strlen(rest + n) + 1);
             result = posio_i_open_below(dir, target, how, out, depth + 1);
             break;
@@ -1171,6 +1230,8 @@ POSIO_API posio_result posio_i_open_stored(posio_i_handle *out, const char *fold
     int r, dir = open(folder[0] != 0 ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot open the folder");
     r = posio_i_open_below(dir, name, how, out, 0);
+    if (r == EINVAL && (how & POSIO_I_O_DIRECT)) /* not every file system can */
+        r = posio_i_open_below(dir, name, how & ~POSIO_I_O_DIRECT, out, 0);
     (void)close(dir);
     if (r == 0) return POSIO_OK;
     if (r > 0) return posio_i_fail_os(err, r, POSIO_NO_OFFSET, "cannot open");
@@ -1184,25 +1245,24 @@ POSIO_API posio_result posio_i_open(posio_i_handle *out, const char *folder, con
 {
     /* O_NONBLOCK: opening a named pipe by mistake must not wait for a writer. */
     int fd = -1, how = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-#if defined(O_DIRECT)
-    if (flags & POSIO_FILE_UNBUFFERED) how |= O_DIRECT;
-#endif
+    if (flags & POSIO_FILE_UNBUFFERED) how |= POSIO_I_O_DIRECT;
     if ((flags & POSIO_I_STORED_NAME) && !(flags & POSIO_I_OUTSIDE_OK)) {
         posio_result r = posio_i_open_stored(&fd, folder, name, how, err);
         if (r != POSIO_OK) return r;
     } else {
         size_t nf = name[0] == '/' ? 0 : strlen(folder), nn = strlen(name);
         char *path = (char *)posio_allocate(a, nf + nn + 1);
+        int os;
         if (path == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
         memcpy(path, folder, nf);
         memcpy(path + nf, name, nn + 1);
         do fd = open(path, how);
         while (fd < 0 && errno == EINTR);
-#if defined(O_DIRECT)
-        if (fd < 0 && errno == EINVAL && (how & O_DIRECT)) fd = open(path, how & ~O_DIRECT);
-#endif
+        if (fd < 0 && errno == EINVAL && (how & POSIO_I_O_DIRECT))
+            fd = open(path, how & ~POSIO_I_O_DIRECT);
+        os = errno; /* before the allocator's own system calls */
         posio_release(a, path);
-        if (fd < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot open");
+        if (fd < 0) return posio_i_fail_os(err, os, POSIO_NO_OFFSET, "cannot open");
     }
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 #if defined(POSIX_FADV_SEQUENTIAL)
@@ -1434,7 +1494,9 @@ POSIO_API posio_result posio_i_file_extent_at(void *self, uint64_t offset, posio
                                               posio_error *err)
 {
     const posio_file *f = (const posio_file *)self;
-    return posio_i_extent_of_handle(f->handle, &f->info, offset, out, err);
+    posio_result r = posio_i_extent_of_handle(f->handle, &f->info, offset, out, err);
+    if (r != POSIO_OK) (void)posio_fail_in(err, f->path, 0);
+    return r;
 }
 
 /* The file as a source; it borrows the file. Threads: any. Allocates: no. Blocks: no. */
@@ -1480,15 +1542,6 @@ struct posio_folder {
     uint32_t open_count;
     char *path;     /* of the folder, ending in a separator, or empty */
 };
-
-POSIO_API int posio_i_is_separator(char c)
-{
-#if defined(_WIN32)
-    return c == '/' || c == '\\';
-#else
-    return c == '/';
-#endif
-}
 
 /* How many bytes of a path are folder: up to and with the last separator.
    Threads: any. Allocates: no. Blocks: no. */
@@ -1622,16 +1675,18 @@ POSIO_API posio_result posio_i_member_extent(void *self, uint64_t offset, posio_
 {
     posio_i_member *m = (posio_i_member *)self;
     posio_result r = posio_i_member_acquire(m, err);
-    if (r != POSIO_OK) return r;
-    r = posio_i_extent_of_handle(m->handle, &m->info, offset, out, err);
-    (void)posio_atomic_add(&m->state, UINT32_MAX);
+    if (r == POSIO_OK) {
+        r = posio_i_extent_of_handle(m->handle, &m->info, offset, out, err);
+        (void)posio_atomic_add(&m->state, UINT32_MAX);
+    }
+    if (r != POSIO_OK) (void)posio_fail_in(err, m->name, 0);
     return r;
 }
 
 /* A name found inside an image: plain and relative, or refused before the system sees it. */
 POSIO_API posio_result posio_i_check_stored(const char *name, uint32_t allow, posio_error *err)
 {
-    const char *p, *why = NULL;
+    const char *why = NULL;
     if (name[0] == 0) why = "is empty";
     else if (strstr(name, "://") != NULL) why = "is a URL";
     if (why != NULL)
@@ -1642,10 +1697,7 @@ POSIO_API posio_result posio_i_check_stored(const char *name, uint32_t allow, po
 #if defined(_WIN32)
     if (strchr(name, ':') != NULL) why = "names a drive or a stream";
 #endif
-    for (p = name; why == NULL && *p != 0; p++)
-        if (p[0] == '.' && p[1] == '.' && (p == name || posio_i_is_separator(p[-1])) &&
-            (p[2] == 0 || posio_i_is_separator(p[2])))
-            why = "leads upwards (..)";
+    if (why == NULL && posio_i_leads_up(name)) why = "leads upwards (..)";
     if (why == NULL) return POSIO_OK;
     return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
                       "the stored name \"%s\" %s (POSIO_ALLOW_OUTSIDE permits it)", name, why);
@@ -1700,6 +1752,7 @@ POSIO_API void posio_i_folder_close_file(void *self, posio_source *src)
     posio_i_member *m = (posio_i_member *)src->self;
     (void)self;
     if (m == NULL) return;
+    src->self = NULL;
     while (!posio_atomic_swap_if(&m->state, POSIO_I_OPEN, POSIO_I_BUSY) &&
            !posio_atomic_swap_if(&m->state, POSIO_I_OPEN | POSIO_I_USED, POSIO_I_BUSY)) {
         if (posio_atomic_load(&m->state) == 0) return;
@@ -1709,7 +1762,6 @@ POSIO_API void posio_i_folder_close_file(void *self, posio_source *src)
     m->handle = POSIO_I_NO_HANDLE;
     (void)posio_atomic_add(&m->folder->open_count, UINT32_MAX);
     posio_atomic_store(&m->state, 0);
-    src->self = NULL;
 }
 
 POSIO_API posio_result posio_i_folder_list(void *self, int (*each)(void *user, const char *name),
@@ -1717,22 +1769,19 @@ POSIO_API posio_result posio_i_folder_list(void *self, int (*each)(void *user, c
 {
     const posio_folder *f = (const posio_folder *)self;
 #if defined(_WIN32)
-    size_t n = strlen(f->path);
-    char *pattern = (char *)posio_allocate(&f->desc.alloc, n + 2), name[1024];
+    char name[1024];
     wchar_t *wide;
     WIN32_FIND_DATAW found;
     HANDLE h;
+    int32_t os;
     int more = 1;
-    if (pattern == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
-    memcpy(pattern, f->path, n);
-    memcpy(pattern + n, "*", 2);
-    wide = posio_i_wide(&f->desc.alloc, pattern, err);
-    posio_release(&f->desc.alloc, pattern);
-    if (wide == NULL) return POSIO_E_ARG;
+    posio_result r = posio_i_wide(&wide, f->path, "*", &f->desc.alloc, err);
+    if (r != POSIO_OK) return r;
     h = FindFirstFileW(wide, &found);
+    os = posio_i_last_error();
     posio_release(&f->desc.alloc, wide);
     if (h == INVALID_HANDLE_VALUE)
-        return posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot list the folder");
+        return posio_i_fail_os(err, os, POSIO_NO_OFFSET, "cannot list the folder");
     do {
         if (WideCharToMultiByte(CP_UTF8, 0, found.cFileName, -1, name, (int)sizeof name, NULL,
                                 NULL) > 0)
@@ -1772,21 +1821,27 @@ struct posio_file_sink {
     char *part, *final; /* NAME.part and NAME */
 };
 
+/* What lies at an output's path, and so how it is written. */
+enum { POSIO_I_NOTHING, POSIO_I_REGULAR, POSIO_I_FOLDER, POSIO_I_STRAIGHT };
+
 #if defined(_WIN32)
-POSIO_API posio_i_handle posio_i_create(const char *path, int keep, const posio_alloc *a,
-                                        posio_error *err)
+POSIO_API posio_result posio_i_create(posio_i_handle *out, const char *path, int keep, int straight,
+                                      const posio_alloc *a, posio_error *err)
 {
-    wchar_t *w = posio_i_wide(a, path, err);
-    posio_i_handle h;
+    wchar_t *w;
     DWORD got = 0;
-    if (w == NULL) return POSIO_I_NO_HANDLE;
-    h = CreateFileW(w, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, NULL,
-                    keep ? OPEN_ALWAYS : CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+    int32_t os;
+    posio_result r = posio_i_wide(&w, "", path, a, err);
+    if (r != POSIO_OK) return r;
+    *out = CreateFileW(w, straight ? GENERIC_WRITE : GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
+                       NULL, straight ? OPEN_EXISTING : keep ? OPEN_ALWAYS : CREATE_ALWAYS,
+                       FILE_ATTRIBUTE_NORMAL, NULL);
+    os = posio_i_last_error();
     posio_release(a, w);
-    if (h == INVALID_HANDLE_VALUE)
-        (void)posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot create");
-    else (void)DeviceIoControl(h, FSCTL_SET_SPARSE, NULL, 0, NULL, 0, &got, NULL);
-    return h;
+    if (*out == INVALID_HANDLE_VALUE)
+        return posio_i_fail_os(err, os, POSIO_NO_OFFSET, "cannot create");
+    if (!straight) (void)DeviceIoControl(*out, FSCTL_SET_SPARSE, NULL, 0, NULL, 0, &got, NULL);
+    return POSIO_OK;
 }
 POSIO_API int posio_i_write(posio_i_handle h, const void *buf, size_t n, size_t *done)
 {
@@ -1806,37 +1861,45 @@ POSIO_API int posio_i_set_end(posio_i_handle h, uint64_t size)
     return posio_i_seek(h, size) && SetEndOfFile(h);
 }
 POSIO_API int posio_i_sync(posio_i_handle h) { return FlushFileBuffers(h) != 0; }
-/* 0 = nothing there, 1 = a regular file, 2 = something to write straight to */
-POSIO_API int posio_i_output_kind(const char *path, const posio_alloc *a)
+POSIO_API posio_result posio_i_output_kind(int *kind, const char *path, const posio_alloc *a,
+                                           posio_error *err)
 {
-    wchar_t *w = posio_i_wide(a, path, NULL);
+    wchar_t *w;
     DWORD attributes;
-    int kind = 0;
-    if (w == NULL) return 0;
-    if (lstrcmpiW(w, L"NUL") == 0 || wcsncmp(w, L"\\\\.\\", 4) == 0) kind = 2;
-    attributes = kind == 0 ? GetFileAttributesW(w) : 0;
-    if (kind == 0 && attributes != INVALID_FILE_ATTRIBUTES) kind = 1;
+    posio_result r = posio_i_wide(&w, "", path, a, err);
+    if (r != POSIO_OK) return r;
+    attributes = GetFileAttributesW(w);
+    if (lstrcmpiW(w, L"NUL") == 0 || wcsncmp(w, L"\\\\.\\", 4) == 0) *kind = POSIO_I_STRAIGHT;
+    else if (attributes == INVALID_FILE_ATTRIBUTES) *kind = POSIO_I_NOTHING;
+    else *kind = attributes & FILE_ATTRIBUTE_DIRECTORY ? POSIO_I_FOLDER : POSIO_I_REGULAR;
     posio_release(a, w);
-    return kind;
+    return POSIO_OK;
 }
 POSIO_API int posio_i_rename(const char *from, const char *to, int replace, const posio_alloc *a)
 {
-    wchar_t *f = posio_i_wide(a, from, NULL), *t = posio_i_wide(a, to, NULL);
-    int ok = f != NULL && t != NULL && MoveFileExW(f, t, replace ? MOVEFILE_REPLACE_EXISTING : 0);
-    DWORD e = GetLastError();
+    wchar_t *f, *t = NULL;
+    DWORD e = ERROR_NOT_ENOUGH_MEMORY;
+    int ok = posio_i_wide(&f, "", from, a, NULL) == POSIO_OK &&
+             posio_i_wide(&t, "", to, a, NULL) == POSIO_OK;
+    if (ok) {
+        ok = MoveFileExW(f, t, replace ? MOVEFILE_REPLACE_EXISTING : 0) != 0;
+        e = GetLastError();
+    }
     posio_release(a, f);
     posio_release(a, t);
     SetLastError(e);
     return ok;
 }
 #else
-POSIO_API posio_i_handle posio_i_create(const char *path, int keep, const posio_alloc *a,
-                                        posio_error *err)
+/* Links are followed for what is written straight to only: /dev/stdout is one. */
+POSIO_API posio_result posio_i_create(posio_i_handle *out, const char *path, int keep, int straight,
+                                      const posio_alloc *a, posio_error *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (keep ? 0 : O_TRUNC), 0666);
+    int how = O_WRONLY | O_CLOEXEC | (straight ? O_NOCTTY : O_CREAT | O_NOFOLLOW);
     (void)a;
-    if (fd < 0) (void)posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot create");
-    return fd;
+    *out = open(path, how | (keep || straight ? 0 : O_TRUNC), 0666);
+    if (*out < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot create");
+    return POSIO_OK;
 }
 POSIO_API int posio_i_write(posio_i_handle h, const void *buf, size_t n, size_t *done)
 {
@@ -1856,12 +1919,19 @@ POSIO_API int posio_i_set_end(posio_i_handle h, uint64_t size)
     return ftruncate(h, (off_t)size) == 0;
 }
 POSIO_API int posio_i_sync(posio_i_handle h) { return fsync(h) == 0 || errno == EINVAL; }
-POSIO_API int posio_i_output_kind(const char *path, const posio_alloc *a)
+POSIO_API posio_result posio_i_output_kind(int *kind, const char *path, const posio_alloc *a,
+                                           posio_error *err)
 {
     struct stat st;
     (void)a;
-    if (stat(path, &st) != 0) return 0;
-    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? 1 : 2;
+    (void)err;
+    *kind = POSIO_I_NOTHING;
+    if (stat(path, &st) == 0)
+        *kind = S_ISREG(st.st_mode)   ? POSIO_I_REGULAR
+                : S_ISDIR(st.st_mode) ? POSIO_I_FOLDER
+                                      : POSIO_I_STRAIGHT;
+    else if (lstat(path, &st) == 0) *kind = POSIO_I_REGULAR; /* a link to nowhere is in the way */
+    return POSIO_OK;
 }
 /* link + unlink never replaces what appeared meanwhile; file systems without links get rename. */
 POSIO_API int posio_i_rename(const char *from, const char *to, int replace, const posio_alloc *a)
@@ -1884,7 +1954,7 @@ POSIO_API posio_result posio_i_write_all(posio_i_handle h, const void *buf, size
         if (!posio_i_write(h, p, want, &done))
             return posio_i_fail_os(err, posio_i_last_error(), offset, "cannot write");
         p += done;
-        offset += done;
+        if (offset != POSIO_NO_OFFSET) offset += done;
         n -= done;
     }
     return POSIO_OK;
@@ -1908,13 +1978,16 @@ POSIO_API posio_result posio_file_sink_open(posio_file_sink **out, const char *p
     size_t n = strlen(path);
     posio_file_sink *s;
     posio_i_stat st;
-    int kind;
+    posio_result r;
+    int kind = POSIO_I_NOTHING;
     if (desc == NULL) desc = &defaults;
     if (!posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
-    kind = posio_i_output_kind(path, &desc->alloc);
-    if (kind == 1 && !(desc->flags & POSIO_SINK_FORCE)) {
-        (void)posio_fail(err, POSIO_E_EXISTS, POSIO_NO_OFFSET, "exists already");
+    r = posio_i_output_kind(&kind, path, &desc->alloc, err);
+    if (r != POSIO_OK) return r;
+    if (kind == POSIO_I_FOLDER || (kind == POSIO_I_REGULAR && !(desc->flags & POSIO_SINK_FORCE))) {
+        (void)posio_fail(err, POSIO_E_EXISTS, POSIO_NO_OFFSET,
+                         kind == POSIO_I_FOLDER ? "is a folder" : "exists already");
         (void)posio_fail_in(err, path, 0);
         return POSIO_E_EXISTS;
     }
@@ -1922,16 +1995,15 @@ POSIO_API posio_result posio_file_sink_open(posio_file_sink **out, const char *p
     if (s == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
     s->alloc = desc->alloc;
     s->flags = desc->flags;
-    s->direct = kind == 2;
+    s->direct = kind == POSIO_I_STRAIGHT;
     s->final = (char *)(s + 1);
     s->part = s->final + n + 1;
     memcpy(s->final, path, n);
     memcpy(s->part, path, n);
     if (!s->direct) memcpy(s->part + n, ".part", 5);
-    s->handle = posio_i_create(s->part, s->direct || (desc->flags & POSIO_SINK_RESUME) != 0,
-                               &s->alloc, err);
-    if (s->handle == POSIO_I_NO_HANDLE) {
-        posio_result r = err != NULL ? err->code : POSIO_E_IO;
+    r = posio_i_create(&s->handle, s->part, (desc->flags & POSIO_SINK_RESUME) != 0, s->direct,
+                       &s->alloc, err);
+    if (r != POSIO_OK) {
         (void)posio_fail_in(err, s->part, 0);
         posio_i_sink_release(s);
         return r;
@@ -1960,8 +2032,14 @@ POSIO_API posio_result posio_i_sink_hole(void *self, uint64_t n, posio_error *er
     posio_file_sink *s = (posio_file_sink *)self;
     posio_result r = POSIO_OK;
     if (!s->direct && !(s->flags & POSIO_SINK_NO_HOLES)) {
-        if (!posio_add(s->size, n, &s->size) || !posio_i_seek(s->handle, s->size))
+        uint64_t end = s->size;
+        if (!posio_add(s->size, n, &end) || end > INT64_MAX)
+            r = posio_fail(err, POSIO_E_ARG, s->size, "a hole of %llu bytes: no file is so large",
+                           (unsigned long long)n);
+        else if (!posio_i_seek(s->handle, end))
             r = posio_i_fail_os(err, posio_i_last_error(), s->size, "cannot leave a hole");
+        if (r == POSIO_OK) s->size = end;
+        else (void)posio_fail_in(err, s->part, 0);
         return r;
     }
     for (; n != 0 && r == POSIO_OK; n -= posio_min(n, sizeof zeros))
@@ -2055,6 +2133,7 @@ POSIO_API posio_sink posio_pipe_sink(posio_pipe *p)
 }
 
 #undef POSIO_I_NO_HANDLE
+#undef POSIO_I_O_DIRECT
 #undef POSIO_I_REQUEST_MAX
 #undef POSIO_I_BOUNCE
 #endif /* POSIO_NO_FILES */
@@ -2062,5 +2141,7 @@ POSIO_API posio_sink posio_pipe_sink(posio_pipe *p)
 #undef POSIO_I_PRINTF
 #undef POSIO_I_X86_GNU
 #undef POSIO_I_X86_MSVC
+#elif defined(POSIO_IMPLEMENTATION) && POSIO_I_IMPLEMENTED < 100
+#error "posio.h: the functions of an older copy came first; include the newest header first"
 #endif
 /* >>end */

@@ -96,7 +96,8 @@ typedef struct thread_pool_slot {
 enum { THREAD_POOL_END = 1 }; /* what produce returns when there is nothing more */
 
 typedef struct thread_pool_lane {
-    posio_result (*run)(void *user, const thread_pool_slot *slot, posio_error *err);
+    /* `lane`: which one it is, counted from 0; so one function may serve several. */
+    posio_result (*run)(void *user, const thread_pool_slot *slot, uint32_t lane, posio_error *err);
     uint32_t after; /* 0 = independent; k = takes a slot only when lane k (counted from 1, and
                        before this one) has left it */
     uint32_t reserved;
@@ -150,11 +151,17 @@ struct chunkwise_pool {
 
 /* >>functions */
 #if defined(THREAD_POOL_IMPLEMENTATION) && !defined(THREAD_POOL_I_IMPLEMENTED)
-#define THREAD_POOL_I_IMPLEMENTED
-#ifdef THREAD_POOL_NO_THREADS
-#define THREAD_POOL_I_SERIAL
-#elif !POSIO_I_ATOMICS
+#define THREAD_POOL_I_IMPLEMENTED 100
+#if !defined(THREAD_POOL_NO_THREADS) && !POSIO_I_ATOMICS
 #error "thread_pool.h: this compiler has no atomics; define THREAD_POOL_NO_THREADS"
+#endif
+#if !defined(THREAD_POOL_NO_THREADS) && !defined(_WIN32)
+#include <time.h>
+#ifndef CLOCK_MONOTONIC
+#error "thread_pool.h needs POSIX.1-2008: compile with -std=gnu99 (or later), or -D_POSIX_C_SOURCE=200809L"
+#define THREAD_POOL_NO_THREADS /* so that no other errors follow */
+#define POSIO_I_NO_THREADS
+#endif
 #endif
 
 #ifndef THREAD_POOL_API
@@ -254,7 +261,6 @@ THREAD_POOL_API int thread_pool_i_same(thread_pool_i_id a, thread_pool_i_id b) {
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/types.h>
-#include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/syscall.h>
@@ -564,7 +570,7 @@ THREAD_POOL_API posio_result thread_pool_i_call(const thread_pool_job *job,
     switch (step->kind) {
     case THREAD_POOL_I_PRODUCE: return job->produce(job->user, &step->slot, err);
     case THREAD_POOL_I_WORK: return job->work(job->user, &step->slot, step->which, err);
-    default: return job->lanes[step->which].run(job->user, &step->slot, err);
+    default: return job->lanes[step->which].run(job->user, &step->slot, step->which, err);
     }
 }
 
@@ -1193,9 +1199,7 @@ THREAD_POOL_API uint32_t thread_pool_threads(const thread_pool *pool)
 #endif
 }
 
-#endif
-#if defined(THREAD_POOL_I_IMPLEMENTED) && defined(THREAD_POOL_NO_THREADS) && \
-    !defined(THREAD_POOL_I_SERIAL)
-#error "define THREAD_POOL_NO_THREADS before the first chunkwise header of the file"
+#elif defined(THREAD_POOL_IMPLEMENTATION) && THREAD_POOL_I_IMPLEMENTED < 100
+#error "thread_pool.h: the functions of an older copy came first; include the newest header first"
 #endif
 /* >>end */

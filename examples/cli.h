@@ -115,6 +115,14 @@ static CLI_UNUSED char **cli_begin(int *argc, char **argv)
 #endif
 }
 
+/* Call last: what was printed must have arrived. Returns the exit code. */
+static CLI_UNUSED int cli_end(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fputs("standard output: cannot write\n", stderr);
+    return CLI_FAILED;
+}
+
 // ---------------------------------------------------------------------------------- options
 
 /* One option of a tool. value NULL: a flag, counted in *flag. */
@@ -283,7 +291,7 @@ static CLI_UNUSED const char *cli_size(double v, char out[32])
         v /= 1024;
         u++;
     }
-    snprintf(out, 32, u == 0 ? "%.0f %s" : v < 10 ? "%.2f %s" : v < 100 ? "%.1f %s" : "%.0f %s", v,
+    snprintf(out, 32, v == (double)(int)v ? "%.0f %s" : v < 10 ? "%.2f %s" : v < 100 ? "%.1f %s" : "%.0f %s", v,
              units[u]);
     return out;
 }

@@ -53,6 +53,10 @@ static int open_image_has_extension(const char *path, const char *extension)
     return 1;
 }
 
+/* The number of .FAA: from here on the naming scheme takes in what other files are called, too
+   (.iso, .log, .raw). */
+enum { OPEN_IMAGE_FAA = 100 + 26 * 26 };
+
 static int open_image_is_raw_name(const char *path)
 {
     static const char *const names[] = {".raw", ".dd", ".img", ".bin", ".001"};
@@ -185,6 +189,7 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
 {
     posio_file *file = NULL;
     posio_source source;
+    uint32_t number = ewf_read_segment_of_name(path, NULL);
     int raw_name = open_image_is_raw_name(path), device;
     posio_result r = posio_file_open(&file, path, NULL, err), probed;
     if (r != POSIO_OK) return r;
@@ -200,10 +205,10 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
                               "raw by its name, but it begins like an EWF file: say --format raw "
                               "or --format ewf");
         *format = OPEN_IMAGE_EWF; /* which says why, if it refuses */
-    } else if (ewf_read_segment_of_name(path, NULL) != 0) {
-        return posio_fail_in(err, path, 0), probed; /* the name promises what is not there */
-    } else if (raw_name) {
+    } else if (raw_name) { /* before segments: .raw and .img are names of that scheme, too */
         *format = OPEN_IMAGE_RAW;
+    } else if (number != 0 && number < OPEN_IMAGE_FAA) {
+        return posio_fail_in(err, path, 0), probed; /* the name promises what is not there */
     } else {
         return posio_fail(err, POSIO_E_FORMAT, 0,
                           "not an image of a known format; a raw image of any name is read with "

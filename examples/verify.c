@@ -9,6 +9,9 @@
 #if !defined(_WIN32) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE 1 /* O_DIRECT, where there is one */
 #endif
+#if !defined(_FILE_OFFSET_BITS)
+#define _FILE_OFFSET_BITS 64 /* images beyond 2 GiB, in a 32-bit program */
+#endif
 #define EWF_READ_IMPLEMENTATION
 #include "../ewf_read.h"
 #include "cli.h"
@@ -163,33 +166,15 @@ static posio_result raw_work(void *user, const thread_pool_slot *slot, uint32_t 
                       run->ring + (size_t)slot->index * RAW_SLOT + from, n, err);
 }
 
-static posio_result raw_lane(raw_run *run, uint32_t lane, const thread_pool_slot *slot)
+static posio_result raw_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
+                             posio_error *err)
 {
+    raw_run *run = (raw_run *)user;
+    (void)err;
     digest_update(&run->state[lane], run->ring + (size_t)slot->index * RAW_SLOT,
                   (size_t)raw_slot_size(run, slot));
     return POSIO_OK;
 }
-static posio_result raw_lane0(void *user, const thread_pool_slot *slot, posio_error *err)
-{
-    (void)err;
-    return raw_lane((raw_run *)user, 0, slot);
-}
-static posio_result raw_lane1(void *user, const thread_pool_slot *slot, posio_error *err)
-{
-    (void)err;
-    return raw_lane((raw_run *)user, 1, slot);
-}
-static posio_result raw_lane2(void *user, const thread_pool_slot *slot, posio_error *err)
-{
-    (void)err;
-    return raw_lane((raw_run *)user, 2, slot);
-}
-static posio_result raw_lane3(void *user, const thread_pool_slot *slot, posio_error *err)
-{
-    (void)err;
-    return raw_lane((raw_run *)user, 3, slot);
-}
-
 static int raw_progress(void *user, uint64_t done)
 {
     const raw_run *run = (const raw_run *)user;
@@ -200,8 +185,7 @@ static int raw_progress(void *user, uint64_t done)
 static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool,
                                cli_progress *progress)
 {
-    static const thread_pool_lane lanes[EWF_READ_MAX_DIGESTS] = {
-        {raw_lane0, 0, 0}, {raw_lane1, 0, 0}, {raw_lane2, 0, 0}, {raw_lane3, 0, 0}};
+    thread_pool_lane lanes[EWF_READ_MAX_DIGESTS];
     thread_pool_job job;
     posio_result result;
     uint32_t i;
@@ -215,6 +199,8 @@ static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool,
     run->progress = progress;
     for (i = 0; i < EWF_READ_MAX_DIGESTS; i++)
         if (digests & algorithms[i]) {
+            memset(&lanes[run->lane_count], 0, sizeof lanes[0]);
+            lanes[run->lane_count].run = raw_lane;
             run->lane_digest[run->lane_count] = digest_ids[i];
             (void)digest_begin(&run->state[run->lane_count++], digest_ids[i]);
         }
@@ -639,21 +625,74 @@ static void print_json(FILE *f, const report *r, const arguments *a)
 
 // ---------------------------------------------------------------------------------- main
 
-/* `image.E*` names all segments of one image: of each set only the first name counts. */
-static int is_same_set(const char *a, const char *b)
+/* Does the file begin like an EWF segment? */
+static int is_segment(const char *path)
 {
-    size_t sa = 0, sb = 0;
-    if (ewf_read_segment_of_name(a, &sa) != 0 && ewf_read_segment_of_name(b, &sb) != 0)
-        return sa == sb && memcmp(a, b, sa) == 0;
-    return open_image_has_extension(a, ".001") && strlen(a) == strlen(b) &&
-           memcmp(a, b, strlen(a) - 3) == 0 && b[strlen(b) - 3] >= '0' && b[strlen(b) - 3] <= '9';
+    posio_file *file = NULL;
+    posio_source source;
+    int yes;
+    if (posio_file_open(&file, path, NULL, NULL) != POSIO_OK) return 0;
+    source = posio_file_source(file);
+    yes = ewf_read_probe(&source, NULL) == POSIO_OK;
+    posio_file_close(file);
+    return yes;
 }
 
-static int is_named_before(char **paths, int i)
+static int is_digit(char c) { return c >= '0' && c <= '9'; }
+static char lower(char c) { return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); }
+
+/* .E01 .. .EZZ, or .S01 .. .SZZ, belong together by name; .FAA .. .ZZZ only if the content agrees,
+   for image.raw and image.log beside image.E01 are named like that, too. */
+static int is_same_ewf_set(const char *a, const char *b)
+{
+    size_t sa = 0, sb = 0;
+    uint32_t na = ewf_read_segment_of_name(a, &sa), nb = ewf_read_segment_of_name(b, &sb);
+    if (na == 0 || nb == 0 || sa != sb || memcmp(a, b, sa) != 0) return 0;
+    if (na < 100 && nb < 100) return lower(a[sa + 1]) == lower(b[sb + 1]);
+    if (lower(a[sa + 1]) == 'e' && lower(b[sb + 1]) == 'e') return 1;
+    return is_segment(a) && is_segment(b);
+}
+
+/* `image.E*` names all segments of one image: of each set only the first name counts. */
+static int is_same_set(const char *a, const char *b, open_image_format format)
+{
+    size_t n = strlen(a);
+    if (strcmp(a, b) == 0) return 1;
+    if (format != OPEN_IMAGE_RAW && is_same_ewf_set(a, b)) return 1;
+    return open_image_has_extension(a, ".001") && strlen(b) == n && memcmp(a, b, n - 3) == 0 &&
+           is_digit(b[n - 3]) && is_digit(b[n - 2]) && is_digit(b[n - 1]);
+}
+
+static int is_named_before(char **paths, int i, open_image_format format)
 {
     int k;
     for (k = 0; k < i; k++)
-        if (is_same_set(paths[k], paths[i])) return 1;
+        if (is_same_set(paths[k], paths[i], format)) return 1;
+    return 0;
+}
+
+/* Two names of one file that is there. */
+static int is_same_file(const char *a, const char *b)
+{
+    posio_file *fa = NULL, *fb = NULL;
+    int same = 0;
+    if (posio_file_open(&fa, a, NULL, NULL) == POSIO_OK &&
+        posio_file_open(&fb, b, NULL, NULL) == POSIO_OK) {
+        posio_file_info ia = posio_file_get_info(fa), ib = posio_file_get_info(fb);
+        same = ia.device == ib.device && ia.inode == ib.inode && !ia.is_device;
+    }
+    posio_file_close(fa);
+    posio_file_close(fb);
+    return same;
+}
+
+/* Inputs are never written, not even with --force. */
+static int log_is_an_input(char **paths, int count, const arguments *a)
+{
+    int i;
+    for (i = 0; i < count; i++)
+        if (is_same_set(paths[i], a->log_path, a->format) || is_same_file(paths[i], a->log_path))
+            return 1;
     return 0;
 }
 
@@ -665,12 +704,17 @@ static int write_log(posio_file_sink *log, FILE *text, const char *path)
     size_t n;
     posio_error err;
     posio_result r = POSIO_OK;
-    rewind(text);
-    while (r == POSIO_OK && (n = fread(buf, 1, sizeof buf, text)) != 0)
-        r = sink.write(sink.self, buf, n, &err);
+    if (text == NULL || fflush(text) != 0 || ferror(text)) {
+        r = posio_fail(&err, POSIO_E_IO, POSIO_NO_OFFSET, "no room for a temporary file");
+    } else {
+        rewind(text);
+        while (r == POSIO_OK && (n = fread(buf, 1, sizeof buf, text)) != 0)
+            r = sink.write(sink.self, buf, n, &err);
+        if (r == POSIO_OK && ferror(text))
+            r = posio_fail(&err, POSIO_E_IO, POSIO_NO_OFFSET, "cannot read the temporary file");
+    }
     if (r == POSIO_OK) r = posio_file_sink_finish(log, &err);
     if (r != POSIO_OK) cli_error(path, &err);
-    posio_file_sink_close(log);
     return r == POSIO_OK ? CLI_GOOD : CLI_FAILED;
 }
 
@@ -692,34 +736,41 @@ static int verify_one(const char *path, const arguments *a, thread_pool *pool, F
     return code;
 }
 
+static int open_log(posio_file_sink **log, char **paths, int count, const arguments *a)
+{
+    posio_file_sink_desc desc;
+    posio_error err;
+    posio_result r;
+    memset(&desc, 0, sizeof desc);
+    desc.flags = a->force ? POSIO_SINK_FORCE : 0;
+    if (log_is_an_input(paths, count, a))
+        r = posio_fail(&err, POSIO_E_ARG, POSIO_NO_OFFSET, "is an image to be verified");
+    else r = posio_file_sink_open(log, a->log_path, &desc, &err);
+    if (r == POSIO_E_EXISTS) (void)posio_fail_while(&err, "--force replaces it");
+    if (r != POSIO_OK) cli_error(a->log_path, &err);
+    return r == POSIO_OK;
+}
+
 static int verify_all(char **paths, int count, const arguments *a)
 {
-    thread_pool *pool = thread_pool_create(a->threads);
+    thread_pool *pool;
     posio_file_sink *log = NULL;
-    posio_file_sink_desc log_desc;
-    posio_error err;
     FILE *text = NULL;
     int i, code = CLI_GOOD;
-    memset(&log_desc, 0, sizeof log_desc);
-    log_desc.flags = a->force ? POSIO_SINK_FORCE : 0;
     if (a->log_path != NULL) {
-        if (posio_file_sink_open(&log, a->log_path, &log_desc, &err) != POSIO_OK) {
-            if (err.code == POSIO_E_EXISTS) (void)posio_fail_while(&err, "--force replaces it");
-            cli_error(a->log_path, &err);
-            thread_pool_destroy(pool);
-            return CLI_FAILED;
-        }
+        if (!open_log(&log, paths, count, a)) return CLI_FAILED;
         text = tmpfile();
     }
+    pool = thread_pool_create(a->threads);
     for (i = 0; i < count && !cli_interrupted; i++) {
         int one;
-        if (is_named_before(paths, i)) continue;
+        if (is_named_before(paths, i, a->format)) continue;
         one = verify_one(paths[i], a, pool, text);
         if (one > code) code = one;
     }
     if (cli_interrupted) code = CLI_FAILED;
-    if (log != NULL && (text == NULL || write_log(log, text, a->log_path) != CLI_GOOD))
-        code = CLI_FAILED;
+    else if (log != NULL && write_log(log, text, a->log_path) != CLI_GOOD) code = CLI_FAILED;
+    posio_file_sink_close(log);
     if (text != NULL) fclose(text);
     thread_pool_destroy(pool);
     return code;
@@ -761,5 +812,5 @@ int main(int argc, char **argv)
     if (code < 0 && count == 0) code = cli_usage_error(&tool, "verify", "no image given");
     if (code < 0) code = verify_all(operands, count, &a);
     free(operands);
-    return code;
+    return cli_end(code);
 }

@@ -80,8 +80,9 @@ static posio_result work(void *user, const thread_pool_slot *slot, uint32_t part
     return POSIO_OK;
 }
 
-static posio_result lane(torture *t, uint32_t which, const thread_pool_slot *slot, posio_error *err)
+static posio_result lane(void *user, const thread_pool_slot *slot, uint32_t which, posio_error *err)
 {
+    torture *t = (torture *)user;
     uint32_t i;
     if (posio_atomic_add(&t->inside_lane[which], 1) != 0) posio_atomic_store(&t->wrong, 4);
     if (slot->number != t->lane_next[which]) posio_atomic_store(&t->wrong, 5);
@@ -101,24 +102,8 @@ static posio_result lane(torture *t, uint32_t which, const thread_pool_slot *slo
     (void)posio_atomic_add(&t->lane_next[which], 1);
     return POSIO_OK;
 }
-static posio_result lane0(void *u, const thread_pool_slot *s, posio_error *e)
-{
-    return lane((torture *)u, 0, s, e);
-}
-static posio_result lane1(void *u, const thread_pool_slot *s, posio_error *e)
-{
-    return lane((torture *)u, 1, s, e);
-}
-static posio_result lane2(void *u, const thread_pool_slot *s, posio_error *e)
-{
-    return lane((torture *)u, 2, s, e);
-}
-static posio_result lane3(void *u, const thread_pool_slot *s, posio_error *e)
-{
-    return lane((torture *)u, 3, s, e);
-}
 static const thread_pool_lane torture_lanes[LANES] = {
-    {lane0, 0, 0}, {lane1, 1, 0}, {lane2, 2, 0}, {lane3, 0, 0}};
+    {lane, 0, 0}, {lane, 1, 0}, {lane, 2, 0}, {lane, 0, 0}};
 
 static int progress(void *user, uint64_t done)
 {

@@ -1,0 +1,181 @@
+# chunkwise: single-file C libraries; this builds the tools, the tests and the folded headers.
+# CC, CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS from the environment or the command line are respected.
+
+CC      ?= cc
+CFLAGS  ?= -O2
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+RUNNER  ?=
+EXE     ?=
+WERROR  ?=
+SECONDS_PER_TARGET ?= 60
+
+STD      = -std=gnu99
+WARN     = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-qual -Wundef \
+           -Wvla $(WERROR)
+COMPILE  = $(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) -pthread
+
+HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h ewf_read.h
+FORMATS  = ewf_read.h
+TOOLS    = verify
+TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read faults
+BENCHES  = digest deflate_read thread_pool ewf_read
+FUZZERS  = deflate_read ewf_read
+
+# Libraries that some tests compare with, where they are installed; none is needed.
+HAVE     = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
+ifeq ($(call HAVE,zlib),yes)
+ZLIB     = -DHAVE_ZLIB -lz
+endif
+
+.PHONY: all setup setup-ci demo test test-programs test-core test-clang test-32 test-s390x test-wine test-asan \
+        test-tsan test-valgrind test-plugged test-compile test-peers test-cli fuzz fuzz-replay \
+        bench dist install help clean
+
+all: $(TOOLS:%=$(BUILD)/%$(EXE))            ## build the tools (the default)
+
+$(BUILD)/%$(EXE): examples/%.c examples/cli.h examples/open_image.h $(HEADERS)
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+# ------------------------------------------------------------------ set-up
+
+setup:                                      ## install what `demo` and `test` need (Debian)
+	@tools/setup.sh gcc libc6-dev make pkg-config ewf-tools ntfs-3g zlib1g-dev python3
+
+setup-ci: setup                             ## install what all tiers need (Debian)
+	@tools/setup.sh g++ clang libclang-rt-14-dev tcc musl-tools valgrind strace time \
+	    gcc-i686-linux-gnu libc6-dev-i386-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross \
+	    qemu-user-static gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64 \
+	    libssl-dev libdeflate-dev
+
+# ------------------------------------------------------------------ demo
+
+demo: $(BUILD)/verify                       ## make a real E01 with an NTFS volume, and verify it
+	@tools/demo.sh $(BUILD)
+
+# ------------------------------------------------------------------ tests
+
+$(BUILD)/tests/test_%$(EXE): tests/test_%.c tests/test.h tests/fixtures/ewf_build.h $(HEADERS)
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/tests/test_deflate_read$(EXE): LDLIBS += $(ZLIB)
+
+$(BUILD)/make_ewf$(EXE): tests/fixtures/make_ewf.c tests/fixtures/ewf_build.h
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(LDFLAGS)
+
+$(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(COMPILE) $< tests/fuzz/replay.c -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c tests/fixtures/ewf_build.h
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(LDFLAGS)
+
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(HEADERS)
+	@mkdir -p $(@D)
+	clang $(STD) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	    -pthread $< -o $@
+
+TEST_PROGRAMS = $(TESTS:%=$(BUILD)/tests/test_%$(EXE))
+
+test-programs: $(TEST_PROGRAMS) $(BUILD)/make_ewf$(EXE) $(FUZZERS:%=$(BUILD)/fuzz/replay_%) \
+               $(BUILD)/fuzz/make_seeds
+
+test: all test-programs                     ## the one test command: everything native
+	@tests/run.sh $(TEST_PROGRAMS:%="%") \
+	    "tests/fuzz/replay.sh $(BUILD) $(FUZZERS)" \
+	    "tests/compile/matrix.sh $(BUILD)/compile" \
+	    "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/cli" \
+	    "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers"
+
+test-core: $(TEST_PROGRAMS)                 ## the core of the tests, by $(CC), run by $(RUNNER)
+	@tests/run.sh $(TEST_PROGRAMS:%="$(RUNNER) %")
+
+test-compile:                               ## headers by every compiler at hand, linkage, symbols
+	@tests/run.sh "tests/compile/matrix.sh $(BUILD)/compile"
+
+test-cli: all $(BUILD)/make_ewf             ## the command lines
+	@tests/run.sh "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/cli"
+
+test-peers: all                             ## images by other tools, and samples
+	@tests/run.sh "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers"
+
+# One tier: the core with another compiler, or a counted SKIP where that is missing.
+TIER = @if command -v $(2) >/dev/null 2>&1; then $(MAKE) --no-print-directory test-core \
+    BUILD=$(BUILD)/$(1) ZLIB= $(3); else tests/run.sh "echo SKIP $(1): $(2) is not installed"; fi
+
+test-clang:                                 ## the core by clang
+	$(call TIER,clang,clang,CC=clang)
+
+test-32:                                    ## the core as 32-bit code
+	$(call TIER,i686,i686-linux-gnu-gcc,CC="i686-linux-gnu-gcc -D_FILE_OFFSET_BITS=64 -static")
+
+test-s390x:                                 ## the core on a big-endian machine, emulated
+	$(call TIER,s390x,s390x-linux-gnu-gcc,CC="s390x-linux-gnu-gcc -static" \
+	    RUNNER=qemu-s390x-static)
+
+test-wine:                                  ## the core on Windows, under Wine
+	$(call TIER,wine,x86_64-w64-mingw32-gcc,CC="x86_64-w64-mingw32-gcc" EXE=.exe \
+	    RUNNER="env WINEDEBUG=-all wine")
+
+test-asan:                                  ## the core under AddressSanitizer and UBSan
+	$(call TIER,asan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=address$(comma)undefined \
+	    -fno-sanitize-recover=undefined")
+
+test-tsan:                                  ## the threaded tests under ThreadSanitizer
+	$(call TIER,tsan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=thread" \
+	    TESTS="posio thread_pool chunk_cache ewf_read")
+
+test-valgrind:                              ## the parsing tests under valgrind
+	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" TESTS="deflate_read ewf_read" \
+	    RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes")
+
+test-plugged:                               ## libdeflate and OpenSSL in place of our own codecs
+	$(call TIER,plugged,pkg-config,TESTS="deflate_read digest" \
+	    CPPFLAGS="-DPLUG_LIBDEFLATE -DTEST_PEERS" LDLIBS="-ldeflate -lcrypto")
+
+comma = ,
+
+# ------------------------------------------------------------------ fuzzing, benches
+
+fuzz: $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%) $(BUILD)/fuzz/make_seeds ## fuzz each parser for SECONDS_PER_TARGET
+	@for f in $(FUZZERS); do \
+	    mkdir -p $(BUILD)/fuzz/corpus/$$f && \
+	    $(BUILD)/fuzz/make_seeds $$f $(BUILD)/fuzz/corpus/$$f && \
+	    $(BUILD)/fuzz/fuzz_$$f -max_total_time=$(SECONDS_PER_TARGET) -timeout=10 \
+	        -rss_limit_mb=1024 -print_final_stats=1 $(BUILD)/fuzz/corpus/$$f || exit 1; \
+	done
+
+$(BUILD)/bench/bench_%: bench/bench_%.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/bench/bench_digest: LDLIBS += -lcrypto -ldeflate -lz
+$(BUILD)/bench/bench_deflate_read: LDLIBS += -DHAVE_LIBDEFLATE -lz -ldeflate
+
+bench: all $(BENCHES:%=$(BUILD)/bench/bench_%) ## ours and its peers, side by side (setup-ci)
+	@for b in $(BENCHES); do echo "== $$b"; $(BUILD)/bench/bench_$$b || exit 1; done
+
+# ------------------------------------------------------------------ distribution
+
+dist: $(FORMATS:%=dist/%)                   ## one self-contained file for each format
+
+dist/%: % tools/fold.awk $(HEADERS)
+	@mkdir -p $(@D)
+	awk -f tools/fold.awk $< > $@.part && mv $@.part $@
+
+install: all dist                           ## tools and folded headers below PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/chunkwise
+	install -m 755 $(TOOLS:%=$(BUILD)/%) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(FORMATS:%=dist/%) $(DESTDIR)$(PREFIX)/include/chunkwise
+
+help:                                       ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{ split($$1, t, " "); printf "  %-14s %s\n", t[1], $$2 }' \
+	    Makefile
+
+clean:                                      ## remove what was built
+	rm -rf build dist
