@@ -39,7 +39,8 @@
      each segment, 150 bytes for each table section (2 GiB of media with EnCase 6 and later, 512 MiB
      before), 1 MiB of table pages and desc.cache_bytes (32 MiB) of chunks. Each thread that decodes
      keeps one scratch of 256 KiB, or for larger chunks of the chunk plus 64 KiB. Verify adds a ring
-     of slots of 1 MiB (or one chunk, if larger): three, and two for each eight threads.
+     of slots of 1 MiB (or one chunk, if larger): three, and two for each eight threads, but no more
+     than 24 MiB or three slots.
 
    ERRORS
      FORMAT (not EWF), UNSUPPORTED (refused by name), DATA (damaged), MISSING (a segment is absent),
@@ -354,6 +355,7 @@ enum {
     EWF_READ_I_PAGE = 4096,           /* table entries in a cached page */
     EWF_READ_I_PART = 128 << 10,      /* bytes of media in one step of work */
     EWF_READ_I_SLOT = 1 << 20,        /* bytes of media in one slot of verify */
+    EWF_READ_I_RING = 24 << 20,       /* all slots together, unless chunks are larger than 8 MiB */
     EWF_READ_I_TEXT_MAX = 4 << 20,    /* an inflated header, at most */
     EWF_READ_I_WARNINGS = 1000,       /* kept; a hostile image could make any number */
     EWF_READ_I_DAMAGES = 1 << 20,
@@ -873,6 +875,7 @@ static char *ewf_read_i_element(char *s, size_t n, const char *tag, size_t *leng
                 *length = j - (i + t + 2);
                 return s + i + t + 2;
             }
+        return NULL; /* no end behind this begin, so none behind a later one */
     }
     return NULL;
 }
@@ -2639,6 +2642,9 @@ static posio_result ewf_read_i_verify_ring(ewf_read_i_verify_run *v, unsigned ch
     parts = (v->per_slot + v->per_part - 1) / v->per_part;
     v->slot_count = 3 + 2 * ((threads + parts - 1) / parts);
     slot = (uint64_t)v->per_slot * image->info.chunk_size + DEFLATE_READ_SLACK;
+    /* A digest takes some 0.7 GB/s, so no number of threads needs more than this in flight. */
+    if (v->slot_count * slot > EWF_READ_I_RING)
+        v->slot_count = EWF_READ_I_RING / slot > 3 ? (uint32_t)(EWF_READ_I_RING / slot) : 3;
     if (!posio_mul(slot + sizeof *v->slots, v->slot_count, &bytes) || bytes > SIZE_MAX / 2)
         return ewf_read_i_no_memory(err);
     *memory = (unsigned char *)posio_allocate(&image->desc.alloc, (size_t)bytes);
@@ -3085,10 +3091,21 @@ static int ewf_read_i_collect(void *user, const char *name)
     return 0;
 }
 
-/* Opens one file of the set. A sibling that cannot be used is a warning, and so counts as absent;
-   the file that the user named is an error. */
+/* x.raw, x.txt and x.zip have names of the scheme, too: beyond .E99 a file is only suspected to be a
+   segment when the one before it is there. */
+static int ewf_read_i_is_expected(const ewf_read_i_names *l, uint32_t ordinal)
+{
+    uint64_t i;
+    if (ordinal < 100 || ewf_read_i_ordinal(l->given, l->family) == ordinal - 1) return 1;
+    for (i = 0; i < l->count; i++)
+        if (ewf_read_i_ordinal(l->name[i], l->family) == ordinal - 1) return 1;
+    return 0;
+}
+
+/* Opens one file of the set. A sibling (l not NULL) that cannot be used is a warning, and so counts
+   as absent; the file that the user named is an error. */
 static posio_result ewf_read_i_open_segment(ewf_read *image, const char *name, uint32_t ordinal,
-                                            int is_given, posio_error *err)
+                                            const ewf_read_i_names *l, posio_error *err)
 {
     posio_source source;
     posio_error why;
@@ -3105,10 +3122,11 @@ static posio_result ewf_read_i_open_segment(ewf_read *image, const char *name, u
         }
         image->opener.close(image->opener.self, &source);
     }
-    if (is_given || r == POSIO_E_NOMEM) {
+    if (l == NULL || r == POSIO_E_NOMEM) {
         if (err != NULL) *err = why;
         return r;
     }
+    if (r == POSIO_E_FORMAT && !ewf_read_i_is_expected(l, ordinal)) return POSIO_OK;
     ewf_read_i_warn(image, ordinal, POSIO_NO_OFFSET, "\"%s\" cannot be used: %s", name,
                     why.message);
     return POSIO_OK;
@@ -3142,7 +3160,7 @@ static posio_result ewf_read_i_probe_names(ewf_read *image, const ewf_read_i_nam
         }
         image->opener.close(image->opener.self, &s);
         misses = 0;
-        r = ewf_read_i_open_segment(image, name, i, 0, err);
+        r = ewf_read_i_open_segment(image, name, i, l, err);
     }
     return r;
 }
@@ -3163,12 +3181,10 @@ static posio_result ewf_read_i_open_siblings(ewf_read *image, const char *given,
         r = ewf_read_i_probe_names(image, &l, err); /* a folder may be entered but not listed */
     else if (l.out_of_memory)
         r = ewf_read_i_no_memory(err);
-    for (i = 0; i < l.count; i++) {
-        if (r == POSIO_OK)
-            r = ewf_read_i_open_segment(image, l.name[i], ewf_read_i_ordinal(l.name[i], l.family),
-                                        0, err);
-        posio_release(&image->desc.alloc, l.name[i]);
-    }
+    for (i = 0; i < l.count && r == POSIO_OK; i++)
+        r = ewf_read_i_open_segment(image, l.name[i], ewf_read_i_ordinal(l.name[i], l.family), &l,
+                                    err);
+    for (i = 0; i < l.count; i++) posio_release(&image->desc.alloc, l.name[i]);
     posio_release(&image->desc.alloc, l.name);
     return r;
 }
@@ -3180,7 +3196,7 @@ static posio_result ewf_read_i_open_set(ewf_read *image, const char *name, posio
     posio_result r;
     if (ordinal != 0)
         ordinal = ewf_read_i_ordinal(name, ewf_read_i_lower(name[stem + 1]) >= 's' ? 's' : 'e');
-    r = ewf_read_i_open_segment(image, name, ordinal, 1, err);
+    r = ewf_read_i_open_segment(image, name, ordinal, NULL, err);
     if (r == POSIO_OK) r = ewf_read_i_open_siblings(image, name, err);
     return r == POSIO_OK ? ewf_read_i_interpret(image, err) : r;
 }
