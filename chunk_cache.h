@@ -43,7 +43,8 @@
 
    THREADS    chunk_cache_read: any number at once. With THREAD_POOL_NO_THREADS: one.
    MEMORY     (bytes / chunk_size) x (chunk_size + slack + 120) and one chunk more for each thread
-              that decodes while all are in use. Chunks are allocated when first needed.
+              that decodes while all are in use; a chunk takes 512 bytes at least. Chunks are
+              allocated when first needed.
    ERRORS     Those of the decoder; POSIO_E_ARG, POSIO_E_NOMEM, POSIO_E_RANGE. */
 
 #if defined(CHUNK_CACHE_IMPLEMENTATION) && !defined(THREAD_POOL_IMPLEMENTATION)
@@ -251,7 +252,7 @@ CHUNK_CACHE_API posio_result chunk_cache_i_copy(chunk_cache_i_entry *e, size_t o
     }
     if (!posio_within(offset, n, e->size))
         return posio_fail(err, POSIO_E_RANGE, offset, "beyond the end of the chunk");
-    memcpy(buf, e->data + offset, n);
+    if (n != 0) memcpy(buf, e->data + offset, n); /* buf may be NULL else */
     return POSIO_OK;
 }
 

@@ -95,22 +95,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(b.out);
     return 0;
 }
-
-#ifdef FUZZ_MAIN
-#include <stdio.h>
-/* Replays the files named on the command line. */
-int main(int argc, char **argv)
-{
-    static uint8_t data[1 << 20];
-    int i;
-    for (i = 1; i < argc; i++) {
-        FILE *f = fopen(argv[i], "rb");
-        size_t n;
-        if (f == NULL) return 2;
-        n = fread(data, 1, sizeof data, f);
-        fclose(f);
-        (void)LLVMFuzzerTestOneInput(data, n);
-    }
-    return 0;
-}
-#endif

@@ -1,0 +1,266 @@
+/* make_seeds.c - writes the first inputs of a fuzz target into a folder.
+
+       cc -I. tests/fuzz/make_seeds.c -o make_seeds && ./make_seeds ewf_read FOLDER
+
+   The targets: ewf_read (every variant of ewf_build.h with chunks of a few sectors, and inputs that
+   once took time or memory out of proportion), deflate_read. Seeds are made anew for each run and
+   not kept; what a fuzzer found is kept in tests/fuzz/corpus. */
+#include "../fixtures/ewf_build.h"
+
+enum { SEED_MAX = 64 << 10 };
+
+static unsigned long made;
+
+static void write_seed(const char *folder, const char *prefix, const char *name,
+                       const ewf_build_bytes *b)
+{
+    char path[1024];
+    FILE *f;
+    snprintf(path, sizeof path, "%s/%s%s", folder, prefix, name);
+    f = fopen(path, "wb");
+    if (f == NULL || fwrite(b->data, 1, b->size, f) != b->size || fclose(f) != 0) {
+        perror(path);
+        exit(2);
+    }
+    made++;
+}
+
+/* ------------------------------------------------------------------ ewf_read */
+
+/* Pieces of a chunk's size: noise, text, zeros, so that small chunks are of every kind. */
+static void small_media(uint8_t *p, size_t n, size_t piece)
+{
+    uint32_t x = 1;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        x = x * 1664525u + 1013904223u;
+        p[i] = (uint8_t)(i / piece % 3 == 0 ? x >> 24 : i / piece % 3 == 1 ? 'a' + i % 7 : 0);
+    }
+}
+
+/* The input of fuzz_ewf_read.c: choices, lengths, segments. */
+static void pack_image(ewf_build_bytes *out, const ewf_build *e, unsigned choices)
+{
+    size_t i, count = 0, k = 0;
+    for (i = 0; i < e->segment_count; i++) count += !e->segment[i].absent;
+    ewf_build_put8(out, choices | (unsigned)(count - 1) << 1);
+    for (i = 0; i < e->segment_count; i++) {
+        if (e->segment[i].absent || ++k == count) continue;
+        ewf_build_put16(out, (unsigned)(e->segment[i].size & 0xffff));
+        ewf_build_put8(out, (unsigned)(e->segment[i].size >> 16 & 255));
+    }
+    for (i = 0; i < e->segment_count; i++)
+        if (!e->segment[i].absent) ewf_build_put(out, e->segment[i].data, e->segment[i].size);
+}
+
+static void seed_image(const char *folder, const char *prefix, const char *name, const ewf_build *e,
+                       unsigned choices)
+{
+    ewf_build_bytes b = {NULL, 0, 0};
+    size_t i, count = 0;
+    for (i = 0; i < e->segment_count; i++) count += !e->segment[i].absent;
+    if (count >= 1 && count <= 4) {
+        pack_image(&b, e, choices);
+        if (b.size <= SEED_MAX) write_seed(folder, prefix, name, &b);
+    }
+    free(b.data);
+}
+
+static void seed_variants(const char *folder, uint32_t sectors, const char *prefix)
+{
+    const ewf_build_recipe *r;
+    size_t i;
+    for (i = 0; (r = ewf_build_recipe_at(i)) != NULL; i++) {
+        ewf_build e;
+        ewf_build_options o = r->options;
+        uint8_t *media;
+        size_t bps = o.bytes_per_sector != 0 ? o.bytes_per_sector : 512, size;
+        if (r->chunks > 100 && r->chunks != 0xffffffffu) continue;
+        if (o.flags & EWF_BUILD_HEADER_BOMB) continue; /* takes a second; see the bombs below */
+        o.sectors_per_chunk = sectors;
+        size = (r->chunks == 0xffffffffu ? 0 : r->chunks == 0 && r->sectors == 0 && r->bytes == 0
+                    ? 25 : r->chunks > 25 && o.chunks_per_segment != 1 ? 25 : r->chunks) *
+               sectors * bps + r->sectors % 7 * bps + r->bytes;
+        media = (uint8_t *)ewf_build_grow(NULL, size);
+        small_media(media, size, sectors * bps);
+        ewf_build_make(&e, &o, media, size);
+        if (r->edit != NULL) r->edit(&e);
+        seed_image(folder, prefix, r->name, &e, (unsigned)(i % 3) << 3 | (i % 4 == 0 ? 32 : 0));
+        free(media);
+        ewf_build_free(&e);
+    }
+}
+
+/* An EnCase 5 image whose only `sectors` holds these bytes and has no table. */
+static void seed_flood(const char *folder, const char *name, uint32_t sectors, const uint8_t *fill,
+                       size_t fill_size, size_t total)
+{
+    ewf_build e;
+    ewf_build_options o;
+    ewf_build_bytes b = {NULL, 0, 0};
+    ewf_build_segment *s;
+    uint8_t none[512] = {0};
+    size_t n;
+    memset(&o, 0, sizeof o);
+    o.sectors_per_chunk = sectors;
+    o.flags = EWF_BUILD_NO_TABLE | EWF_BUILD_NO_TABLE2;
+    ewf_build_make(&e, &o, none, sizeof none);
+    s = &e.segment[0];
+    s->size = (size_t)s->section[ewf_build_find(&e, 0, "sectors", 0)].offset;
+    for (n = 0; n < total; n += fill_size) ewf_build_put(&b, fill, fill_size);
+    ewf_build_section_put(s, "sectors", &b);
+    ewf_build_end_put(s, "done", &o);
+    seed_image(folder, "slow-", name, &e, 16);
+    ewf_build_free(&e);
+}
+
+/* `count` sections of a text that inflates to more than a hundred times their size: `head`, `fill`
+   up to 4,000,000 bytes, `tail`. */
+static void seed_texts(const char *folder, const char *name, const char *type, int count,
+                       const char *head, const char *fill, const char *tail)
+{
+    const size_t size = 4000000;
+    ewf_build e;
+    ewf_build_options o;
+    ewf_build_bytes text = {NULL, 0, 0};
+    ewf_build_segment *s;
+    uint8_t none[512] = {0};
+    memset(&o, 0, sizeof o);
+    ewf_build_make(&e, &o, none, sizeof none);
+    s = &e.segment[0];
+    s->size = 13;
+    ewf_build_text(&text, head);
+    while (text.size < size) ewf_build_text(&text, fill);
+    ewf_build_text(&text, tail);
+    while (count-- != 0) {
+        ewf_build_bytes b = {NULL, 0, 0};
+        ewf_build_zlib(&b, text.data, text.size);
+        ewf_build_section_put(s, type, &b);
+    }
+    ewf_build_end_put(s, "done", &o);
+    seed_image(folder, "slow-", name, &e, 16);
+    free(text.data);
+    ewf_build_free(&e);
+}
+
+/* Intact descriptors that overlap, one every 32 bytes: the type of each lies in the padding of the
+   one before, and its checksum in the type, behind the terminator, of the second one behind. */
+static void seed_descriptors(const char *folder, const char *name, const char *a, const char *b)
+{
+    ewf_build e;
+    ewf_build_options o;
+    ewf_build_bytes more = {NULL, 0, 0};
+    ewf_build_segment *s;
+    uint8_t none[512] = {0}, *p;
+    size_t k, count = 1800;
+    uint64_t at;
+    memset(&o, 0, sizeof o);
+    ewf_build_make(&e, &o, none, sizeof none);
+    s = &e.segment[0];
+    s->size = at = s->section[ewf_build_find(&e, 0, "sectors", 0)].offset;
+    ewf_build_zero(&more, 32 * count + 76);
+    ewf_build_add(s, &more);
+    free(more.data);
+    for (k = 0, p = s->data + at; k < count; k++) {
+        memcpy(p + 32 * k, k % 2 == 0 ? a : b, strlen(k % 2 == 0 ? a : b));
+        ewf_build_set64(p + 32 * k + 16, at + 32 * (k + 1));
+    }
+    for (k = 0; k < count; k++) ewf_build_fix_descriptor(p + 32 * k);
+    seed_image(folder, "slow-", name, &e, 16);
+    ewf_build_free(&e);
+}
+
+/* A geometry, and nothing else of use. */
+static void seed_geometry(const char *folder, const char *name, uint32_t sectors, uint32_t bytes,
+                          uint32_t chunks, uint64_t all)
+{
+    ewf_build e;
+    ewf_build_options o;
+    uint8_t some[2048] = {0};
+    memset(&o, 0, sizeof o);
+    o.sectors_per_chunk = 1;
+    ewf_build_make(&e, &o, some, sizeof some);
+    ewf_build_set_volume(&e, 8, 4, sectors);
+    ewf_build_set_volume(&e, 12, 4, bytes);
+    ewf_build_set_volume(&e, 4, 4, chunks);
+    ewf_build_set_volume(&e, 16, 8, all);
+    seed_image(folder, "size-", name, &e, 8);
+    ewf_build_free(&e);
+}
+
+static void seeds_of_ewf_read(const char *folder)
+{
+    static const uint8_t header[] = {0x78, 0x9c}, other[] = {0x08, 0x1d};
+    /* A zlib header, and behind it fixed codes that go on for ever: each is tried to the end. */
+    static const uint8_t endless[] = {0x08, 0x5b, 0x33, 0x0a}, code[] = {0x48, 0x89, 0xc7, 0x55};
+    seed_variants(folder, 1, "one-");
+    seed_variants(folder, 3, "three-");
+    seed_flood(folder, "header", 64, header, sizeof header, 60000);
+    seed_flood(folder, "other", 64, other, sizeof other, 60000);
+    seed_flood(folder, "code", 64, code, sizeof code, 60000);
+    seed_flood(folder, "endless-1", 1, endless, sizeof endless, 60000);
+    seed_flood(folder, "endless-64", 64, endless, sizeof endless, 60000);
+    seed_flood(folder, "endless-2048", 2048, endless, sizeof endless, 60000);
+    seed_texts(folder, "xheader", "xheader", 1, "<xml>", "<notes>", "");
+    seed_texts(folder, "xheaders", "xheader", 2, "<xml>", "<", "");
+    seed_texts(folder, "tabs", "header", 2, "1\nmain\n", "c\tn\ta\t", "\n");
+    seed_texts(folder, "xhash", "xhash", 2, "<xml>", "<MD5>", "");
+    seed_descriptors(folder, "tables", "table", "table");
+    seed_descriptors(folder, "sectors", "sectors", "table");
+    seed_descriptors(folder, "headers", "header", "header2");
+    seed_descriptors(folder, "ends", "junk", "hash");
+    seed_geometry(folder, "one-byte", 1, 1, 2000000, 2000000);
+    seed_geometry(folder, "chunk-1M", 2048, 512, 16, 2048 * 16);
+    seed_geometry(folder, "chunk-2M", 4096, 512, 16, 4096 * 16);
+    seed_geometry(folder, "chunk-4G", 0x7fffff, 512, 16, 4096 * 16);
+    seed_geometry(folder, "missing", 64, 512, 0xffffffffu, (uint64_t)64 * 0xffffffffu);
+}
+
+/* ------------------------------------------------------------------ deflate_read */
+
+static void seed_stream(const char *folder, const char *name, unsigned choices, unsigned room,
+                        const ewf_build_bytes *stream, size_t skip)
+{
+    ewf_build_bytes b = {NULL, 0, 0};
+    ewf_build_put8(&b, choices);
+    ewf_build_put16(&b, room);
+    ewf_build_put(&b, stream->data + skip, stream->size - skip);
+    write_seed(folder, "", name, &b);
+    free(b.data);
+}
+
+static void seeds_of_deflate_read(const char *folder)
+{
+    static const uint8_t dynamic[] = { /* "make dynamic codes" and more, as zlib -9 writes it */
+        0x78, 0xda, 0x55, 0x8c, 0x41, 0x0e, 0x80, 0x20, 0x0c, 0x04, 0xbf};
+    ewf_build_bytes b = {NULL, 0, 0};
+    uint8_t media[3000];
+    small_media(media, sizeof media, 700);
+    ewf_build_zlib(&b, media, sizeof media);
+    seed_stream(folder, "fixed", 1, 4000, &b, 0);
+    seed_stream(folder, "fixed-tight", 1, sizeof media, &b, 0);
+    seed_stream(folder, "fixed-raw", 8, 4000, &b, 2);
+    seed_stream(folder, "fixed-short", 3, 100, &b, 0);
+    b.size = 0;
+    ewf_build_zlib_stored(&b, media, sizeof media, 1);
+    seed_stream(folder, "stored", 1, 4000, &b, 0);
+    b.size = 0;
+    ewf_build_zlib_stored(&b, media, sizeof media, 0);
+    seed_stream(folder, "nlen0", 5, 4000, &b, 0);
+    b.size = 0;
+    ewf_build_zlib_run(&b, media, 20, 'x', 60000, 1);
+    seed_stream(folder, "run", 1, 65535, &b, 0);
+    b.size = 0;
+    ewf_build_put(&b, dynamic, sizeof dynamic);
+    seed_stream(folder, "dynamic-cut", 1, 1000, &b, 0);
+    free(b.data);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "ewf_read") == 0) seeds_of_ewf_read(argv[2]);
+    else if (argc == 3 && strcmp(argv[1], "deflate_read") == 0) seeds_of_deflate_read(argv[2]);
+    else fputs("usage: make_seeds ewf_read|deflate_read FOLDER\n", stderr);
+    printf("%lu seeds\n", made);
+    return made == 0 ? 2 : 0;
+}
