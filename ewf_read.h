@@ -40,12 +40,20 @@
      before), 1 MiB of table pages and desc.cache_bytes (32 MiB) of chunks. Each thread that decodes
      keeps one scratch of 256 KiB, or for larger chunks of the chunk plus 64 KiB. Verify adds a ring
      of slots of 1 MiB (or one chunk, if larger): three, and two for each eight threads, but no more
-     than 24 MiB or three slots.
+     than 24 MiB or three slots. A search for chunks without a table takes three chunks (2 MiB, if
+     they are small) and 8 bytes for each chunk found; a list of damaged chunks 48 bytes for each, up
+     to 1,048,576. While a list grows, the old one is there too.
+
+   WORK
+     An image costs time in proportion to its size and that of its media, whatever its bytes say:
+     sections do not overlap, texts are inflated to 1 MiB at most and 8 MiB together, and a search
+     for chunks gives up when attempts in vain have cost 32 times the bytes that it searches.
 
    ERRORS
      FORMAT (not EWF), UNSUPPORTED (refused by name), DATA (damaged), MISSING (a segment is absent),
      LIMIT (larger than desc allows), RANGE, IO, NOMEM. Errors name segment, file and byte offset.
-     Damage that can be read around is a warning, see ewf_read_get_warning.
+     Damage that can be read around is a warning, see ewf_read_get_warning. Opening is complete or
+     fails; when reading, a warning for which there is no memory is left out, a damage never.
 
    THE FORMAT  (libewf's "Expert Witness Compression Format" document is the reference: EWF)
 
@@ -302,7 +310,8 @@ typedef struct ewf_read_damage {
     const char *reason;      /* constant text */
 } ewf_read_damage;
 
-/* The i-th damaged chunk seen so far, in order of chunks; POSIO_E_RANGE behind the last.
+/* The i-th damaged chunk seen so far, in order of chunks; POSIO_E_RANGE behind the last. The first
+   1,048,576 seen are listed.
    Threads: any. Allocates: no. Blocks: no. */
 EWF_READ_API posio_result ewf_read_get_damage(ewf_read *image, uint32_t i, ewf_read_damage *out);
 
@@ -356,7 +365,9 @@ enum {
     EWF_READ_I_PART = 128 << 10,      /* bytes of media in one step of work */
     EWF_READ_I_SLOT = 1 << 20,        /* bytes of media in one slot of verify */
     EWF_READ_I_RING = 24 << 20,       /* all slots together, unless chunks are larger than 8 MiB */
-    EWF_READ_I_TEXT_MAX = 4 << 20,    /* an inflated header, at most */
+    EWF_READ_I_TEXT_MAX = 1 << 20,    /* an inflated header, at most */
+    EWF_READ_I_TEXTS = 8 << 20,       /* all that may be inflated for texts, attempts included */
+    EWF_READ_I_FIELDS = 1000,         /* looked at in one header; some 20 exist */
     EWF_READ_I_WARNINGS = 1000,       /* kept; a hostile image could make any number */
     EWF_READ_I_DAMAGES = 1 << 20,
     EWF_READ_I_LAST_SEGMENT = 99 + 22 * 676 /* .E01-.E99, .EAA-.ZZZ */
@@ -431,6 +442,8 @@ struct ewf_read {
     int text_rank[EWF_READ_TEXT_COUNT];
     uint64_t missing_chunks;
     size_t stored_max; /* no chunk takes more bytes in the file */
+    size_t texts_left; /* of EWF_READ_I_TEXTS */
+    int starved;       /* something was left out for want of memory: opening fails */
     chunk_cache *chunks, *pages;
     thread_pool_mutex lock; /* guards everything below */
     int has_lock;
@@ -439,7 +452,6 @@ struct ewf_read {
     uint32_t warning_count, warning_room;
     ewf_read_damage *damages;
     uint32_t damage_count, damage_room;
-    uint64_t damaged_chunks;
 };
 
 /* Grows an array so that one more element fits; 0 = no memory, and nothing has changed. */
@@ -481,7 +493,10 @@ static void ewf_read_i_file_warning(ewf_read *image, const ewf_read_warning *w)
     void *list = image->warnings;
     uint32_t at = image->warning_count;
     if (image->warning_count >= EWF_READ_I_WARNINGS) return;
-    if (!ewf_read_i_grow(&image->desc.alloc, &list, image->warning_count, &room, sizeof *w)) return;
+    if (!ewf_read_i_grow(&image->desc.alloc, &list, image->warning_count, &room, sizeof *w)) {
+        image->starved = 1;
+        return;
+    }
     image->warnings = (ewf_read_warning *)list;
     image->warning_room = (uint32_t)room;
     while (at != 0 && ewf_read_i_warning_order(&image->warnings[at - 1], w) > 0) at--;
@@ -508,11 +523,12 @@ static void ewf_read_i_warn(ewf_read *image, uint32_t segment, uint64_t offset, 
     thread_pool_unlock(&image->lock);
 }
 
-/* Records a damaged chunk once, in order of chunks. */
-static void ewf_read_i_record(ewf_read *image, const ewf_read_damage *d)
+/* Records a damaged chunk once, in order of chunks. 0 = no memory for it. */
+static int ewf_read_i_record(ewf_read *image, const ewf_read_damage *d)
 {
     uint64_t room;
     void *list;
+    int ok = 1;
     uint32_t lo = 0, hi;
     thread_pool_lock(&image->lock);
     hi = image->damage_count;
@@ -523,13 +539,13 @@ static void ewf_read_i_record(ewf_read *image, const ewf_read_damage *d)
     }
     room = image->damage_room;
     list = image->damages;
-    if (lo < image->damage_count && image->damages[lo].chunk == d->chunk) {
+    if ((lo < image->damage_count && image->damages[lo].chunk == d->chunk) ||
+        image->damage_count >= EWF_READ_I_DAMAGES) {
         thread_pool_unlock(&image->lock);
-        return;
+        return 1;
     }
-    image->damaged_chunks += d->count;
-    if (image->damage_count < EWF_READ_I_DAMAGES &&
-        ewf_read_i_grow(&image->desc.alloc, &list, image->damage_count, &room, sizeof *d)) {
+    ok = ewf_read_i_grow(&image->desc.alloc, &list, image->damage_count, &room, sizeof *d);
+    if (ok) {
         image->damages = (ewf_read_damage *)list;
         image->damage_room = (uint32_t)room;
         memmove(image->damages + lo + 1, image->damages + lo,
@@ -538,6 +554,7 @@ static void ewf_read_i_record(ewf_read *image, const ewf_read_damage *d)
         image->damage_count++;
     }
     thread_pool_unlock(&image->lock);
+    return ok;
 }
 
 // ---------------------------------------------------------------------------------- scratch
@@ -654,7 +671,7 @@ EWF_READ_API posio_result ewf_read_probe(const posio_source *source, posio_error
 // ---------------------------------------------------------------------------------- metadata text
 
 /* Stores n bytes as a text of the metadata; a text of a higher rank replaces one of a lower. Takes
-   leading and trailing spaces off. No memory means no text, which is not worth failing for. */
+   leading and trailing spaces off. */
 static void ewf_read_i_set_text(ewf_read *image, uint32_t which, const char *s, size_t n, int rank)
 {
     char *copy;
@@ -665,7 +682,10 @@ static void ewf_read_i_set_text(ewf_read *image, uint32_t which, const char *s, 
     while (n != 0 && (s[n - 1] == ' ' || s[n - 1] == '\r')) n--;
     if (n == 0 || rank <= image->text_rank[which]) return;
     copy = (char *)posio_allocate(&image->desc.alloc, n + 1);
-    if (copy == NULL) return;
+    if (copy == NULL) {
+        image->starved = 1;
+        return;
+    }
     memcpy(copy, s, n);
     copy[n] = 0;
     image->text_rank[which] = rank;
@@ -814,6 +834,7 @@ static void ewf_read_i_parse_header(ewf_read *image, const char *s, size_t n, in
 {
     const char *name, *value;
     size_t line, names, values, i;
+    int left = EWF_READ_I_FIELDS;
     for (i = 0; i < 2; i++) {
         line = ewf_read_i_line(s, n);
         if (line >= n) return;
@@ -834,7 +855,7 @@ static void ewf_read_i_parse_header(ewf_read *image, const char *s, size_t n, in
         size_t b = u != NULL ? (size_t)(u - value) : values;
         uint32_t field = ewf_read_i_field(name, a);
         if (field < EWF_READ_TEXT_COUNT) ewf_read_i_set_value(image, field, value, b, rank);
-        if (t == NULL || u == NULL) return;
+        if (t == NULL || u == NULL || --left == 0) return;
         name += a + 1;
         names -= a + 1;
         value += b + 1;
@@ -864,18 +885,20 @@ static size_t ewf_read_i_unescape(char *s, size_t n)
     return out;
 }
 
-/* The text between <tag> and </tag>; NULL when there is none. */
+/* The text between <tag> and </tag>; NULL when there is none among the first tags. */
 static char *ewf_read_i_element(char *s, size_t n, const char *tag, size_t *length)
 {
-    size_t t = strlen(tag), i, j;
-    for (i = 0; i + 2 * t + 5 <= n; i++) {
-        if (s[i] != '<' || memcmp(s + i + 1, tag, t) != 0 || s[i + 1 + t] != '>') continue;
-        for (j = i + t + 2; j + t + 3 <= n; j++)
-            if (s[j] == '<' && s[j + 1] == '/' && memcmp(s + j + 2, tag, t) == 0) {
-                *length = j - (i + t + 2);
-                return s + i + t + 2;
-            }
-        return NULL; /* no end behind this begin, so none behind a later one */
+    size_t t = strlen(tag);
+    char *at = (char *)memchr(s, '<', n), *value = NULL, *end = s + n;
+    int left = EWF_READ_I_FIELDS;
+    for (; at != NULL && left-- != 0; at = (char *)memchr(at, '<', (size_t)(end - at))) {
+        size_t rest = (size_t)(end - ++at); /* behind '<' */
+        if (value == NULL && rest > t && memcmp(at, tag, t) == 0 && at[t] == '>') {
+            value = at + t + 1;
+        } else if (value != NULL && rest > t + 1 && *at == '/' && memcmp(at + 1, tag, t) == 0) {
+            *length = (size_t)(at - 1 - value);
+            return value;
+        }
     }
     return NULL;
 }
@@ -1011,15 +1034,13 @@ static int ewf_read_i_is_section(const posio_source *src, uint64_t at)
 }
 
 /* Searches the next intact descriptor of a known type at or behind `from`. */
-static int ewf_read_i_search(ewf_read *image, const posio_source *src, uint64_t from, uint64_t *at)
+static int ewf_read_i_search(const posio_source *src, uint64_t from, uint64_t *at)
 {
-    const size_t room = (size_t)64 << 10;
-    unsigned char *b = (unsigned char *)posio_allocate(&image->desc.alloc, room);
+    unsigned char b[16384];
     int found = 0;
-    if (b == NULL) return 0;
     while (!found && posio_within(from, EWF_READ_I_DESCRIPTOR, src->size)) {
-        size_t n = (size_t)posio_min(room, src->size - from), i;
-        if (posio_read(src, from, b, n, NULL) != POSIO_OK) break;
+        size_t n = (size_t)posio_min(sizeof b, src->size - from), i;
+        if (posio_read(src, from, b, n, NULL) != POSIO_OK) memset(b, 0, n); /* a bad sector */
         for (i = 0; i + EWF_READ_I_DESCRIPTOR <= n && !found; i++) {
             ewf_read_i_section s;
             if (b[i] < 'd' || b[i] > 'x' || b[i + 15] != 0) continue; /* all types: d .. x */
@@ -1032,7 +1053,6 @@ static int ewf_read_i_search(ewf_read *image, const posio_source *src, uint64_t 
         }
         from += n - (EWF_READ_I_DESCRIPTOR - 1);
     }
-    posio_release(&image->desc.alloc, b);
     return found;
 }
 
@@ -1058,7 +1078,7 @@ static posio_result ewf_read_i_find_section(ewf_read *image, const ewf_read_i_se
                         "far as its contents check");
         return POSIO_OK;
     }
-    if (!ewf_read_i_search(image, src, at + 1, &other)) {
+    if (!ewf_read_i_search(src, at + 1, &other)) {
         ewf_read_i_warn(image, seg->number, at,
                         "no section descriptor here, and none behind: the rest of the segment "
                         "cannot be interpreted");
@@ -1100,7 +1120,10 @@ static unsigned char *ewf_read_i_body(ewf_read *image, const ewf_read_i_segment 
     unsigned char *b;
     *n = (size_t)posio_min(s->end - s->body, max);
     b = (unsigned char *)posio_allocate(&image->desc.alloc, *n + 1);
-    if (b == NULL) return NULL;
+    if (b == NULL) {
+        image->starved = 1;
+        return NULL;
+    }
     if (posio_read(&seg->source, s->body, b, *n, NULL) != POSIO_OK) {
         posio_release(&image->desc.alloc, b);
         ewf_read_i_warn(image, seg->number, s->body, "section \"%s\" cannot be read", s->type);
@@ -1115,11 +1138,20 @@ static char *ewf_read_i_inflate_text(ewf_read *image, const ewf_read_i_segment *
                                      const ewf_read_i_section *s, size_t *length)
 {
     size_t n, room;
-    unsigned char *b = ewf_read_i_body(image, seg, s, EWF_READ_I_TEXT_MAX, &n);
-    ewf_read_i_scratch *scratch = ewf_read_i_take_scratch(image);
+    unsigned char *b;
+    ewf_read_i_scratch *scratch;
     char *out = NULL;
     posio_result r = POSIO_E_SPACE;
     posio_error why;
+    if (image->texts_left == 0) {
+        ewf_read_i_warn(image, seg->number, s->at,
+                        "section \"%s\" is not read: those before it inflate to %u bytes", s->type,
+                        (unsigned)EWF_READ_I_TEXTS);
+        return NULL;
+    }
+    b = ewf_read_i_body(image, seg, s, EWF_READ_I_TEXT_MAX, &n);
+    scratch = ewf_read_i_take_scratch(image);
+    if (scratch == NULL) image->starved = 1;
     memset(&why, 0, sizeof why);
     for (room = 16384; b != NULL && scratch != NULL && r == POSIO_E_SPACE &&
                        room <= EWF_READ_I_TEXT_MAX;
@@ -1127,9 +1159,13 @@ static char *ewf_read_i_inflate_text(ewf_read *image, const ewf_read_i_segment *
         deflate_read_end end;
         posio_release(&image->desc.alloc, out);
         out = (char *)posio_allocate(&image->desc.alloc, room + 1);
-        if (out == NULL) break;
+        if (out == NULL) {
+            image->starved = 1;
+            break;
+        }
         r = deflate_read_zlib(&scratch->inflate, b, n, out, room, 0, 0, &end, &why);
         *length = end.out_size;
+        image->texts_left -= (size_t)posio_min(end.out_size, image->texts_left);
     }
     posio_release(&image->desc.alloc, b);
     if (scratch != NULL) ewf_read_i_give_scratch(image, scratch);
@@ -1153,6 +1189,7 @@ static void ewf_read_i_read_texts(ewf_read *image, const ewf_read_i_segment *seg
     if (strcmp(s->type, "header2") == 0) {
         utf8 = ewf_read_i_utf8(&image->desc.alloc, (unsigned char *)text, n, &m);
         if (utf8 != NULL) ewf_read_i_parse_header(image, utf8, m, 3);
+        else image->starved = 1;
         posio_release(&image->desc.alloc, utf8);
     } else if (strcmp(s->type, "xheader") == 0) {
         ewf_read_i_parse_xheader(image, text, n, 2);
@@ -1225,7 +1262,7 @@ static void ewf_read_i_take_geometry(ewf_read *image, ewf_read_i_segment *seg,
     ewf_read_metadata *info = &image->info;
     int is_data = strcmp(s->type, "data") == 0;
     if (!ewf_read_i_read_geometry(seg, s, &g)) {
-        ewf_read_i_warn(image, seg->number, s->at, "section \"%s\" is too short to be read",
+        ewf_read_i_warn(image, seg->number, s->at, "section \"%s\" is cut short or cannot be read",
                         s->type);
         return;
     }
@@ -1271,6 +1308,7 @@ static void ewf_read_i_take_geometry(ewf_read *image, ewf_read_i_segment *seg,
     memcpy(info->set_guid, g.guid, 16);
     /* Deflate grows incompressible data by 5 bytes in 16 KiB at worst; 64 KiB on top are ample. */
     image->stored_max = (size_t)info->chunk_size + info->chunk_size / 1000 + 65536;
+    if (info->chunk_size > image->desc.max_chunk_size) image->stored_max = 0; /* refused later on */
     info->layout = !g.old ? "EWF-E01" : g.smart ? "EWF-S01 (SMART)" : "EWF (original)";
 }
 
@@ -1284,7 +1322,8 @@ static void ewf_read_i_take_hash(ewf_read *image, const ewf_read_i_segment *seg,
     size_t n = is_digest ? 80 : 36;
     ewf_read_metadata *info = &image->info;
     if (s->end - s->body < n || posio_read(&seg->source, s->body, b, n, NULL) != POSIO_OK) {
-        ewf_read_i_warn(image, seg->number, s->at, "section \"%s\" is cut short", s->type);
+        ewf_read_i_warn(image, seg->number, s->at, "section \"%s\" is cut short or cannot be read",
+                        s->type);
         return;
     }
     if (digest_adler32(1, b, n - 4) != posio_le32(b + n - 4)) {
@@ -1351,6 +1390,7 @@ static void ewf_read_i_take_ranges(ewf_read *image, const ewf_read_i_segment *se
     else if (digest_adler32(1, b, head - 4) != posio_le32(b + head - 4)) why = "has a wrong checksum";
     if (why == NULL && count != 0) {
         list = (ewf_read_range *)posio_allocate_zeroed(&image->desc.alloc, count * sizeof *list);
+        if (list == NULL) image->starved = 1;
         for (i = 0; list != NULL && i < count; i++) {
             const unsigned char *e = b + head + i * entry;
             list[i].first = is_session ? posio_le64(e + 4) : posio_le32(e);
@@ -1406,7 +1446,23 @@ typedef struct ewf_read_i_walk {
     unsigned char *window, *chunk; /* bytes of the file; room for one decoded chunk */
     size_t room, held;
     uint64_t window_at, end;
+    uint64_t patience; /* what attempts in vain may still cost, in bytes read and written */
 } ewf_read_i_walk;
+
+/* Reads the window. What cannot be read is zero, so that a bad sector costs its own chunk only. */
+static void ewf_read_i_fill(ewf_read_i_walk *w)
+{
+    const posio_source *src = &w->segment->source;
+    size_t done, n;
+    if (posio_read(src, w->window_at, w->window, w->held, NULL) == POSIO_OK) return;
+    for (done = 0; done < w->held; done += n) {
+        n = (size_t)posio_min(4096, w->held - done);
+        if (posio_read(src, w->window_at + done, w->window + done, n, NULL) == POSIO_OK) continue;
+        memset(w->window + done, 0, n);
+        ewf_read_i_warn(w->image, w->segment->number, w->window_at + done,
+                        "cannot be read while searching chunks without a table");
+    }
+}
 
 /* Makes up to stored_max bytes at `at` available; fewer only before the end of the region. */
 static const unsigned char *ewf_read_i_peek(ewf_read_i_walk *w, uint64_t at, size_t *n)
@@ -1415,11 +1471,30 @@ static const unsigned char *ewf_read_i_peek(ewf_read_i_walk *w, uint64_t at, siz
     if (at < w->window_at || at + want > w->window_at + w->held) {
         w->window_at = at;
         w->held = (size_t)posio_min(w->room, w->end - at);
-        if (posio_read(&w->segment->source, at, w->window, w->held, NULL) != POSIO_OK) w->held = 0;
-        if (w->held < want) want = 0;
+        ewf_read_i_fill(w);
     }
     *n = want;
     return w->window + (at - w->window_at);
+}
+
+/* Is there a whole zlib chunk at `at`, where p[0 .. n) is? Returns its size in the file, 0 when not.
+   The last chunk of the region may be short. Hostile bytes can look like a chunk at every other
+   place and inflate to a whole one before they fail, so failures are counted: an attempt that fails
+   at once costs about as much as inflating 256 bytes, code tables as much as 4096. */
+static size_t ewf_read_i_recognise_zlib(ewf_read_i_walk *w, uint64_t at, const unsigned char *p,
+                                        size_t n)
+{
+    size_t chunk = w->image->info.chunk_size;
+    deflate_read_end end;
+    if (n <= 6 || (p[0] & 15) != 8 || posio_be16(p) % 31 != 0 || (p[1] & 0x20) != 0) return 0;
+    memset(&end, 0, sizeof end);
+    if (deflate_read_zlib(&w->scratch->inflate, p, n, w->chunk, chunk, DEFLATE_READ_SLACK, 0, &end,
+                          NULL) == POSIO_OK &&
+        (end.out_size == chunk || at + end.in_used == w->end))
+        return end.in_used;
+    w->patience -= posio_min(w->patience, (uint64_t)end.in_used + end.out_size +
+                                              (end.out_size != 0 || end.in_used > 16 ? 4096 : 256));
+    return 0;
 }
 
 /* Is there a whole chunk at `at`? Returns its size in the file, 0 when not. The last chunk of the
@@ -1428,15 +1503,9 @@ static size_t ewf_read_i_recognise(ewf_read_i_walk *w, uint64_t at, int *compres
 {
     size_t n, chunk = w->image->info.chunk_size;
     const unsigned char *p = ewf_read_i_peek(w, at, &n);
-    deflate_read_end end;
-    if (n > 6 && (p[0] & 15) == 8 && posio_be16(p) % 31 == 0 && (p[1] & 0x20) == 0 &&
-        deflate_read_zlib(&w->scratch->inflate, p, n, w->chunk, chunk, DEFLATE_READ_SLACK, 0, &end,
-                          NULL) == POSIO_OK &&
-        (end.out_size == chunk || at + end.in_used == w->end)) {
-        *compressed = 1;
-        return end.in_used;
-    }
-    *compressed = 0;
+    size_t size = ewf_read_i_recognise_zlib(w, at, p, n);
+    *compressed = size != 0;
+    if (size != 0) return size;
     if (n >= chunk + 4 && digest_adler32(1, p, chunk) == posio_le32(p + chunk)) return chunk + 4;
     if (at + n == w->end && n > 4 && n < chunk + 4 &&
         digest_adler32(1, p, n - 4) == posio_le32(p + n - 4))
@@ -1445,7 +1514,8 @@ static size_t ewf_read_i_recognise(ewf_read_i_walk *w, uint64_t at, int *compres
 }
 
 /* Behind a damaged chunk at `at`: where is the next whole one? A raw chunk keeps its size even when
-   damaged; else every zlib header within the reach of one chunk is tried. 0 = lost. */
+   damaged; else every zlib header within the reach of one chunk is tried, while patience lasts.
+   0 = lost. */
 static uint64_t ewf_read_i_resynchronise(ewf_read_i_walk *w, uint64_t at)
 {
     size_t chunk = w->image->info.chunk_size, n, i, reach;
@@ -1454,10 +1524,9 @@ static uint64_t ewf_read_i_resynchronise(ewf_read_i_walk *w, uint64_t at)
     if (at + chunk + 4 < w->end && ewf_read_i_recognise(w, at + chunk + 4, &compressed) != 0)
         return at + chunk + 4;
     (void)ewf_read_i_peek(w, at, &reach);
-    for (i = 1; i < reach; i++) {
+    for (i = 1; i < reach && w->patience != 0; i++) {
         p = ewf_read_i_peek(w, at + i, &n);
-        if (n < 2 || (p[0] & 15) != 8 || posio_be16(p) % 31 != 0) continue;
-        if (ewf_read_i_recognise(w, at + i, &compressed) != 0 && compressed) return at + i;
+        if (ewf_read_i_recognise_zlib(w, at + i, p, n) != 0) return at + i;
     }
     return 0;
 }
@@ -1505,24 +1574,33 @@ static posio_result ewf_read_i_scan(ewf_read *image, ewf_read_i_table *t, uint64
                                     posio_error *err)
 {
     ewf_read_i_walk w;
-    posio_result r;
+    posio_result r = POSIO_OK;
+    const uint64_t region = t->end - t->start;
     size_t window = image->stored_max > (size_t)(1 << 20) ? 2 * image->stored_max
                                                           : (size_t)(2 << 20);
+    window = (size_t)posio_min(window, region + 1);
     memset(&w, 0, sizeof w);
+    w.patience = 32 * region + (2 << 20);
     w.image = image;
     w.segment = &image->segments[t->segment];
     w.room = window;
     w.end = t->end;
-    w.scratch = ewf_read_i_take_scratch(image);
-    w.window = (unsigned char *)posio_allocate(&image->desc.alloc, window);
-    w.chunk = (unsigned char *)posio_allocate(&image->desc.alloc, (size_t)image->info.chunk_size +
-                                                                      DEFLATE_READ_SLACK);
-    if (w.scratch == NULL || w.window == NULL || w.chunk == NULL) r = ewf_read_i_no_memory(err);
-    else r = ewf_read_i_scan_region(&w, t, want, err);
+    if (region > 4) {
+        w.scratch = ewf_read_i_take_scratch(image);
+        w.window = (unsigned char *)posio_allocate(&image->desc.alloc, window);
+        w.chunk = (unsigned char *)posio_allocate(
+            &image->desc.alloc, (size_t)image->info.chunk_size + DEFLATE_READ_SLACK);
+        if (w.scratch == NULL || w.window == NULL || w.chunk == NULL) r = ewf_read_i_no_memory(err);
+        else r = ewf_read_i_scan_region(&w, t, want, err);
+    }
     if (w.scratch != NULL) ewf_read_i_give_scratch(image, w.scratch);
     posio_release(&image->desc.alloc, w.window);
     posio_release(&image->desc.alloc, w.chunk);
-    if (r == POSIO_OK)
+    if (r != POSIO_OK) { /* the next reader begins anew */
+        posio_release(&image->desc.alloc, t->found);
+        t->found = NULL;
+        t->found_count = 0;
+    } else
         ewf_read_i_warn(image, w.segment->number, t->start,
                         "no usable table: %llu chunks were found by walking the data",
                         (unsigned long long)t->found_count);
@@ -1571,7 +1649,8 @@ static void ewf_read_i_read_table_header(ewf_read *image, const ewf_read_i_segme
     const char *why = NULL;
     memset(h, 0, sizeof *h);
     if (room < sizeof b || posio_read(&seg->source, s->body, b, sizeof b, NULL) != POSIO_OK) {
-        ewf_read_i_warn(image, seg->number, s->at, "section \"%s\" is cut short", s->type);
+        ewf_read_i_warn(image, seg->number, s->at, "section \"%s\" is cut short or cannot be read",
+                        s->type);
         return;
     }
     room -= sizeof b;
@@ -1835,7 +1914,10 @@ static void ewf_read_i_examine(ewf_read *image, const ewf_read_i_table *t, uint3
     e->ascending = 1;
     while (left != 0) {
         size_t n = (size_t)posio_min(left, sizeof b), i;
-        if (posio_read(src, at, b, n, NULL) != POSIO_OK) return;
+        if (posio_read(src, at, b, n, NULL) != POSIO_OK) {
+            e->ascending = 0; /* as far as is known */
+            return;
+        }
         adler = digest_adler32(adler, b, n);
         for (i = 0; i < n; i += 4)
             ewf_read_i_examine_entry(image, t, copy->base, posio_le32(b + i), &st, e);
@@ -1863,9 +1945,15 @@ static posio_result ewf_read_i_choose_copy(ewf_read *image, ewf_read_i_table *t,
     else if (e[1].checksum) use = EWF_READ_I_USE_TABLE2;
     else if (e[0].ascending) use = EWF_READ_I_USE_TABLE;
     else if (e[1].ascending) use = EWF_READ_I_USE_TABLE2;
+    else if (t->copy[0].entries != 0 && !e[0].readable) use = EWF_READ_I_USE_TABLE;
+    else if (t->copy[1].entries != 0 && !e[1].readable) use = EWF_READ_I_USE_TABLE2;
     if (use == EWF_READ_I_USE_TABLE2)
         ewf_read_i_warn(image, number, t->copy[0].entries != 0 ? t->copy[0].entries : t->start,
                         "the table of these chunks is damaged or absent; table2 is used");
+    else if (use == EWF_READ_I_USE_TABLE && !e[0].readable)
+        ewf_read_i_warn(image, number, t->copy[0].entries,
+                        "the table cannot be read to its end, and table2 is of no use; the table is "
+                        "used as far as it can be read");
     else if (use == EWF_READ_I_USE_TABLE && !e[0].checksum)
         ewf_read_i_warn(image, number, t->copy[0].entries,
                         "the checksum of the table is wrong, and so is that of table2; the table "
@@ -2141,11 +2229,12 @@ typedef struct ewf_read_i_order {
     unsigned char *out;  /* count x chunk_size; of the last chunk what the media has */
     size_t slack;        /* bytes behind out that may be scribbled on */
     uint64_t decoded;    /* result: bytes of media that are good */
+    uint64_t damaged;    /* result: chunks */
     size_t beyond;       /* result: bytes of the media's last chunk behind the media */
 } ewf_read_i_order;
 
 /* Missing chunks are recorded together, as one entry. */
-static void ewf_read_i_record_missing(ewf_read *image, const ewf_read_i_table *t)
+static int ewf_read_i_record_missing(ewf_read *image, const ewf_read_i_table *t)
 {
     ewf_read_i_place p;
     ewf_read_damage d;
@@ -2157,7 +2246,7 @@ static void ewf_read_i_record_missing(ewf_read *image, const ewf_read_i_table *t
     d.segment = t->segment;
     d.code = p.code;
     d.reason = p.fault;
-    ewf_read_i_record(image, &d);
+    return ewf_read_i_record(image, &d);
 }
 
 static posio_result ewf_read_i_damaged(ewf_read *image, uint64_t chunk, const ewf_read_i_place *p,
@@ -2165,6 +2254,7 @@ static posio_result ewf_read_i_damaged(ewf_read *image, uint64_t chunk, const ew
 {
     const ewf_read_i_segment *seg =
         p->segment < image->segment_count ? &image->segments[p->segment] : NULL;
+    const ewf_read_i_table *t = NULL;
     ewf_read_damage d;
     memset(&d, 0, sizeof d);
     d.chunk = chunk;
@@ -2173,12 +2263,14 @@ static posio_result ewf_read_i_damaged(ewf_read *image, uint64_t chunk, const ew
     d.segment = seg != NULL ? seg->number : 0;
     d.code = p->code;
     d.reason = p->fault;
-    if (p->code == POSIO_E_MISSING) ewf_read_i_record_missing(image, ewf_read_i_table_of(image, chunk));
-    else ewf_read_i_record(image, &d);
+    if (p->code == POSIO_E_MISSING) t = ewf_read_i_table_of(image, chunk);
+    if (t != NULL ? !ewf_read_i_record_missing(image, t) : !ewf_read_i_record(image, &d))
+        return ewf_read_i_no_memory(err);
     if (on_damage != EWF_READ_DAMAGE_ERROR) return POSIO_OK;
     (void)posio_fail(err, p->code, p->offset, "chunk %llu: %s", (unsigned long long)chunk,
                      p->fault);
     if (seg != NULL) (void)posio_fail_in(err, seg->name, seg->number);
+    else if (t != NULL) (void)posio_fail_in(err, NULL, t->segment);
     return p->code;
 }
 
@@ -2194,33 +2286,36 @@ static const char *ewf_read_i_decode_place(ewf_read *image, ewf_read_i_scratch *
 }
 
 /* A chunk that does not decode where its table says may be where the other copy of the table says
-   it is: both can have right checksums and differ. */
-static int ewf_read_i_decode_by_copy(ewf_read *image, uint64_t chunk, const ewf_read_i_place *failed,
-                                     unsigned char *out, size_t slack, uint32_t expected,
-                                     size_t *good)
+   it is: both can have right checksums and differ. OK, DATA (it is not), IO or NOMEM. */
+static posio_result ewf_read_i_decode_by_copy(ewf_read *image, uint64_t chunk,
+                                              const ewf_read_i_place *failed, unsigned char *out,
+                                              size_t slack, uint32_t expected, size_t *good)
 {
     ewf_read_i_table *t = ewf_read_i_table_of(image, chunk);
     uint32_t other = t->state == EWF_READ_I_USE_TABLE ? 1 : 0;
     ewf_read_i_place p;
     ewf_read_i_scratch *s;
-    int ok = 0;
-    if (t->missing || t->state == EWF_READ_I_USE_SCAN || t->copy[other].entries == 0 ||
-        ewf_read_i_locate_in(image, t, other, chunk - t->first, 1, &p, NULL) != POSIO_OK ||
-        p.fault != NULL ||
+    posio_result r;
+    if (t->missing || t->state == EWF_READ_I_USE_SCAN || t->copy[other].entries == 0)
+        return POSIO_E_DATA;
+    r = ewf_read_i_locate_in(image, t, other, chunk - t->first, 1, &p, NULL);
+    if (r != POSIO_OK) return r;
+    if (p.fault != NULL ||
         (p.offset == failed->offset && p.stored == failed->stored &&
          p.compressed == failed->compressed))
-        return 0;
+        return POSIO_E_DATA;
     s = ewf_read_i_take_scratch(image); /* the caller's still holds the chunks behind this one */
-    if (s == NULL) return 0;
-    if (posio_read(&image->segments[p.segment].source, p.offset, s->stored, (size_t)p.stored,
-                   NULL) == POSIO_OK)
-        ok = ewf_read_i_decode_place(image, s, &p, s->stored, out, slack, expected, good) == NULL;
+    if (s == NULL) return POSIO_E_NOMEM;
+    r = posio_read(&image->segments[p.segment].source, p.offset, s->stored, (size_t)p.stored, NULL);
+    if (r == POSIO_OK &&
+        ewf_read_i_decode_place(image, s, &p, s->stored, out, slack, expected, good) != NULL)
+        r = POSIO_E_DATA;
     ewf_read_i_give_scratch(image, s);
-    if (ok)
+    if (r == POSIO_OK)
         ewf_read_i_warn(image, image->segments[p.segment].number, p.offset,
                         "chunk %llu is here, as %s says, and not where the other table does",
                         (unsigned long long)chunk, other == 1 ? "table2" : "table");
-    return ok;
+    return r;
 }
 
 /* Decodes one chunk whose stored bytes are in memory (NULL: they could not be read). */
@@ -2233,13 +2328,21 @@ static posio_result ewf_read_i_decode_chunk(ewf_read *image, ewf_read_i_scratch 
     unsigned char *out = o->out + (size_t)k * cs;
     /* What follows in `out` is decoded later by this same thread, so it may be scribbled on. */
     size_t after = (size_t)(o->count - 1 - k) * cs + o->slack, good = 0;
+    posio_result r = POSIO_OK;
     if (p->fault == NULL)
         p->fault = ewf_read_i_decode_place(image, s, p, stored, out, after, expected, &good);
-    if (p->fault == NULL ||
-        ewf_read_i_decode_by_copy(image, chunk, p, out, after, expected, &good)) {
+    if (p->fault != NULL)
+        r = ewf_read_i_decode_by_copy(image, chunk, p, out, after, expected, &good);
+    if (r == POSIO_E_NOMEM) return ewf_read_i_no_memory(err);
+    if (r == POSIO_OK) {
         o->decoded += expected;
         if (chunk + 1 == image->info.chunk_count) o->beyond = good - expected;
         return POSIO_OK;
+    }
+    o->damaged++;
+    if (r != POSIO_E_DATA && p->code != POSIO_E_IO) {
+        p->code = POSIO_E_IO;
+        p->fault = "it is not where its table says, and cannot be read where the other table does";
     }
     if (p->code == POSIO_OK) p->code = POSIO_E_DATA;
     if (o->on_damage == EWF_READ_DAMAGE_RAW && stored != NULL) /* once more, for what there is */
@@ -2328,6 +2431,7 @@ static posio_result ewf_read_i_decode(ewf_read *image, ewf_read_i_order *o, posi
     posio_result r = POSIO_OK;
     if (s == NULL) return ewf_read_i_no_memory(err);
     o->decoded = 0;
+    o->damaged = 0;
     o->beyond = 0;
     for (; k < o->count && r == POSIO_OK; k += n)
         r = ewf_read_i_decode_batch(image, s, o, k, &n, err);
@@ -2478,7 +2582,8 @@ typedef struct ewf_read_i_verify_run {
     const ewf_read_verify_desc *desc;
     ewf_read_i_verify_slot *slots;
     uint64_t next;         /* chunk */
-    uint64_t total, bytes; /* bytes of media present; good bytes decoded, by the first lane */
+    uint64_t total, bytes; /* bytes of media present; good bytes decoded */
+    uint64_t damaged;      /* chunks, missing ones included */
     uint32_t per_slot, per_part, slot_count, lane_count;
     thread_pool_mutex lock;
     int digesting;
@@ -2497,11 +2602,13 @@ static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot
     const uint64_t chunks = image->info.chunk_count, cs = image->info.chunk_size;
     const ewf_read_i_table *t;
     uint64_t end;
-    (void)err;
     for (; v->next < chunks; v->next = t->first + t->count) {
         t = ewf_read_i_table_of(image, v->next);
         if (!t->missing) break;
-        ewf_read_i_record_missing(v->image, t);
+        if (!ewf_read_i_record_missing(v->image, t)) return ewf_read_i_no_memory(err);
+        thread_pool_lock(&v->lock);
+        v->damaged += t->count;
+        thread_pool_unlock(&v->lock);
     }
     if (v->next >= chunks) return THREAD_POOL_END;
     end = posio_min(v->next + v->per_slot, chunks);
@@ -2536,6 +2643,7 @@ static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *s
     if (o.beyond != 0) s->beyond = o.beyond;
     thread_pool_lock(&v->lock);
     v->bytes += o.decoded;
+    v->damaged += o.damaged;
     thread_pool_unlock(&v->lock);
     return r;
 }
@@ -2600,9 +2708,7 @@ static void ewf_read_i_verdict(const ewf_read_i_verify_run *v, uint32_t wanted, 
         if (d->has_stored && !d->match) out->mismatches++;
     }
     out->bytes = v->bytes;
-    thread_pool_lock(&v->image->lock);
-    out->damaged_chunks = v->image->damaged_chunks;
-    thread_pool_unlock(&v->image->lock);
+    out->damaged_chunks = v->damaged;
 }
 
 static posio_result ewf_read_i_verify_all(ewf_read_i_verify_run *v, posio_error *err)
@@ -2728,27 +2834,35 @@ static posio_result ewf_read_i_insert_missing(ewf_read *image, uint64_t at, uint
     return POSIO_OK;
 }
 
-/* The length of the last chunk by what is stored, when no count says it. */
-static uint64_t ewf_read_i_measure_last(ewf_read *image, ewf_read_i_table *t)
+/* The length of the last chunk by what is stored, when no count says it. One that cannot be read
+   counts as whole. */
+static posio_result ewf_read_i_measure_last(ewf_read *image, ewf_read_i_table *t, uint64_t *size,
+                                            posio_error *err)
 {
     ewf_read_i_scratch *s = ewf_read_i_take_scratch(image);
     unsigned char *out = (unsigned char *)posio_allocate(&image->desc.alloc, image->info.chunk_size);
-    uint64_t size = image->info.chunk_size;
     ewf_read_i_place p;
     deflate_read_end end;
-    if (s != NULL && out != NULL && ewf_read_i_settle(image, t, NULL) == POSIO_OK &&
-        ewf_read_i_locate_settled(image, t, t->count - 1, 1, &p, NULL) == POSIO_OK && p.fault == NULL &&
-        posio_read(&image->segments[t->segment].source, p.offset, s->stored, (size_t)p.stored,
-                   NULL) == POSIO_OK) {
-        if (!p.compressed && p.stored > 4) size = p.stored - 4;
-        else if (p.compressed &&
+    posio_result r = s == NULL || out == NULL ? POSIO_E_NOMEM : ewf_read_i_settle(image, t, NULL);
+    memset(&p, 0, sizeof p);
+    *size = image->info.chunk_size;
+    if (r == POSIO_OK) r = ewf_read_i_locate_settled(image, t, t->count - 1, 1, &p, NULL);
+    if (r == POSIO_OK && p.fault == NULL) {
+        r = posio_read(&image->segments[t->segment].source, p.offset, s->stored, (size_t)p.stored,
+                       NULL);
+        if (r == POSIO_OK && !p.compressed && p.stored > 4) *size = p.stored - 4;
+        else if (r == POSIO_OK && p.compressed &&
                  deflate_read_zlib(&s->inflate, s->stored, (size_t)p.stored, out,
                                    image->info.chunk_size, 0, 0, &end, NULL) == POSIO_OK)
-            size = end.out_size;
+            *size = end.out_size;
     }
     if (s != NULL) ewf_read_i_give_scratch(image, s);
     posio_release(&image->desc.alloc, out);
-    return size;
+    if (r == POSIO_E_NOMEM) return ewf_read_i_no_memory(err);
+    if (r != POSIO_OK)
+        ewf_read_i_warn(image, image->segments[t->segment].number, t->start,
+                        "the last chunk cannot be read: it counts as a whole one");
+    return POSIO_OK;
 }
 
 /* How many chunks the media has: what the sections declare, unless the tables know better.
@@ -2891,9 +3005,10 @@ static posio_result ewf_read_i_number(ewf_read *image, posio_error *err)
         image->info.media_size = posio_min(bytes, image->declared_sectors *
                                                       image->info.sector_size);
     } else if (image->table_count != 0 && !image->tables[image->table_count - 1].missing) {
-        image->info.media_size = bytes - image->info.chunk_size +
-                                 ewf_read_i_measure_last(image,
-                                                         &image->tables[image->table_count - 1]);
+        uint64_t last;
+        r = ewf_read_i_measure_last(image, &image->tables[image->table_count - 1], &last, err);
+        if (r != POSIO_OK) return r;
+        image->info.media_size = bytes - image->info.chunk_size + last;
     }
     image->info.sector_count = image->info.media_size / image->info.sector_size;
     if (measure && image->info.sector_count == image->declared_sectors &&
@@ -3016,7 +3131,9 @@ static posio_result ewf_read_i_make_caches(ewf_read *image, int of_chunks, posio
         d.chunk_size = EWF_READ_I_PAGE * 4;
         return chunk_cache_create(&image->pages, &d, err);
     }
-    d.bytes = image->desc.cache_bytes;
+    d.bytes = image->desc.cache_bytes != 0 ? image->desc.cache_bytes : (uint64_t)32 << 20;
+    if (image->info.chunk_size < 512) /* each costs the cache some 600 bytes, however small */
+        d.bytes = d.bytes / 512 * image->info.chunk_size + 1;
     d.chunk_size = image->info.chunk_size;
     d.slack = DEFLATE_READ_SLACK;
     return chunk_cache_create(&image->chunks, &d, err);
@@ -3036,6 +3153,7 @@ static posio_result ewf_read_i_interpret(ewf_read *image, posio_error *err)
     if (r == POSIO_OK) r = ewf_read_i_number(image, err);
     if (r == POSIO_OK) r = ewf_read_i_make_caches(image, 1, err);
     image->info.segment_count = image->segment_count;
+    if (r == POSIO_OK && image->starved) r = ewf_read_i_no_memory(err);
     return r;
 }
 
@@ -3049,7 +3167,10 @@ static posio_result ewf_read_i_create(ewf_read **out, const ewf_read_desc *desc,
     if (image == NULL) return ewf_read_i_no_memory(err);
     if (desc != NULL) image->desc = *desc;
     if (image->desc.max_chunk_size == 0) image->desc.max_chunk_size = 128u << 20;
+    /* An address space of 32 bits has room for eight of them at the most. */
+    image->desc.max_chunk_size = (uint32_t)posio_min(image->desc.max_chunk_size, SIZE_MAX / 8);
     if (image->desc.max_tables == 0) image->desc.max_tables = 1u << 20;
+    image->texts_left = EWF_READ_I_TEXTS;
     image->has_lock = thread_pool_mutex_init(&image->lock);
     *out = image;
     if (image->has_lock) return POSIO_OK;

@@ -370,11 +370,12 @@ POSIO_API void posio_i_vformat(char *out, size_t size, const char *format, va_li
         }
     }
     if (t.at == t.end) { /* full: do not leave half a UTF-8 sequence, keep a whole one */
-        unsigned tail = 0, lead;
-        while (tail < 3 && t.at - tail > out && ((unsigned char)t.at[-1 - (int)tail] & 0xc0) == 0x80)
-            tail++;
-        lead = t.at - tail > out ? (unsigned char)t.at[-1 - (int)tail] : 0;
-        if (lead >= 0xc0 && tail < (lead >= 0xf0 ? 3u : lead >= 0xe0 ? 2u : 1u)) t.at -= tail + 1;
+        const char *tail = t.at; /* what may be the end of a character */
+        unsigned lead;
+        while (t.at - tail < 3 && tail > out && ((unsigned char)tail[-1] & 0xc0) == 0x80) tail--;
+        lead = tail > out ? (unsigned char)tail[-1] : 0;
+        if (lead >= 0xc0 && t.at - tail < (lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1))
+            t.at -= t.at - tail + 1;
     }
     *t.at = 0;
 }

@@ -283,7 +283,7 @@ TEST(a_second_interest_promotes)
     uint32_t before;
     source_init(&s, 64);
     c = cache_of(&s, 8, 1);
-    /* Reads of a chunk that is in the FIFO anyway, as of one scan in small steps, promote nothing. */
+    /* Reads of a chunk in the FIFO, as of one scan in small steps, promote nothing. */
     CHECK(read_chunk(&s, 1, 64) && read_chunk(&s, 1, 1) && read_chunk(&s, 1, 64));
     CHECK_EQ(list_of(c, 1), CHUNK_CACHE_I_FRESH);
     CHECK_EQ(s.decodes, 1);
@@ -343,17 +343,17 @@ TEST(a_hot_set_survives_a_scan)
 {
     uint32_t during = 99, after = 99;
     /* Half of the cache is hot. Whole chunks, and the same in reads of 4 KiB: no decode at all. */
-    scan_with_hot_set(512, 64, 32, 1, 512, &during, &after);
+    scan_with_hot_set(128, 64, 32, 1, 128, &during, &after);
     CHECK_EQ(during, 0);
     CHECK_EQ(after, 0);
-    scan_with_hot_set(32768, 16, 8, 1, 4096, &during, &after);
+    scan_with_hot_set(16384, 16, 8, 1, 4096, &during, &after);
     CHECK_EQ(during, 0);
     CHECK_EQ(after, 0);
     scan_with_hot_set(64, 64, 40, 1, 8, &during, &after);
     CHECK_EQ(during, 0);
     CHECK_EQ(after, 0);
     /* In shards the hot keys are spread by chance: nearly none. */
-    scan_with_hot_set(64, 512, 200, 0, 64, &during, &after);
+    scan_with_hot_set(32, 512, 200, 0, 32, &during, &after);
     CHECK(during <= 10);
     CHECK(after <= 10);
 }
@@ -480,7 +480,8 @@ TEST(decoders_that_misbehave)
     CHECK_EQ(err.code, POSIO_E_IO); /* failed without a word */
     CHECK_EQ(err.offset, POSIO_NO_OFFSET);
     CHECK_STR(err.message, "");
-    CHECK_EQ((int64_t)chunk_cache_read(c, 2, 0, buf, 1, decode_silent, NULL, &err), POSIO_E_CANCELED);
+    CHECK_EQ((int64_t)chunk_cache_read(c, 2, 0, buf, 1, decode_silent, NULL, &err),
+             POSIO_E_CANCELED);
     CHECK_FAILS(chunk_cache_read(c, 3, 0, buf, 65, decode_boastful, NULL, &err), POSIO_E_ARG);
     CHECK_EQ(chunk_cache_get_stats(c).chunks, 0);
     CHECK(read_chunk(&s, 1, 64) && read_chunk(&s, 2, 64));

@@ -250,7 +250,7 @@ bounded_run() {
         code=$?
         kib=$(tail -n 1 peak)
     elif [ $bounded = 1 ]; then
-        (ulimit -v 1000000; exec timeout 5 "$verify" "$@") > out 2> err < /dev/null
+        (ulimit -v 1500000; exec timeout 5 "$verify" "$@") > out 2> err < /dev/null
         code=$?
         kib=0
     else
@@ -259,6 +259,8 @@ bounded_run() {
     fi
 }
 small() { [ "$kib" -lt $max_kib ]; }
+# Verify keeps a ring of at least five slots of one chunk: 128 MiB is the largest there is.
+small_for_large_chunks() { [ "$kib" -lt 1000000 ]; }
 
 # truthful IMAGE SHA256: good only with the right media, damaged if not, and errors name the path.
 truthful() {
@@ -271,13 +273,14 @@ truthful() {
 }
 
 test_variants() {
-    local name worth rest image media
+    local name worth rest image media small
     "$make_ewf" --list > list
     while read -r name worth rest; do
         case $name in overflow*) continue ;; esac
         make "$name"
         image=$(ls "$name".[eEsS]* | head -n 1)
-        media=$(sum "$name.raw")
+        media=$(sum "$name.raw") small=small
+        [ "$name" = geometry-large ] && small=small_for_large_chunks
         bounded_run --json --digest sha256 "$image"
         case $worth in
         clean) check "clean: $name ($rest)" 'code 0' 'status ok' "sha256 $media" 'silent' 'small' ;;
@@ -285,14 +288,14 @@ test_variants() {
             'says_not "\"damaged_chunks\":[{"' 'small' ;;
         damaged) check "damaged: $name ($rest)" 'code 1' 'status damaged' 'silent' \
             'says "\"damaged_chunks\":[{"' 'small' ;;
-        *) check "hostile: $name ($rest)" "truthful $image $media" 'small' ;;
+        *) check "hostile: $name ($rest)" "truthful $image $media" $small ;;
         esac
         case $name in
         count-huge* | geometry-* | base-wrap | loop-* | header-bomb | chunk-bomb | dual)
             bounded_run "$image"
-            check "$name as text" 'either 0 1 || begins "$image: "' 'small'
+            check "$name as text" 'either 0 1 || begins "$image: "' $small
             bounded_run --info "$image"
-            check "$name --info" 'either 0 1 || begins "$image: "' 'small' ;;
+            check "$name --info" 'either 0 1 || begins "$image: "' small ;;
         esac
         rm -f "$name".*
     done < list
@@ -738,8 +741,12 @@ test_log() {
     else
         skip "--log on a full device" "no /dev/full"
     fi
-    run --log /dev/null raw.E01
-    check "--log /dev/null" 'code 0' '[ ! -f /dev/null ]'
+    if [ -c /dev/null ]; then
+        run --log /dev/null raw.E01
+        check "--log /dev/null" 'code 0' '[ -c /dev/null ]'
+    else
+        skip "--log /dev/null" "/dev/null is no device here"
+    fi
 }
 
 test_expect() {
@@ -774,10 +781,9 @@ test_several() {
 
 # ------------------------------------------------------------------------------- time
 
-# A disk image that takes seconds: 2 GiB of media, 8 MB on disk.
+# An image that takes seconds: 2 GiB of media, 8 MB on disk. test_interrupt uses it, too.
 test_progress() {
     make overflow-1m
-    run --quiet encase5.E01
     timeout -s INT 0.6 "$verify" overflow-1m.E01 > out 2> err
     check "no progress bar into a pipe" '! grep -q ETA err' '! grep -q $'"'\r'"' err'
     if ! have script || ! script -qec true /dev/null > /dev/null 2>&1; then
@@ -797,7 +803,6 @@ test_progress() {
 
 test_interrupt() {
     local signal mode
-    make overflow-1m
     : > sparse.raw
     truncate -s 40G sparse.raw 2> /dev/null || truncate -s 4G sparse.raw
     for signal in INT TERM; do

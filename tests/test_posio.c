@@ -1,4 +1,4 @@
-/* The contract of posio.h: sources, files, folders and their policy, sinks, pipes, errors, memory. */
+/* The contract of posio.h: sources, files, folders and what they allow, sinks, pipes, errors. */
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -129,7 +129,8 @@ static void remove_all(const char *path)
 }
 static int make_folder(void)
 {
-    snprintf(folder, sizeof folder, "chunkwise_test_posio_%lu", (unsigned long)GetCurrentProcessId());
+    snprintf(folder, sizeof folder, "chunkwise_test_posio_%lu",
+             (unsigned long)GetCurrentProcessId());
     return raw_folder(folder);
 }
 #else
@@ -499,7 +500,8 @@ static posio_result count_up(void *user, uint32_t i, posio_error *err)
     }
     c->values[i] = i + 1; /* published by the pointer */
     posio_atomic_store_ptr(&c->box, &c->values[i]);
-    if (*(const uint32_t *)posio_atomic_load_ptr(&c->box) != 0) (void)posio_atomic_add(&c->handed, 1);
+    if (*(const uint32_t *)posio_atomic_load_ptr(&c->box) != 0)
+        (void)posio_atomic_add(&c->handed, 1);
     return POSIO_OK;
 }
 #endif
@@ -1017,7 +1019,7 @@ TEST(unbuffered_reads_equal_buffered_ones)
 
 TEST(file_names_are_utf_8)
 {
-    static const char name[] = "\xc3\xa4\xe2\x82\xac\xf0\x9d\x84\x9e.bin"; /* a-umlaut, euro, clef */
+    static const char name[] = "\xc3\xa4\xe2\x82\xac\xf0\x9d\x84\x9e.bin"; /* umlaut, euro, clef */
     posio_file *f = NULL;
     posio_folder *d = NULL;
     posio_opener o;
@@ -1359,9 +1361,10 @@ static int make_jail(void)
 TEST(stored_names_stay_in_the_folder)
 {
     static const char *const refused[] = {
-        "..", "../outside.bin", "a/../b", "a/../image.bin", "sub/..", "x/..", "sub/../../outside.bin",
-        "../jail/image.bin", "/", "/etc/passwd", "//server/share/x", "./../outside.bin"};
-    static const char *const urls[] = {"http://example.com/x", "nbd://host:1/", "file:///etc/passwd"};
+        "..", "../outside.bin", "a/../b", "a/../image.bin", "sub/..", "x/..",
+        "sub/../../outside.bin", "../jail/image.bin", "/", "/etc/passwd", "//server/share/x",
+        "./../outside.bin"};
+    static const char *const urls[] = {"http://example.com/x", "nbd://host:1/", "file:///etc/x"};
     posio_folder *d = NULL;
     posio_opener o;
     posio_source s;
@@ -1454,12 +1457,12 @@ TEST(links_may_not_lead_out)
     SKIP("links need a privilege on this system");
 #else
     static const char *const links[][2] = {
-        {"sub/inner.bin", "in_link"},  {"in_link", "in_chain"},        {"sub", "dir_in"},
-        {"a..b", "dots"},              {"..foo", "dots2"},             {"../outside.bin", "out_link"},
-        {"out_link", "out_chain"},     {"..", "dir_out"},              {"../../outside.bin", "sub/up"},
-        {"loop_b", "loop_a"},          {"loop_a", "loop_b"},           {"loop_dir", "loop_dir"},
-        {"nothing.bin", "dangling"},   {"/dev/null", "null"},          {"/dev/zero", "sub/zero"},
-        {"inner.bin", "sub/beside"},   {"sub/beside", "two_levels"},   {"dir_out/outside.bin", "via"}};
+        {"sub/inner.bin", "in_link"}, {"in_link", "in_chain"}, {"sub", "dir_in"},
+        {"a..b", "dots"}, {"..foo", "dots2"}, {"../outside.bin", "out_link"},
+        {"out_link", "out_chain"}, {"..", "dir_out"}, {"../../outside.bin", "sub/up"},
+        {"loop_b", "loop_a"}, {"loop_a", "loop_b"}, {"loop_dir", "loop_dir"},
+        {"nothing.bin", "dangling"}, {"/dev/null", "null"}, {"/dev/zero", "sub/zero"},
+        {"inner.bin", "sub/beside"}, {"sub/beside", "two_levels"}, {"dir_out/outside.bin", "via"}};
     static const char *const inside[][2] = {
         {"in_link", "inner"}, {"in_chain", "inner"}, {"dir_in/inner.bin", "inner"}, {"dots", "ab"},
         {"dots2", "foo"}, {"sub/beside", "inner"}, {"two_levels", "inner"},
@@ -1482,7 +1485,8 @@ TEST(links_may_not_lead_out)
     CHECK(symlink(in("jail/image.bin"), in("jail/absolute")) == 0);
     REQUIRE(posio_folder_open(&d, in("jail/image.bin"), NULL, &err) == POSIO_OK);
     o = posio_folder_opener(d);
-    for (i = 0; i < COUNT(inside); i++) CHECK(opens(&o, inside[i][0], POSIO_NAME_STORED, inside[i][1]));
+    for (i = 0; i < COUNT(inside); i++)
+        CHECK(opens(&o, inside[i][0], POSIO_NAME_STORED, inside[i][1]));
     for (i = 0; i < COUNT(leaving); i++) {
         CHECK_FAILS(o.open(o.self, leaving[i], POSIO_NAME_STORED, &s, &err), POSIO_E_POLICY);
         CHECK(strstr(err.message, "POSIO_ALLOW_OUTSIDE") != NULL);
@@ -1916,7 +1920,8 @@ TEST(a_link_at_name_part_is_not_followed)
     REQUIRE(symlink("victim", in("trap.part")) == 0);
     memset(&desc, 0, sizeof desc);
     for (i = 0; i < 4; i++) {
-        desc.flags = (i & 1 ? (uint32_t)POSIO_SINK_RESUME : 0) | (i & 2 ? (uint32_t)POSIO_SINK_FORCE : 0);
+        desc.flags = i & 1 ? POSIO_SINK_RESUME : 0;
+        desc.flags |= i & 2 ? POSIO_SINK_FORCE : 0;
         CHECK_FAILS(posio_file_sink_open(&s, in("trap"), &desc, &err), POSIO_E_IO);
         CHECK_EQ(err.os_error, ELOOP);
         CHECK(strstr(err.file, "trap.part") != NULL);

@@ -348,7 +348,7 @@ refuse_format() {
         refused "$name" add__D_FILE_OFFSET_BITS_64 $cc -I"$root" -fsyntax-only $d/twice.c
     name="refused: $h.h: threads without atomics"
     have "$name" tcc && refused "$name" "define THREAD_POOL_NO_THREADS" \
-        tcc -I"$root" -c $d/twice.c -o /dev/null
+        tcc -I"$root" -c $d/twice.c -o $d/none.o
     source_of $d/static1.c "$use" "#define ${H}_STATIC" "$use"
     source_of $d/static2.c "$on" "$use" "#define ${H}_STATIC" "$use"
     for name in static1 static2; do
@@ -580,7 +580,7 @@ warnings_of_tcc() {
     have "warnings: tcc" tcc || return
     local kind
     for kind in functions declarations private; do
-        silent "warnings: tcc, $kind" each $kind tcc -Wall $no_threads -o /dev/null -c
+        silent "warnings: tcc, $kind" each $kind tcc -Wall $no_threads -o "$build/tcc-$kind.o" -c
     done
 }
 

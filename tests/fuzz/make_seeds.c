@@ -115,11 +115,11 @@ static void seed_flood(const char *folder, const char *name, uint32_t sectors, c
 }
 
 /* `count` sections of a text that inflates to more than a hundred times their size: `head`, `fill`
-   up to 4,000,000 bytes, `tail`. */
+   up to 1,000,000 bytes, `tail`. */
 static void seed_texts(const char *folder, const char *name, const char *type, int count,
                        const char *head, const char *fill, const char *tail)
 {
-    const size_t size = 4000000;
+    const size_t size = 1000000;
     ewf_build e;
     ewf_build_options o;
     ewf_build_bytes text = {NULL, 0, 0};
@@ -201,10 +201,10 @@ static void seeds_of_ewf_read(const char *folder)
     seed_flood(folder, "endless-1", 1, endless, sizeof endless, 60000);
     seed_flood(folder, "endless-64", 64, endless, sizeof endless, 60000);
     seed_flood(folder, "endless-2048", 2048, endless, sizeof endless, 60000);
-    seed_texts(folder, "xheader", "xheader", 1, "<xml>", "<notes>", "");
-    seed_texts(folder, "xheaders", "xheader", 2, "<xml>", "<", "");
-    seed_texts(folder, "tabs", "header", 2, "1\nmain\n", "c\tn\ta\t", "\n");
-    seed_texts(folder, "xhash", "xhash", 2, "<xml>", "<MD5>", "");
+    seed_texts(folder, "xheader", "xheader", 5, "<xml>", "<notes>", "");
+    seed_texts(folder, "xheaders", "xheader", 5, "<xml>", "<", "");
+    seed_texts(folder, "tabs", "header", 5, "1\nmain\n", "c\tn\ta\t", "\n");
+    seed_texts(folder, "xhash", "xhash", 5, "<xml>", "<MD5>", "");
     seed_descriptors(folder, "tables", "table", "table");
     seed_descriptors(folder, "sectors", "sectors", "table");
     seed_descriptors(folder, "headers", "header", "header2");
@@ -231,8 +231,16 @@ static void seed_stream(const char *folder, const char *name, unsigned choices, 
 
 static void seeds_of_deflate_read(const char *folder)
 {
-    static const uint8_t dynamic[] = { /* "make dynamic codes" and more, as zlib -9 writes it */
-        0x78, 0xda, 0x55, 0x8c, 0x41, 0x0e, 0x80, 0x20, 0x0c, 0x04, 0xbf};
+    static const uint8_t dynamic[] = { /* 754 bytes in a block of dynamic codes, made by zlib */
+        0x78, 0xda, 0x85, 0x92, 0x41, 0x0a, 0x80, 0x30, 0x0c, 0x04, 0xef, 0xbe, 0x22, 0x4f, 0x68,
+        0xd2, 0xb4, 0xb4, 0xcf, 0x51, 0x88, 0x28, 0x14, 0x0b, 0x5a, 0xf0, 0xfb, 0x5e, 0x15, 0x61,
+        0x73, 0x5e, 0x76, 0x3b, 0x4c, 0x13, 0x68, 0xe9, 0x63, 0x34, 0xbb, 0xa8, 0xaf, 0x74, 0xef,
+        0x87, 0x51, 0x3f, 0x68, 0x6c, 0x46, 0xf7, 0xdc, 0xda, 0xc4, 0xef, 0x74, 0x31, 0x3b, 0x3f,
+        0xa9, 0xc2, 0xb4, 0xe2, 0xe5, 0x0c, 0xcb, 0x92, 0x60, 0x1c, 0x33, 0x1c, 0xd7, 0x0a, 0xdb,
+        0x19, 0x83, 0x17, 0xc6, 0xe4, 0x21, 0xc0, 0x3a, 0x0b, 0xb6, 0xc6, 0xaa, 0x8e, 0x19, 0x4c,
+        0xcf, 0xd5, 0x51, 0xf7, 0x75, 0xf7, 0xdb, 0x97, 0xe4, 0xf4, 0x0b, 0x7e, 0x3f, 0x0a, 0xe6,
+        0x8f, 0xd9, 0xb9, 0x1a, 0xc7, 0x9f, 0x2a, 0xf6, 0xaf, 0x05, 0x7f, 0x5f, 0x12, 0xcc, 0xff,
+        0x00, 0x18, 0x12, 0xfd, 0x25};
     ewf_build_bytes b = {NULL, 0, 0};
     uint8_t media[3000];
     small_media(media, sizeof media, 700);
@@ -252,6 +260,8 @@ static void seeds_of_deflate_read(const char *folder)
     seed_stream(folder, "run", 1, 65535, &b, 0);
     b.size = 0;
     ewf_build_put(&b, dynamic, sizeof dynamic);
+    seed_stream(folder, "dynamic", 1, 1000, &b, 0);
+    b.size /= 2;
     seed_stream(folder, "dynamic-cut", 1, 1000, &b, 0);
     free(b.data);
 }
