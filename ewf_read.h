@@ -454,23 +454,6 @@ struct ewf_read {
     uint32_t damage_count, damage_room;
 };
 
-/* Grows an array so that one more element fits; 0 = no memory, and nothing has changed. */
-static int ewf_read_i_grow(const posio_alloc *a, void **array, uint64_t count, uint64_t *room,
-                           size_t element)
-{
-    uint64_t want = *room != 0 ? *room * 2 : 16, bytes;
-    void *p;
-    if (count < *room) return 1;
-    if (!posio_mul(want, element, &bytes) || bytes > SIZE_MAX / 2) return 0;
-    p = posio_allocate(a, (size_t)bytes);
-    if (p == NULL) return 0;
-    if (count != 0) memcpy(p, *array, (size_t)count * element);
-    posio_release(a, *array);
-    *array = p;
-    *room = want;
-    return 1;
-}
-
 static posio_result ewf_read_i_no_memory(posio_error *err)
 {
     return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
@@ -493,7 +476,7 @@ static void ewf_read_i_file_warning(ewf_read *image, const ewf_read_warning *w)
     void *list = image->warnings;
     uint32_t at = image->warning_count;
     if (image->warning_count >= EWF_READ_I_WARNINGS) return;
-    if (!ewf_read_i_grow(&image->desc.alloc, &list, image->warning_count, &room, sizeof *w)) {
+    if (!posio_grow(&image->desc.alloc, &list, image->warning_count, &room, sizeof *w)) {
         image->starved = 1;
         return;
     }
@@ -544,7 +527,7 @@ static int ewf_read_i_record(ewf_read *image, const ewf_read_damage *d)
         thread_pool_unlock(&image->lock);
         return 1;
     }
-    ok = ewf_read_i_grow(&image->desc.alloc, &list, image->damage_count, &room, sizeof *d);
+    ok = posio_grow(&image->desc.alloc, &list, image->damage_count, &room, sizeof *d);
     if (ok) {
         image->damages = (ewf_read_damage *)list;
         image->damage_room = (uint32_t)room;
@@ -931,46 +914,6 @@ static void ewf_read_i_parse_xheader(ewf_read *image, char *s, size_t n, int ran
     }
 }
 
-/* UTF-16LE (or BE by its mark) to UTF-8, in place of a new block; unpaired surrogates become
-   U+FFFD. Returns NULL without memory. */
-static char *ewf_read_i_utf8(const posio_alloc *a, const unsigned char *s, size_t n, size_t *length)
-{
-    char *out = (char *)posio_allocate(a, n / 2 * 3 + 1);
-    size_t i = 0, k = 0;
-    int big = n >= 2 && s[0] == 0xfe && s[1] == 0xff;
-    if (out == NULL) return NULL;
-    if (n >= 2 && (big || (s[0] == 0xff && s[1] == 0xfe))) i = 2;
-    for (; i + 1 < n; i += 2) {
-        uint32_t c = big ? posio_be16(s + i) : posio_le16(s + i);
-        if (c >= 0xd800 && c < 0xdc00 && i + 3 < n) {
-            uint32_t d = big ? posio_be16(s + i + 2) : posio_le16(s + i + 2);
-            if (d >= 0xdc00 && d < 0xe000) {
-                c = 0x10000 + ((c - 0xd800) << 10) + (d - 0xdc00);
-                i += 2;
-            }
-        }
-        if (c >= 0xd800 && c < 0xe000) c = 0xfffd;
-        if (c < 0x80) {
-            out[k++] = (char)c;
-        } else if (c < 0x800) {
-            out[k++] = (char)(0xc0 | c >> 6);
-            out[k++] = (char)(0x80 | (c & 63));
-        } else if (c < 0x10000) {
-            out[k++] = (char)(0xe0 | c >> 12);
-            out[k++] = (char)(0x80 | (c >> 6 & 63));
-            out[k++] = (char)(0x80 | (c & 63));
-        } else { /* four bytes for four of input: never more than the room */
-            out[k++] = (char)(0xf0 | c >> 18);
-            out[k++] = (char)(0x80 | (c >> 12 & 63));
-            out[k++] = (char)(0x80 | (c >> 6 & 63));
-            out[k++] = (char)(0x80 | (c & 63));
-        }
-    }
-    out[k] = 0;
-    *length = k;
-    return out;
-}
-
 // ---------------------------------------------------------------------------------- sections
 
 typedef struct ewf_read_i_section {
@@ -1187,7 +1130,7 @@ static void ewf_read_i_read_texts(ewf_read *image, const ewf_read_i_segment *seg
     char *text = ewf_read_i_inflate_text(image, seg, s, &n), *utf8;
     if (text == NULL) return;
     if (strcmp(s->type, "header2") == 0) {
-        utf8 = ewf_read_i_utf8(&image->desc.alloc, (unsigned char *)text, n, &m);
+        utf8 = posio_utf8_from_utf16(&image->desc.alloc, text, n, &m);
         if (utf8 != NULL) ewf_read_i_parse_header(image, utf8, m, 3);
         else image->starved = 1;
         posio_release(&image->desc.alloc, utf8);
@@ -1427,7 +1370,7 @@ static ewf_read_i_table *ewf_read_i_add_table(ewf_read *image, posio_error *err)
                          (unsigned)image->desc.max_tables);
         return NULL;
     }
-    if (!ewf_read_i_grow(&image->desc.alloc, &list, image->table_count, &image->table_room,
+    if (!posio_grow(&image->desc.alloc, &list, image->table_count, &image->table_room,
                          sizeof *t)) {
         (void)ewf_read_i_no_memory(err);
         return NULL;
@@ -1534,7 +1477,7 @@ static uint64_t ewf_read_i_resynchronise(ewf_read_i_walk *w, uint64_t at)
 static int ewf_read_i_found(ewf_read *image, ewf_read_i_table *t, uint64_t *room, uint64_t entry)
 {
     void *list = t->found;
-    if (!ewf_read_i_grow(&image->desc.alloc, &list, t->found_count, room, sizeof *t->found))
+    if (!posio_grow(&image->desc.alloc, &list, t->found_count, room, sizeof *t->found))
         return 0;
     t->found = (uint64_t *)list;
     t->found[t->found_count++] = entry;
@@ -3031,7 +2974,7 @@ static posio_result ewf_read_i_add_segment(ewf_read *image, const posio_source *
     uint64_t room = image->segment_room;
     size_t n = strlen(name);
     ewf_read_i_segment *s;
-    if (!ewf_read_i_grow(&image->desc.alloc, &list, image->segment_count, &room, sizeof *s))
+    if (!posio_grow(&image->desc.alloc, &list, image->segment_count, &room, sizeof *s))
         return ewf_read_i_no_memory(err);
     image->segments = (ewf_read_i_segment *)list;
     image->segment_room = (uint32_t)room;
@@ -3200,7 +3143,7 @@ static int ewf_read_i_collect(void *user, const char *name)
         strcmp(name, l->given) == 0)
         return 0;
     copy = (char *)posio_allocate(&l->image->desc.alloc, n + 1);
-    if (copy == NULL || !ewf_read_i_grow(&l->image->desc.alloc, &list, l->count, &l->room,
+    if (copy == NULL || !posio_grow(&l->image->desc.alloc, &list, l->count, &l->room,
                                          sizeof *l->name)) {
         posio_release(&l->image->desc.alloc, copy);
         l->out_of_memory = 1;

@@ -526,6 +526,80 @@ POSIO_API uint64_t posio_be64(const void *p)
     return (uint64_t)posio_be32(b) << 32 | (uint64_t)posio_be32(b + 4);
 }
 
+// ---------------------------------------------------------------------------------- growing, text
+
+/* Makes sure that an array of *room elements has room for one more than count, by moving it to a
+   block twice as large; 0 = no memory, and nothing has changed.
+   Threads: any. Allocates: yes. Blocks: no. */
+POSIO_API int posio_grow(const posio_alloc *a, void **array, uint64_t count, uint64_t *room,
+                         size_t element)
+{
+    uint64_t want = *room != 0 ? *room * 2 : 16, bytes;
+    void *p;
+    if (count < *room) return 1;
+    if (!posio_mul(want, element, &bytes) || bytes > SIZE_MAX / 2) return 0;
+    p = posio_allocate(a, (size_t)bytes);
+    if (p == NULL) return 0;
+    if (count != 0) memcpy(p, *array, (size_t)count * element);
+    posio_release(a, *array);
+    *array = p;
+    *room = want;
+    return 1;
+}
+
+/* Writes a character as UTF-8 (RFC 3629, section 3); returns its length, 1 to 4 bytes. */
+POSIO_API size_t posio_i_put_utf8(char *out, uint32_t c)
+{
+    if (c < 0x80) {
+        out[0] = (char)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        out[0] = (char)(0xc0 | c >> 6);
+        out[1] = (char)(0x80 | (c & 63));
+        return 2;
+    }
+    if (c < 0x10000) {
+        out[0] = (char)(0xe0 | c >> 12);
+        out[1] = (char)(0x80 | (c >> 6 & 63));
+        out[2] = (char)(0x80 | (c & 63));
+        return 3;
+    }
+    out[0] = (char)(0xf0 | c >> 18);
+    out[1] = (char)(0x80 | (c >> 12 & 63));
+    out[2] = (char)(0x80 | (c >> 6 & 63));
+    out[3] = (char)(0x80 | (c & 63));
+    return 4;
+}
+
+/* n bytes of UTF-16, little-endian unless a mark says otherwise, as terminated UTF-8 in a block of
+   its own, which the caller releases; unpaired surrogates become U+FFFD. NULL without memory.
+   Source: RFC 2781, sections 2.2 and 3.2. Threads: any. Allocates: yes. Blocks: no. */
+POSIO_API char *posio_utf8_from_utf16(const posio_alloc *a, const void *utf16, size_t n,
+                                      size_t *length)
+{
+    const unsigned char *s = (const unsigned char *)utf16;
+    char *out = (char *)posio_allocate(a, n / 2 * 3 + 1); /* 2 bytes make 3 at most, 4 make 4 */
+    size_t i = 0, k = 0;
+    int big = n >= 2 && posio_be16(s) == 0xfeff;
+    if (out == NULL) return NULL;
+    if (big || (n >= 2 && posio_le16(s) == 0xfeff)) i = 2;
+    for (; i + 1 < n; i += 2) {
+        uint32_t c = big ? posio_be16(s + i) : posio_le16(s + i), d;
+        if (c >= 0xd800 && c < 0xdc00 && i + 3 < n) {
+            d = big ? posio_be16(s + i + 2) : posio_le16(s + i + 2);
+            if (d >= 0xdc00 && d < 0xe000) {
+                c = 0x10000 + ((c - 0xd800) << 10) + (d - 0xdc00);
+                i += 2;
+            }
+        }
+        k += posio_i_put_utf8(out + k, c >= 0xd800 && c < 0xe000 ? 0xfffd : c);
+    }
+    out[k] = 0;
+    *length = k;
+    return out;
+}
+
 // ---------------------------------------------------------------------------------- atomics
 
 /* 32-bit words and pointers; loads acquire, stores release, the rest both. With a compiler that
