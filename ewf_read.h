@@ -41,13 +41,14 @@
      keeps one scratch of 256 KiB, or for larger chunks of the chunk plus 64 KiB. Verify adds a ring
      of slots of 1 MiB (or one chunk, if larger): three, and two for each eight threads, but no more
      than 24 MiB or three slots. A search for chunks without a table takes three chunks (2 MiB, if
-     they are small) and 8 bytes for each chunk found; a list of damaged chunks 48 bytes for each, up
-     to 1,048,576. While a list grows, the old one is there too.
+     they are small) and 8 bytes for each chunk found; damaged chunks are listed in 48 bytes each, at
+     most 1,048,576. While a list grows, the old one is there too.
 
    WORK
      An image costs time in proportion to its size and that of its media, whatever its bytes say:
      sections do not overlap, texts are inflated to 1 MiB at most and 8 MiB together, and a search
-     for chunks gives up when attempts in vain have cost 32 times the bytes that it searches.
+     for chunks gives up when attempts in vain have cost 32 times the bytes that it searches, and
+     2 MiB for each segment.
 
    ERRORS
      FORMAT (not EWF), UNSUPPORTED (refused by name), DATA (damaged), MISSING (a segment is absent),
@@ -399,11 +400,13 @@ typedef struct ewf_read_i_table {
     uint32_t has_footer;
     uint32_t missing;      /* EWF_READ_I_NO_...: nothing is known of these chunks */
     uint32_t leads_with_entries; /* a scan begins among the entries of a damaged table */
-    uint32_t reserved;
+    uint32_t doubtful;     /* a scan passed over something that may be any number of chunks */
     uint64_t overflow_at;  /* entries from here on use 32 bits and are raw */
     ewf_read_i_copy copy[2];
     uint64_t *found;       /* USE_SCAN: offset of each chunk, bit 63 = zlib */
     uint64_t found_count;
+    uint64_t doubt, lost_at; /* found[doubt .. lost_at) is found, but cannot be numbered */
+    uint64_t lost; /* so many chunks behind that were not found: found[lost_at] is lost_at + lost */
 } ewf_read_i_table;
 
 typedef struct ewf_read_i_segment {
@@ -967,23 +970,30 @@ static posio_result ewf_read_i_read_descriptor(const posio_source *src, uint64_t
     return r;
 }
 
-/* Is there an intact descriptor at this offset? */
+/* Is there an intact descriptor at this offset? One that cannot be read may be; who goes there gets
+   the error. */
 static int ewf_read_i_is_section(const posio_source *src, uint64_t at)
 {
     ewf_read_i_section s;
-    return posio_within(at, EWF_READ_I_DESCRIPTOR, src->size) &&
-           ewf_read_i_read_descriptor(src, at, &s, NULL) == POSIO_OK && s.intact &&
-           ewf_read_i_known_type(s.type);
+    if (!posio_within(at, EWF_READ_I_DESCRIPTOR, src->size)) return 0;
+    if (ewf_read_i_read_descriptor(src, at, &s, NULL) != POSIO_OK) return 1;
+    return s.intact && ewf_read_i_known_type(s.type);
 }
 
 /* Searches the next intact descriptor of a known type at or behind `from`. */
-static int ewf_read_i_search(const posio_source *src, uint64_t from, uint64_t *at)
+static int ewf_read_i_search(ewf_read *image, const ewf_read_i_segment *seg, uint64_t from,
+                             uint64_t *at)
 {
+    const posio_source *src = &seg->source;
     unsigned char b[16384];
     int found = 0;
     while (!found && posio_within(from, EWF_READ_I_DESCRIPTOR, src->size)) {
         size_t n = (size_t)posio_min(sizeof b, src->size - from), i;
-        if (posio_read(src, from, b, n, NULL) != POSIO_OK) memset(b, 0, n); /* a bad sector */
+        if (posio_read(src, from, b, n, NULL) != POSIO_OK) {
+            ewf_read_i_warn(image, seg->number, from,
+                            "cannot be read while searching for a section");
+            memset(b, 0, n);
+        }
         for (i = 0; i + EWF_READ_I_DESCRIPTOR <= n && !found; i++) {
             ewf_read_i_section s;
             if (b[i] < 'd' || b[i] > 'x' || b[i + 15] != 0) continue; /* all types: d .. x */
@@ -1021,7 +1031,7 @@ static posio_result ewf_read_i_find_section(ewf_read *image, const ewf_read_i_se
                         "far as its contents check");
         return POSIO_OK;
     }
-    if (!ewf_read_i_search(src, at + 1, &other)) {
+    if (!ewf_read_i_search(image, seg, at + 1, &other)) {
         ewf_read_i_warn(image, seg->number, at,
                         "no section descriptor here, and none behind: the rest of the segment "
                         "cannot be interpreted");
@@ -1420,8 +1430,8 @@ static const unsigned char *ewf_read_i_peek(ewf_read_i_walk *w, uint64_t at, siz
     return w->window + (at - w->window_at);
 }
 
-/* Is there a whole zlib chunk at `at`, where p[0 .. n) is? Returns its size in the file, 0 when not.
-   The last chunk of the region may be short. Hostile bytes can look like a chunk at every other
+/* Is there a whole zlib chunk at `at`, where p[0 .. n) is? Returns its size in the file, or 0. The
+   last chunk of the region may be short. Hostile bytes can look like a chunk at every other
    place and inflate to a whole one before they fail, so failures are counted: an attempt that fails
    at once costs about as much as inflating 256 bytes, code tables as much as 4096. */
 static size_t ewf_read_i_recognise_zlib(ewf_read_i_walk *w, uint64_t at, const unsigned char *p,
@@ -1484,6 +1494,23 @@ static int ewf_read_i_found(ewf_read *image, ewf_read_i_table *t, uint64_t *room
     return 1;
 }
 
+/* Here the scan passes over what is one damaged chunk, or several. */
+static void ewf_read_i_doubt(ewf_read_i_table *t)
+{
+    if (!t->doubtful) t->doubt = t->found_count;
+    t->doubtful = 1;
+    t->lost_at = t->found_count;
+}
+
+/* There are `lost` chunks more than the scan found. They are where it passed over something; what was found between two such places could have several numbers, and so has none. */
+static void ewf_read_i_lose(ewf_read_i_table *t, uint64_t lost)
+{
+    uint64_t i;
+    if (!t->doubtful) t->doubt = t->lost_at = t->found_count;
+    for (i = t->doubt; i < t->lost_at; i++) t->found[i] = 0;
+    t->lost = lost; /* t->count stays: others may be reading it */
+}
+
 /* Finds the chunks of a region by walking them; `want` of them, or all there are for 0. */
 static posio_result ewf_read_i_scan_region(ewf_read_i_walk *w, ewf_read_i_table *t, uint64_t want,
                                            posio_error *err)
@@ -1494,6 +1521,7 @@ static posio_result ewf_read_i_scan_region(ewf_read_i_walk *w, ewf_read_i_table 
         size_t n = ewf_read_i_recognise(w, at, &compressed);
         if (n == 0 && at == t->start && t->leads_with_entries &&
             (next = ewf_read_i_resynchronise(w, at)) != 0) {
+            ewf_read_i_doubt(t);
             at = next;
             continue;
         }
@@ -1503,6 +1531,7 @@ static posio_result ewf_read_i_scan_region(ewf_read_i_walk *w, ewf_read_i_table 
             at += n;
             continue;
         }
+        ewf_read_i_doubt(t);
         next = ewf_read_i_resynchronise(w, at);
         ewf_read_i_warn(w->image, w->segment->number, at,
                         "no whole chunk found here while searching chunks without a table%s",
@@ -1523,7 +1552,10 @@ static posio_result ewf_read_i_scan(ewf_read *image, ewf_read_i_table *t, uint64
                                                           : (size_t)(2 << 20);
     window = (size_t)posio_min(window, region + 1);
     memset(&w, 0, sizeof w);
-    w.patience = 32 * region + (2 << 20);
+    w.patience = 32 * region; /* and for small images 2 MiB, shared by all regions of a segment */
+    if (region != 0)
+        w.patience += ((uint64_t)2 << 20) * posio_min(region, (uint64_t)1 << 40) /
+                      image->segments[t->segment].source.size;
     w.image = image;
     w.segment = &image->segments[t->segment];
     w.room = window;
@@ -1543,6 +1575,7 @@ static posio_result ewf_read_i_scan(ewf_read *image, ewf_read_i_table *t, uint64
         posio_release(&image->desc.alloc, t->found);
         t->found = NULL;
         t->found_count = 0;
+        t->doubtful = 0;
     } else
         ewf_read_i_warn(image, w.segment->number, t->start,
                         "no usable table: %llu chunks were found by walking the data",
@@ -1649,13 +1682,17 @@ static posio_result ewf_read_i_close_table(ewf_read *image, ewf_read_i_tour *tou
 }
 
 /* Does the first entry of a table point into `older`, so that it describes both `sectors`? */
-static int ewf_read_i_spans_both(const ewf_read_i_tour *tour, const ewf_read_i_table_header *h)
+static int ewf_read_i_spans_both(ewf_read *image, const ewf_read_i_tour *tour,
+                                 const ewf_read_i_table_header *h)
 {
     unsigned char b[4];
     uint64_t at;
-    if (!h->usable || h->count == 0 ||
-        posio_read(&tour->segment->source, h->entries, b, 4, NULL) != POSIO_OK)
+    if (!h->usable || h->count == 0) return 0;
+    if (posio_read(&tour->segment->source, h->entries, b, 4, NULL) != POSIO_OK) {
+        ewf_read_i_warn(image, tour->segment->number, h->entries,
+                        "the first entry of the table cannot be read");
         return 0;
+    }
     at = h->base + (posio_le32(b) & 0x7fffffff);
     return at >= tour->older.body && at < tour->older.end;
 }
@@ -1673,7 +1710,7 @@ static posio_result ewf_read_i_begin_table(ewf_read *image, ewf_read_i_tour *tou
     posio_result r = ewf_read_i_close_table(image, tour, err);
     if (r != POSIO_OK) return r;
     if (tour->older.type[0] != 0) {
-        if (ewf_read_i_spans_both(tour, h)) start = tour->older.body;
+        if (ewf_read_i_spans_both(image, tour, h)) start = tour->older.body;
         else r = ewf_read_i_scan_lost(image, seg, &tour->older, err);
         if (r != POSIO_OK) return r;
         tour->older.type[0] = 0;
@@ -1733,6 +1770,19 @@ static posio_result ewf_read_i_end_tour(ewf_read *image, ewf_read_i_tour *tour, 
     return r;
 }
 
+/* Writers put a `sectors` descriptor of size 76 first, and the right size in when the chunks are
+   written. When an acquisition was interrupted the chunks are there and the size is not. */
+static void ewf_read_i_extend_stub(ewf_read *image, const ewf_read_i_segment *seg,
+                                   ewf_read_i_section *sectors)
+{
+    if (sectors->end != sectors->body || ewf_read_i_is_section(&seg->source, sectors->end)) return;
+    if (!ewf_read_i_search(image, seg, sectors->body, &sectors->end))
+        sectors->end = seg->source.size;
+    ewf_read_i_warn(image, seg->number, sectors->at,
+                    "an unfinished \"sectors\" section (size 76): the acquisition was interrupted; "
+                    "its chunks are searched up to %llu", (unsigned long long)sectors->end);
+}
+
 static posio_result ewf_read_i_take_section(ewf_read *image, ewf_read_i_tour *tour,
                                             const ewf_read_i_section *s, posio_error *err)
 {
@@ -1746,6 +1796,7 @@ static posio_result ewf_read_i_take_section(ewf_read *image, ewf_read_i_tour *to
         if (tour->older.type[0] == 0) tour->older = tour->sectors;
         else if (tour->sectors.type[0] != 0) tour->older.end = tour->sectors.end;
         tour->sectors = *s;
+        ewf_read_i_extend_stub(image, seg, &tour->sectors);
     } else if (strcmp(type, "volume") == 0 || strcmp(type, "disk") == 0 ||
                strcmp(type, "data") == 0) {
         ewf_read_i_take_geometry(image, seg, s);
@@ -1895,8 +1946,8 @@ static posio_result ewf_read_i_choose_copy(ewf_read *image, ewf_read_i_table *t,
                         "the table of these chunks is damaged or absent; table2 is used");
     else if (use == EWF_READ_I_USE_TABLE && !e[0].readable)
         ewf_read_i_warn(image, number, t->copy[0].entries,
-                        "the table cannot be read to its end, and table2 is of no use; the table is "
-                        "used as far as it can be read");
+                        "the table cannot be read to its end, and table2 is of no use; the table "
+                        "is used as far as it can be read");
     else if (use == EWF_READ_I_USE_TABLE && !e[0].checksum)
         ewf_read_i_warn(image, number, t->copy[0].entries,
                         "the checksum of the table is wrong, and so is that of table2; the table "
@@ -1908,6 +1959,8 @@ static posio_result ewf_read_i_choose_copy(ewf_read *image, ewf_read_i_table *t,
     if (use == EWF_READ_I_USE_NONE) {
         use = EWF_READ_I_USE_SCAN;
         r = ewf_read_i_scan(image, t, t->count, err);
+        if (r == POSIO_OK && t->found_count < t->count)
+            ewf_read_i_lose(t, t->count - t->found_count);
     } else {
         t->overflow_at = e[use - EWF_READ_I_USE_TABLE].overflow_at;
     }
@@ -2028,16 +2081,25 @@ static void ewf_read_i_place_at(const ewf_read *image, const ewf_read_i_table *t
                                                     : (uint64_t)image->info.chunk_size + 4);
 }
 
-/* Places of chunks that were found by walking the data. */
+/* The i-th chunk of those that were found by walking the data; 0 = not found. */
+static uint64_t ewf_read_i_found_at(const ewf_read_i_table *t, uint64_t i)
+{
+    if (t->lost != 0 && i >= t->lost_at) {
+        if (i - t->lost_at < t->lost) return 0;
+        i -= t->lost;
+    }
+    return i < t->found_count ? t->found[i] : 0;
+}
+
 static void ewf_read_i_locate_found(const ewf_read *image, const ewf_read_i_table *t, uint64_t i,
                                     uint32_t n, ewf_read_i_place *places)
 {
     uint32_t k;
     for (k = 0; k < n; k++, i++) {
-        uint64_t e = i < t->found_count ? t->found[i] : 0;
-        uint64_t next = i + 1 < t->found_count ? t->found[i + 1] & INT64_MAX : t->end;
-        ewf_read_i_place_at(image, t, e & INT64_MAX, next, (e >> 63) != 0, &places[k]);
-        if (i >= t->found_count)
+        uint64_t e = ewf_read_i_found_at(t, i), next = ewf_read_i_found_at(t, i + 1) & INT64_MAX;
+        ewf_read_i_place_at(image, t, e & INT64_MAX, next != 0 ? next : t->end, (e >> 63) != 0,
+                            &places[k]);
+        if (e == 0)
             places[k].fault = "its table is damaged, and it was not found by walking the data";
     }
 }
@@ -2543,7 +2605,7 @@ static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot
     ewf_read_i_verify_slot *s = &v->slots[slot->index];
     const ewf_read *image = v->image;
     const uint64_t chunks = image->info.chunk_count, cs = image->info.chunk_size;
-    const ewf_read_i_table *t;
+    const ewf_read_i_table *t = NULL;
     uint64_t end;
     for (; v->next < chunks; v->next = t->first + t->count) {
         t = ewf_read_i_table_of(image, v->next);
@@ -2876,22 +2938,54 @@ static uint32_t ewf_read_i_absent_at(const ewf_read *image, uint32_t gap, uint32
     return *why == EWF_READ_I_NO_SEGMENT ? before->number + 1 : before->number;
 }
 
+/* The tables of which a scan may have found too few chunks: how many, and where; *first and *end
+   (behind the last one) stay as they are when there is none. */
+static uint64_t ewf_read_i_doubtful(const ewf_read *image, uint64_t *first, uint64_t *end)
+{
+    uint64_t i, count = 0;
+    for (i = 0; i < image->table_count; i++) {
+        if (!image->tables[i].doubtful) continue;
+        if (count++ == 0) *first = i;
+        *end = i + 1;
+    }
+    return count;
+}
+
+/* Could the bytes of this table hold so many chunks? Deflate makes 1032 bytes of one at most. */
+static int ewf_read_i_has_room(const ewf_read *image, const ewf_read_i_table *t, uint64_t count)
+{
+    return count <= (t->end - t->start) / (image->info.chunk_size / 1032 + 6);
+}
+
+/* Chunks that no table holds are where segments are absent or, if none is, where a scan passed over
+   something. What is found between two such places cannot be placed. */
 static posio_result ewf_read_i_place_tables(ewf_read *image, uint64_t total, uint32_t first_gap,
                                             uint32_t last_gap, posio_error *err)
 {
     const uint32_t n = image->segment_count;
     uint64_t split = first_gap < n ? image->segments[first_gap].first_table : image->table_count;
     uint64_t resume = last_gap < n ? image->segments[last_gap].first_table : image->table_count;
-    uint64_t before = ewf_read_i_chunks_of(image, 0, split), i;
-    uint64_t after = ewf_read_i_chunks_of(image, resume, image->table_count - resume);
+    uint64_t known = ewf_read_i_chunks_of(image, 0, image->table_count), before, after, i;
     uint32_t why, absent = ewf_read_i_absent_at(image, first_gap, &why);
-    if (before + ewf_read_i_chunks_of(image, split, resume - split) + after >= total)
-        return POSIO_OK; /* whatever is absent held no chunks */
+    if (known >= total) return POSIO_OK; /* whatever is absent held no chunks */
+    if (first_gap == n && ewf_read_i_doubtful(image, &split, &resume) == 1 &&
+        ewf_read_i_has_room(image, &image->tables[split], total - known)) {
+        ewf_read_i_lose(&image->tables[split], total - known);
+        image->tables[split].count += total - known;
+        return POSIO_OK;
+    }
+    before = ewf_read_i_chunks_of(image, 0, split);
+    after = ewf_read_i_chunks_of(image, resume, image->table_count - resume);
     if (resume > split) {
-        ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
-                        "the chunks of segments %u to %u cannot be placed, as chunks before and "
-                        "behind them are missing", (unsigned)image->segments[first_gap].number,
-                        (unsigned)image->segments[last_gap].number - 1);
+        if (first_gap < n)
+            ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
+                            "the chunks of segments %u to %u cannot be placed, as chunks before and "
+                            "behind them are missing", (unsigned)image->segments[first_gap].number,
+                            (unsigned)image->segments[last_gap].number - 1);
+        else
+            ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
+                            "%llu chunks that were found without tables cannot be placed, as more "
+                            "were not found", (unsigned long long)(known - before - after));
         for (i = split; i < resume; i++) posio_release(&image->desc.alloc, image->tables[i].found);
         memmove(image->tables + split, image->tables + resume,
                 (size_t)(image->table_count - resume) * sizeof *image->tables);

@@ -3,21 +3,21 @@
        cc -O2 -pthread bench/bench_ewf_read.c -o bench_ewf_read
        bench_ewf_read [--json] [--rounds N] [--mib N] [--verify PROGRAM] [IMAGE]
 
-   Without IMAGE one is made by ewfacquire in TMPDIR: deflate "fast", chunks of 32 KiB, MD5; media of
-   25 % zeros, 20 % random bytes, 55 % text collected from this system (some 2.5 GB of room needed,
-   removed at the end). Figures are the best of N rounds (5) in which all engines take turns, each in
-   a process of its own; CPU and peak memory are those of that process. PROGRAM is the verify tool,
-   build/verify by default; what is not there is left out. Ratios are to ewfverify.
+   Without IMAGE one is made by ewfacquire in TMPDIR: deflate "fast", chunks of 32 KiB, MD5; media
+   of 25 % zeros, 20 % random bytes, 55 % text collected from this system (some 2.5 GB of room
+   needed, removed at the end). Figures are the best of N rounds (5) in which all engines take turns,
+   each in a process of its own; CPU and peak memory are those of that process. PROGRAM is the verify
+   tool, build/verify by default; what is not there is left out. Ratios are to ewfverify.
 
      verify        ewfverify -q; ewf_read_verify with pools of 1 and 2 threads; the verify tool
-     floors        what no verify can beat: the MD5 alone, the decoding alone
+     floor         what no verify can beat: the MD5 alone
      sequential    ewf_read_at in requests of 8 MiB, without a pool and with 2 threads
      random        ewf_read_at of 4 KiB anywhere, and within 16 MiB, by 1, 2, 16, 64 threads
      hot chunk     16 threads want the same chunk at once: it is decoded once
 
    Whatever was timed is checked: verdicts against the MD5 stored by the peer, sequential reads by
-   their MD5, random reads against sums of a sequential pass. Exit code 1 when anything differs, never
-   for a time. */
+   their MD5, random reads against sums of a sequential pass. Exit code 1 when anything differs,
+   never for a time. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE 1
 #endif
@@ -249,7 +249,8 @@ static ewf_read *open_image(thread_pool *pool)
     posio_error err;
     memset(&desc, 0, sizeof desc);
     desc.pool = pool;
-    if (ewf_read_open(&image, image_path, &desc, &err) != POSIO_OK) complain(image_path, err.message);
+    if (ewf_read_open(&image, image_path, &desc, &err) != POSIO_OK)
+        complain(image_path, err.message);
     return image;
 }
 
@@ -421,8 +422,8 @@ static void print_engines(void)
             printf("{\"bench\":\"ewf_read\",\"what\":\"%s\",\"engine\":\"%s\",\"bytes\":%llu,"
                    "\"seconds\":%.4f,\"cpu_seconds\":%.4f,\"megabytes_per_second\":%.1f,"
                    "\"peer\":\"ewfverify\",\"ratio\":%.3f,\"cpu_ratio\":%.3f,\"peak_mib\":%.1f}\n",
-                   engines[i].what, engines[i].name, (unsigned long long)media_size, c->wall, c->cpu,
-                   rate, peer->wall / c->wall, peer->cpu / c->cpu, c->mib);
+                   engines[i].what, engines[i].name, (unsigned long long)media_size, c->wall,
+                   c->cpu, rate, peer->wall / c->wall, peer->cpu / c->cpu, c->mib);
         else
             printf("%-10s  %-16s  %8.3f  %8.3f  %8.0f  %10.2f  %9.2f  %9.1f\n", engines[i].what,
                    engines[i].name, c->wall, c->cpu, rate, peer->wall / c->wall,
@@ -484,7 +485,7 @@ static double read_with(ewf_read *image, uint32_t threads, uint64_t range, uint3
     for (i = 0; i < threads; i++) (void)pthread_join(id[i], NULL);
     begin = now() - begin;
     for (i = 0; i < threads; i++)
-        if (readers[i].failed) complain("random reads", "other bytes than the sequential pass read");
+        if (readers[i].failed) complain("random reads", "not what the sequential pass read");
     pthread_barrier_destroy(&gate);
     return begin;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test_cli.sh VERIFY_BINARY MAKE_EWF_BINARY WORK_DIR - what the verify tool promises on its command line.
+# test_cli.sh VERIFY_BINARY MAKE_EWF_BINARY WORK_DIR - what the verify tool promises to its users.
 #
 # One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
 # line is "N passed, N failed, N skipped"; exit status 1 when any failed.
@@ -38,7 +38,7 @@ max_kib=200000
 
 # check NAME CONDITION...: each condition is a command; the first that fails is the reason.
 #   run ARGUMENT...   verify with these, within 5 seconds: $code, files out and err
-# Conditions: code N, says TEXT, said_not TEXT (out), complains TEXT, silent (err), begins TEXT (err)
+# Conditions: code N; of out: says TEXT, says_not TEXT; of err: complains TEXT, begins TEXT, silent.
 run() {
     timeout 5 "$verify" "$@" > out 2> err < /dev/null
     code=$?
@@ -143,7 +143,6 @@ test_options() {
     rm -f ./--json.E01
     run raw.E01 ""
     check "an empty path" 'code 2' 'begins ": "'
-    run --json raw.E01 > /dev/null
     (exec > /dev/full) 2> /dev/null || { skip "standard output is full" "no /dev/full"; return; }
     timeout 5 "$verify" raw.E01 > /dev/full 2> err
     code=$?
@@ -230,7 +229,8 @@ test_permission() {
     if [ "$(id -u)" = 0 ]; then
         have setpriv || { skip "no permission" "no setpriv"; return; }
         as=(setpriv --reuid 65534 --regid 65534 --clear-groups)
-        if ! "${as[@]}" "$verify" --version > /dev/null 2>&1 || ! "${as[@]}" ls "$work" > /dev/null 2>&1; then
+        if ! "${as[@]}" "$verify" --version > /dev/null 2>&1 ||
+            ! "${as[@]}" ls "$work" > /dev/null 2>&1; then
             skip "no permission" "another user can neither run the program nor enter $work"
             return
         fi
@@ -327,7 +327,7 @@ test_sets() {
     media=$(sum encase6-many.raw)
     run --json --digest sha256 encase6-many.E*
     check "all segments given are one image" 'code 0' 'lines 1' 'status ok' "sha256 $media"
-    run --json --digest sha256 encase6-many.E01 | sed 's/"path":"[^"]*"//' > /dev/null
+    run --json --digest sha256 encase6-many.E01
     timeless out | sed 's/"path":"[^"]*"//' > first
     for p in encase6-many.E0[2-9]; do
         run --json --digest sha256 "$p"
@@ -340,7 +340,7 @@ test_sets() {
     run --json --digest sha256 $shuffled
     check "segments in the wrong order" 'code 0' 'lines 1' "sha256 $media"
     run --json ./encase6-many.E01 encase6-many.E01
-    check "one image under two paths" 'code 0' 'either 0 0'
+    check "one image under two paths" 'code 0'
     test_missing
     test_case "$media"
     test_many
@@ -510,7 +510,7 @@ import json, sys
 
 def number(v): return isinstance(v, (int, float)) and not isinstance(v, bool)
 def count(v): return isinstance(v, int) and not isinstance(v, bool) and v >= 0
-def hexes(v): return v is None or (isinstance(v, str) and len(v) % 2 == 0 and bytes.fromhex(v) != b'')
+def hexes(v): return v is None or (isinstance(v, str) and bytes.fromhex(v) != b'')
 def need(x, key, holds):
     assert key in x, 'no key "%s"' % key
     assert holds(x[key]), '"%s" is %r' % (key, x[key])
@@ -553,7 +553,9 @@ assert len(lines) == int(sys.argv[1]), '%d lines' % len(lines)
 assert worst == int(sys.argv[2]), 'exit code %s, worst status %d' % (sys.argv[2], worst)
 END
 
-json_is_right() { "$python" check_json.py "$1" $code 2> json.err || { tail -n 1 json.err > err; false; }; }
+json_is_right() {
+    "$python" check_json.py "$1" $code 2> json.err || { tail -n 1 json.err > err; false; }
+}
 
 test_json() {
     local v image
@@ -586,7 +588,10 @@ test_json() {
     check "a damaged chunk, as text" 'code 1' 'says "chunk 3, segment 1, offset "' 'silent'
     local path
     path=$(printf 'a"b\\c\t\xc3\xa4\xff\xe2\x80\xae.E01')
-    cp raw.E01 "$path" 2> /dev/null || { skip "JSON of a hostile path" "no such file name here"; return; }
+    if ! cp raw.E01 "$path" 2> /dev/null; then
+        skip "JSON of a hostile path" "no such file name here"
+        return
+    fi
     run --json "$path"
     check "JSON of a hostile path" 'code 0' 'json_is_right 1' \
         'says "\"path\":\"a\\\"b\\\\c\\u0009"' 'says "\\udcff\\u202e.E01\""'
@@ -673,8 +678,9 @@ test_info() {
         skip "--info reads no chunk" "no strace"
         return
     fi
-    strace -f -P "$work/encase6-raw.E01" -e trace=read,pread64,mmap,readv,preadv -o trace \
-        "$verify" --info encase6-raw.E01 > out 2> err
+    # (leaks cannot be looked for under strace)
+    ASAN_OPTIONS=detect_leaks=0 strace -f -P "$work/encase6-raw.E01" -o trace \
+        -e trace=read,pread64,mmap,readv,preadv "$verify" --info encase6-raw.E01 > out 2> err
     code=$?
     size=$(stat -c %s encase6-raw.E01)
     bytes=$(sed -n 's/.*read.* = \([0-9][0-9]*\)$/\1/p' trace | awk '{n += $1} END {print n + 0}')
@@ -816,12 +822,14 @@ test_interrupt() {
             rm -f cut.log.part
         done
     done
-    timeout -k 3 --preserve-status -s INT 0.3 "$verify" --log cut.log sparse.raw raw.raw > out 2> err
+    timeout -k 3 --preserve-status -s INT 0.3 "$verify" --log cut.log sparse.raw raw.raw > out \
+        2> err
     code=$?
     check "SIGINT in a raw image: the next is not begun" 'code 2' 'begins "sparse.raw: "' \
         'says_not "raw.raw"' 'says_not "OK"' 'absent cut.log'
     echo old > cut.log
-    timeout -k 3 --preserve-status -s INT 0.3 "$verify" --log cut.log --force sparse.raw > out 2> err
+    timeout -k 3 --preserve-status -s INT 0.3 "$verify" --log cut.log --force sparse.raw > out \
+        2> err
     code=$?
     check "SIGINT with --force: the old log stays" 'code 2' '[ "$(cat cut.log)" = old ]'
     rm -f sparse.raw overflow-1m.* cut.log*

@@ -227,6 +227,7 @@ TEST(entries_beyond_2_gib)
         }
         CHECK_EQ(warnings_of(image), 0);
         ewf_read_close(image);
+        ewf_build_huge_free(&h);
     }
 }
 

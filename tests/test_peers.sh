@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test_peers.sh VERIFY_BINARY WORK_DIR - images by the field's own tools, against independent digests.
+# test_peers.sh VERIFY_BINARY WORK_DIR - images by other tools, against independent digests.
 #
 # One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
 # line is "N passed, N failed, N skipped"; exit status 1 when any failed. FULL=1 adds the slow ones.
@@ -55,7 +55,9 @@ is_intact() {
         fail "$name" "$(field media_size) bytes of media, want $size"
     else
         for stored in "$@"; do
-            [ "$(matches "$stored")" = true ] || { fail "$name" "stored $stored: no match"; return; }
+            [ "$(matches "$stored")" = true ] && continue
+            fail "$name" "stored $stored: no match"
+            return
         done
         pass "$name"
     fi
@@ -181,7 +183,7 @@ flip() {
 # finds_flip NAME IMAGE CHUNK: a bit in the middle of this chunk, and verify names the chunk alone.
 # The image stays damaged.
 finds_flip() {
-    local name="$1" image=$2 chunk=$3 where segment offset spot found
+    local name="$1" image=$2 chunk=$3 where segment offset spot found pattern
     [ -n "$python" ] || { skip "$name" "no python3"; return; }
     # shellcheck disable=SC2046 # one word for each segment
     where=$("$python" locate.py "$chunk" $(segments_of "$image") 2> stderr)
@@ -190,9 +192,10 @@ finds_flip() {
     flip "$(segments_of "$image" | sed -n "${segment}p")" "$spot"
     ask "$image"
     found=$(printf '%s' "$json" | sed -n 's/.*"damaged_chunks":\[\([^]]*\)\].*/\1/p')
+    pattern="^[{]\"chunk\":$chunk,\"offset\":$offset,\"segment\":$segment,[^{}]*[}]\$"
     if [ $code != 1 ] || [ "$status" != damaged ]; then
         fail "$name" "$(summary)"
-    elif ! [[ "$found" =~ ^\{\"chunk\":$chunk,\"offset\":$offset,\"segment\":$segment,[^{}]*\}$ ]]; then
+    elif ! [[ "$found" =~ $pattern ]]; then
         fail "$name" "want chunk $chunk, segment $segment, offset $offset alone: $found"
     else
         pass "$name"
@@ -224,7 +227,7 @@ test_variants() {
     done
 }
 
-# intact_after NAME SOURCE OPTION...: acquired with these options, the media are those of the source.
+# intact_after NAME SOURCE OPTION...: acquired with these, the media are those of the source.
 intact_after() {
     local name="$1" source=$2
     shift 2
@@ -410,7 +413,8 @@ sample_is_damaged() {
     bad=$("$python" locate.py bad "$1")
     ask "$1"
     found=$(printf '%s' "$json" | sed -n 's/.*"damaged_chunks":\[\([^]]*\)\].*/\1/p' |
-        sed 's/},{/}\n{/g' | sed 's/{"chunk":\([0-9]*\),"offset":\([0-9]*\),"segment":\([0-9]*\),.*/\1 \3 \2/')
+        sed 's/},{/}\n{/g' |
+        sed 's/{"chunk":\([0-9]*\),"offset":\([0-9]*\),"segment":\([0-9]*\),.*/\1 \3 \2/')
     if [ $code = 1 ] && [ "$status" = damaged ] && [ -n "$bad" ] && [ "$bad" = "$found" ]; then
         pass "$name"
     else

@@ -1,5 +1,5 @@
-/* fuzz_ewf_read.c - libFuzzer target: images in memory, opened, read with every policy, verified and
-   listed. No access outside of the segments, the same answers each time, memory within a bound.
+/* fuzz_ewf_read.c - libFuzzer target: images in memory, opened, read with every policy, verified
+   and listed. No access outside of the segments, the same answers each time, memory within a bound.
 
        clang -g -O1 -fsanitize=fuzzer,address,undefined -DFUZZ_MUTATOR -pthread fuzz_ewf_read.c
 
@@ -67,8 +67,8 @@ static void ledger_free(void *block, void *user)
      1 MiB of table pages, 1 of chunks and one chunk more for each thread         4 MiB
      a scratch of a chunk and 64 KiB for each thread, and one to try the copy     4.5
      verify: a ring of 5 slots of 1 MiB                                           5
-     a search for chunks: a window of 2 chunks and 128 KiB, a chunk               3.5 (not with verify)
-     texts: compressed, inflated and recoded                                      3.5 (not with verify)
+     a search for chunks (not with verify): a window of 2 chunks, a chunk         3.5
+     texts (not with verify): compressed, inflated and recoded                    3.5
      1000 warnings, and the old list while it grows                               1
    and what is in proportion to the file, each three times as a list doubles by copying:
      a table of 150 bytes for 32 bytes of overlapping descriptors                 15 bytes each
@@ -295,7 +295,8 @@ static void check_reads(ewf_read *image, int may_fail)
     check_range(image, 0, some, piece, may_fail);
     check_range(image, size - some, some, piece, may_fail);
     check_range(image, (size - some) / 2, some, piece, may_fail);
-    if (size <= WHOLE_MAX && m->chunk_count <= CHUNKS_MAX) check_range(image, 0, (size_t)size, piece + 1000, may_fail);
+    if (size <= WHOLE_MAX && m->chunk_count <= CHUNKS_MAX)
+        check_range(image, 0, (size_t)size, piece + 1000, may_fail);
 }
 
 /* The digest of a verify is that of the bytes that are read, damage as it decodes. */
@@ -332,6 +333,8 @@ static int same_lists(ewf_read *a, ewf_read *b)
     ewf_read_damage d, e;
     posio_result r, s;
     uint32_t i;
+    memset(&d, 0, sizeof d);
+    memset(&e, 0, sizeof e);
     for (i = 0;; i++) {
         r = ewf_read_get_warning(a, i, &w);
         s = ewf_read_get_warning(b, i, &x);

@@ -114,6 +114,32 @@ static void seed_flood(const char *folder, const char *name, uint32_t sectors, c
     ewf_build_free(&e);
 }
 
+/* Many `sectors` of such bytes, each with a table that is of no use. */
+static void seed_regions(const char *folder, const char *name, uint32_t sectors,
+                         const uint8_t *fill, size_t fill_size, size_t total)
+{
+    ewf_build e;
+    ewf_build_options o;
+    ewf_build_segment *s;
+    uint8_t none[512] = {0};
+    size_t n;
+    memset(&o, 0, sizeof o);
+    o.sectors_per_chunk = sectors;
+    ewf_build_make(&e, &o, none, sizeof none);
+    s = &e.segment[0];
+    s->size = (size_t)s->section[ewf_build_find(&e, 0, "sectors", 0)].offset;
+    while (s->size + total < 60000) {
+        ewf_build_bytes b = {NULL, 0, 0};
+        for (n = 0; n < total; n += fill_size) ewf_build_put(&b, fill, fill_size);
+        ewf_build_section_put(s, "sectors", &b);
+        ewf_build_zero(&b, 28);
+        ewf_build_section_put(s, "table", &b);
+    }
+    ewf_build_end_put(s, "done", &o);
+    seed_image(folder, "slow-", name, &e, 16);
+    ewf_build_free(&e);
+}
+
 /* `count` sections of a text that inflates to more than a hundred times their size: `head`, `fill`
    up to 1,000,000 bytes, `tail`. */
 static void seed_texts(const char *folder, const char *name, const char *type, int count,
@@ -201,6 +227,8 @@ static void seeds_of_ewf_read(const char *folder)
     seed_flood(folder, "endless-1", 1, endless, sizeof endless, 60000);
     seed_flood(folder, "endless-64", 64, endless, sizeof endless, 60000);
     seed_flood(folder, "endless-2048", 2048, endless, sizeof endless, 60000);
+    seed_regions(folder, "regions-256", 2048, endless, sizeof endless, 256);
+    seed_regions(folder, "regions-2048", 2048, endless, sizeof endless, 2048);
     seed_texts(folder, "xheader", "xheader", 5, "<xml>", "<notes>", "");
     seed_texts(folder, "xheaders", "xheader", 5, "<xml>", "<", "");
     seed_texts(folder, "tabs", "header", 5, "1\nmain\n", "c\tn\ta\t", "\n");
