@@ -1502,7 +1502,8 @@ static void ewf_read_i_doubt(ewf_read_i_table *t)
     t->lost_at = t->found_count;
 }
 
-/* There are `lost` chunks more than the scan found. They are where it passed over something; what was found between two such places could have several numbers, and so has none. */
+/* There are `lost` chunks more than the scan found. They are where it passed over something; what
+   was found between two such places could have several numbers, and so has none. */
 static void ewf_read_i_lose(ewf_read_i_table *t, uint64_t lost)
 {
     uint64_t i;

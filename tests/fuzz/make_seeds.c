@@ -183,7 +183,8 @@ static void seed_descriptors(const char *folder, const char *name, const char *a
     memset(&o, 0, sizeof o);
     ewf_build_make(&e, &o, none, sizeof none);
     s = &e.segment[0];
-    s->size = at = s->section[ewf_build_find(&e, 0, "sectors", 0)].offset;
+    at = s->section[ewf_build_find(&e, 0, "sectors", 0)].offset;
+    s->size = (size_t)at;
     ewf_build_zero(&more, 32 * count + 76);
     ewf_build_add(s, &more);
     free(more.data);
