@@ -77,7 +77,8 @@ $(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c tests/fixtures/ewf_build.h
 
 $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(HEADERS)
 	@mkdir -p $(@D)
-	clang $(STD) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	clang $(STD) -g -O1 -DFUZZ_MUTATOR -fsanitize=fuzzer,address,undefined \
+	    -fno-sanitize-recover=undefined \
 	    -pthread $< -o $@
 
 TEST_PROGRAMS = $(TESTS:%=$(BUILD)/tests/test_%$(EXE))

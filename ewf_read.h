@@ -441,7 +441,7 @@ struct ewf_read {
     uint64_t table_count, table_room;
     ewf_read_metadata info;
     uint64_t declared_chunks, declared_sectors; /* of the volume section, then of data */
-    int have_volume, volume_is_old, hash_rank;
+    int have_volume, volume_is_old;
     int text_rank[EWF_READ_TEXT_COUNT];
     uint64_t missing_chunks;
     size_t stored_max; /* no chunk takes more bytes in the file */
@@ -472,21 +472,23 @@ static int ewf_read_i_warning_order(const ewf_read_warning *a, const ewf_read_wa
     return strcmp(a->message, b->message);
 }
 
-/* Files a warning in order of place, so that the list is the same whichever thread came first. */
+/* Files a warning in order of place, so that the list is the same whichever thread came first; when
+   it is full, the first places stay. */
 static void ewf_read_i_file_warning(ewf_read *image, const ewf_read_warning *w)
 {
     uint64_t room = image->warning_room;
     void *list = image->warnings;
     uint32_t at = image->warning_count;
-    if (image->warning_count >= EWF_READ_I_WARNINGS) return;
+    while (at != 0 && ewf_read_i_warning_order(&image->warnings[at - 1], w) > 0) at--;
+    if (at != 0 && ewf_read_i_warning_order(&image->warnings[at - 1], w) == 0) return;
+    if (at == EWF_READ_I_WARNINGS) return;
+    if (image->warning_count == EWF_READ_I_WARNINGS) image->warning_count--;
     if (!posio_grow(&image->desc.alloc, &list, image->warning_count, &room, sizeof *w)) {
         image->starved = 1;
         return;
     }
     image->warnings = (ewf_read_warning *)list;
     image->warning_room = (uint32_t)room;
-    while (at != 0 && ewf_read_i_warning_order(&image->warnings[at - 1], w) > 0) at--;
-    if (at != 0 && ewf_read_i_warning_order(&image->warnings[at - 1], w) == 0) return;
     memmove(image->warnings + at + 1, image->warnings + at,
             (image->warning_count - at) * sizeof *w);
     image->warnings[at] = *w;
@@ -509,36 +511,43 @@ static void ewf_read_i_warn(ewf_read *image, uint32_t segment, uint64_t offset, 
     thread_pool_unlock(&image->lock);
 }
 
-/* Records a damaged chunk once, in order of chunks. 0 = no memory for it. */
-static int ewf_read_i_record(ewf_read *image, const ewf_read_damage *d)
+/* The place of a chunk in the list of damages. */
+static uint32_t ewf_read_i_damage_at(const ewf_read *image, uint64_t chunk)
 {
-    uint64_t room;
-    void *list;
-    int ok = 1;
-    uint32_t lo = 0, hi;
-    thread_pool_lock(&image->lock);
-    hi = image->damage_count;
+    uint32_t lo = 0, hi = image->damage_count;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (image->damages[mid].chunk < d->chunk) lo = mid + 1;
+        if (image->damages[mid].chunk < chunk) lo = mid + 1;
         else hi = mid;
     }
-    room = image->damage_room;
-    list = image->damages;
-    if ((lo < image->damage_count && image->damages[lo].chunk == d->chunk) ||
-        image->damage_count >= EWF_READ_I_DAMAGES) {
-        thread_pool_unlock(&image->lock);
-        return 1;
-    }
-    ok = posio_grow(&image->desc.alloc, &list, image->damage_count, &room, sizeof *d);
-    if (ok) {
-        image->damages = (ewf_read_damage *)list;
-        image->damage_room = (uint32_t)room;
-        memmove(image->damages + lo + 1, image->damages + lo,
-                (image->damage_count - lo) * sizeof *d);
-        image->damages[lo] = *d;
-        image->damage_count++;
-    }
+    return lo;
+}
+
+/* Files a damaged chunk once, in order of chunks; when the list is full, the first ones stay.
+   0 = no memory for it. */
+static int ewf_read_i_file_damage(ewf_read *image, const ewf_read_damage *d)
+{
+    uint64_t room = image->damage_room;
+    void *list = image->damages;
+    uint32_t at = ewf_read_i_damage_at(image, d->chunk);
+    if (at < image->damage_count && image->damages[at].chunk == d->chunk) return 1;
+    if (at == EWF_READ_I_DAMAGES) return 1;
+    if (image->damage_count == EWF_READ_I_DAMAGES) image->damage_count--;
+    if (!posio_grow(&image->desc.alloc, &list, image->damage_count, &room, sizeof *d)) return 0;
+    image->damages = (ewf_read_damage *)list;
+    image->damage_room = (uint32_t)room;
+    memmove(image->damages + at + 1, image->damages + at,
+            (image->damage_count - at) * sizeof *d);
+    image->damages[at] = *d;
+    image->damage_count++;
+    return 1;
+}
+
+static int ewf_read_i_record(ewf_read *image, const ewf_read_damage *d)
+{
+    int ok;
+    thread_pool_lock(&image->lock);
+    ok = ewf_read_i_file_damage(image, d);
     thread_pool_unlock(&image->lock);
     return ok;
 }
@@ -1370,28 +1379,23 @@ static void ewf_read_i_take_ranges(ewf_read *image, const ewf_read_i_segment *se
 
 // ---------------------------------------------------------------------------------- tables
 
-static ewf_read_i_table *ewf_read_i_add_table(ewf_read *image, posio_error *err)
+/* Appends an empty table; *out is valid until the next one is added. */
+static posio_result ewf_read_i_add_table(ewf_read *image, ewf_read_i_table **out, posio_error *err)
 {
     void *list = image->tables;
-    ewf_read_i_table *t;
-    if (image->table_count >= image->desc.max_tables) {
-        (void)posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
-                         "more than %u table sections (desc.max_tables)",
-                         (unsigned)image->desc.max_tables);
-        return NULL;
-    }
-    if (!posio_grow(&image->desc.alloc, &list, image->table_count, &image->table_room,
-                         sizeof *t)) {
-        (void)ewf_read_i_no_memory(err);
-        return NULL;
-    }
+    if (image->table_count >= image->desc.max_tables)
+        return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
+                          "more than %u table sections (desc.max_tables)",
+                          (unsigned)image->desc.max_tables);
+    if (!posio_grow(&image->desc.alloc, &list, image->table_count, &image->table_room, sizeof **out))
+        return ewf_read_i_no_memory(err);
     image->tables = (ewf_read_i_table *)list;
-    t = &image->tables[image->table_count++];
-    memset(t, 0, sizeof *t);
-    return t;
+    *out = &image->tables[image->table_count++];
+    memset(*out, 0, sizeof **out);
+    return POSIO_OK;
 }
 
-/* The no. of bytes at `from` that could be the body of the chunk scan's next chunk. */
+/* The search for chunks in a region that no table describes. */
 typedef struct ewf_read_i_walk {
     ewf_read *image;
     const ewf_read_i_segment *segment;
@@ -1487,8 +1491,7 @@ static uint64_t ewf_read_i_resynchronise(ewf_read_i_walk *w, uint64_t at)
 static int ewf_read_i_found(ewf_read *image, ewf_read_i_table *t, uint64_t *room, uint64_t entry)
 {
     void *list = t->found;
-    if (!posio_grow(&image->desc.alloc, &list, t->found_count, room, sizeof *t->found))
-        return 0;
+    if (!posio_grow(&image->desc.alloc, &list, t->found_count, room, sizeof *t->found)) return 0;
     t->found = (uint64_t *)list;
     t->found[t->found_count++] = entry;
     return 1;
@@ -1653,8 +1656,8 @@ static posio_result ewf_read_i_scan_lost(ewf_read *image, ewf_read_i_segment *se
     r = ewf_read_i_need_geometry(image, seg, err);
     if (r != POSIO_OK) return r;
     ewf_read_i_warn(image, seg->number, sectors->at, "this \"sectors\" section has no table");
-    t = ewf_read_i_add_table(image, err);
-    if (t == NULL) return err != NULL ? err->code : POSIO_E_NOMEM;
+    r = ewf_read_i_add_table(image, &t, err);
+    if (r != POSIO_OK) return r;
     seg->table_count++;
     t->segment = (uint32_t)(seg - image->segments);
     t->start = sectors->body;
@@ -1716,8 +1719,8 @@ static posio_result ewf_read_i_begin_table(ewf_read *image, ewf_read_i_tour *tou
         if (r != POSIO_OK) return r;
         tour->older.type[0] = 0;
     }
-    t = ewf_read_i_add_table(image, err);
-    if (t == NULL) return err != NULL ? err->code : POSIO_E_NOMEM;
+    r = ewf_read_i_add_table(image, &t, err);
+    if (r != POSIO_OK) return r;
     seg->table_count++;
     t->segment = (uint32_t)(seg - image->segments);
     t->has_footer = !image->volume_is_old;
@@ -2825,9 +2828,10 @@ static posio_result ewf_read_i_insert_missing(ewf_read *image, uint64_t at, uint
                                               uint32_t segment, uint32_t why, posio_error *err)
 {
     ewf_read_i_table *t, missing;
+    posio_result r;
     if (count == 0) return POSIO_OK;
-    t = ewf_read_i_add_table(image, err);
-    if (t == NULL) return err != NULL ? err->code : POSIO_E_NOMEM;
+    r = ewf_read_i_add_table(image, &t, err);
+    if (r != POSIO_OK) return r;
     memset(&missing, 0, sizeof missing);
     missing.count = count;
     missing.segment = segment;
