@@ -345,7 +345,8 @@ CHUNK_CACHE_API posio_result chunk_cache_read(chunk_cache *c, uint64_t key, size
 
 // ---------------------------------------------------------------------------------- life
 
-/* Frees everything; NULL is fine. No read may be under way. Threads: exclusive. Blocks: no. */
+/* Frees everything; NULL is fine. No read may be under way.
+   Threads: exclusive. Allocates: no. Blocks: no. */
 CHUNK_CACHE_API void chunk_cache_destroy(chunk_cache *c)
 {
     posio_alloc a;

@@ -36,13 +36,13 @@
 
    MEMORY
      Chunk tables stay on disk and are read when wanted. An open image keeps about 500 bytes for
-     each segment, 150 bytes for each table section (2 GiB of media with EnCase 6 and later, 512 MiB
-     before), 1 MiB of table pages and desc.cache_bytes (32 MiB) of chunks. Each thread that decodes
-     keeps one scratch of 256 KiB, or for larger chunks of the chunk plus 64 KiB. Verify adds a ring
-     of slots of 1 MiB (or one chunk, if larger): three, and two for each eight threads, but no more
-     than 24 MiB or three slots. A search for chunks without a table takes three chunks (2 MiB, if
-     they are small) and 8 bytes for each chunk found; damaged chunks are listed in 48 bytes each, at
-     most 1,048,576. While a list grows, the old one is there too.
+     each segment, 200 bytes for each table section (2 GiB of media with EnCase 6 and later, 512 MiB
+     before), 1 MiB of table pages and desc.cache_bytes (32 MiB) of chunks; for texts, lists of
+     sectors and warnings 3 MiB at most. Each thread that decodes keeps one scratch of 280 KiB, or
+     for larger chunks of the chunk plus 90 KiB. Verify adds a ring of slots of 1 MiB (or one chunk,
+     if larger): at most 24 MiB, or three slots. A search for chunks without a table takes three
+     chunks (2 MiB, if they are small) and 8 bytes for each chunk found; damaged chunks are listed in
+     48 bytes each, at most 1,048,576. While a list grows, the old one is there too.
 
    WORK
      An image costs time in proportion to its size and that of its media, whatever its bytes say:
@@ -188,12 +188,14 @@ EWF_READ_API posio_result ewf_read_open(ewf_read **out, const char *path, const 
 
 /* Reads n bytes of the logical media at offset into buf. POSIO_E_RANGE beyond media_size.
    A chunk that is damaged is handled as desc.on_damage says; a missing one likewise, with
-   POSIO_E_MISSING. Ranges of several chunks are decoded on the pool.
+   POSIO_E_MISSING. Whole chunks of a range of 256 KiB or more are decoded on the pool, straight into
+   buf: they pass by the cache. Everything else is decoded once for all threads that want it.
    Threads: any. Allocates: yes (a scratch for each thread at once). Blocks: workers. */
 EWF_READ_API posio_result ewf_read_at(ewf_read *image, uint64_t offset, void *buf, size_t n,
                                       posio_error *err);
 
-/* Closes; NULL is fine. Nothing may be reading. Threads: exclusive. Blocks: I/O. */
+/* Closes; NULL is fine. Nothing may be reading.
+   Threads: exclusive. Allocates: no. Blocks: I/O. */
 EWF_READ_API void ewf_read_close(ewf_read *image);
 
 /* The logical media as a positioned source; it borrows the image.
@@ -234,7 +236,7 @@ typedef struct ewf_read_verdict {
 
 /* Reads and checks every chunk on the pool and computes the digests, each in a lane of its own.
    Goes on after damage. POSIO_OK means that the verdict is complete, whatever it says.
-   Errors: CANCELED, NOMEM. Results are the same for any number of threads.
+   Errors: CANCELED, NOMEM, ARG, ABI. Results are the same for any number of threads.
    Threads: any. Allocates: yes. Blocks: workers. */
 EWF_READ_API posio_result ewf_read_verify(ewf_read *image, const ewf_read_verify_desc *desc,
                                           ewf_read_verdict *verdict, posio_error *err);
@@ -286,10 +288,12 @@ typedef struct ewf_read_metadata {
     uint32_t acquisition_error_count, session_count;
 } ewf_read_metadata;
 
-/* Everything known without reading a chunk; valid until close. Threads: any. Blocks: no. */
+/* Everything known after opening; valid until close. Opening reads no chunk, unless damage makes it
+   search for them. Threads: any. Allocates: no. Blocks: no. */
 EWF_READ_API const ewf_read_metadata *ewf_read_info(const ewf_read *image);
 
-/* "case_number", ...: stable names for the texts; NULL beyond the last. Threads: any. */
+/* "case_number", ...: stable names for the texts; NULL beyond the last.
+   Threads: any. Allocates: no. Blocks: no. */
 EWF_READ_API const char *ewf_read_text_name(uint32_t which);
 
 typedef struct ewf_read_warning {
@@ -364,11 +368,13 @@ enum {
     EWF_READ_I_TABLE_HEADER = 24,
     EWF_READ_I_PAGE = 4096,           /* table entries in a cached page */
     EWF_READ_I_PART = 128 << 10,      /* bytes of media in one step of work */
+    EWF_READ_I_BULK = 256 << 10,      /* a read of so much passes by the cache */
     EWF_READ_I_SLOT = 1 << 20,        /* bytes of media in one slot of verify */
     EWF_READ_I_RING = 24 << 20,       /* all slots together, unless chunks are larger than 8 MiB */
     EWF_READ_I_TEXT_MAX = 1 << 20,    /* an inflated header, at most */
     EWF_READ_I_TEXTS = 8 << 20,       /* all that may be inflated for texts, attempts included */
     EWF_READ_I_FIELDS = 1000,         /* looked at in one header; some 20 exist */
+    EWF_READ_I_RANGES = 65536,        /* acquisition errors or sessions kept */
     EWF_READ_I_WARNINGS = 1000,       /* kept; a hostile image could make any number */
     EWF_READ_I_DAMAGES = 1 << 20,
     EWF_READ_I_LAST_SEGMENT = 99 + 22 * 676 /* .E01-.E99, .EAA-.ZZZ */
@@ -409,6 +415,13 @@ typedef struct ewf_read_i_table {
     uint64_t lost; /* so many chunks behind that were not found: found[lost_at] is lost_at + lost */
 } ewf_read_i_table;
 
+/* Where chunks may be missing, as places between tables: before tables[first], and so on up to
+   tables[last]; first > last: nowhere. */
+typedef struct ewf_read_i_gaps {
+    uint64_t first, last;
+    uint32_t why, segment; /* at the first one: EWF_READ_I_NO_..., the number of a segment */
+} ewf_read_i_gaps;
+
 typedef struct ewf_read_i_segment {
     posio_source source;
     char *name;        /* as in errors */
@@ -436,7 +449,8 @@ struct ewf_read {
     posio_folder *folder;
 #endif
     ewf_read_i_segment *segments;
-    uint32_t segment_count, segment_room;
+    uint32_t segment_count;
+    uint64_t segment_room;
     ewf_read_i_table *tables;
     uint64_t table_count, table_room;
     ewf_read_metadata info;
@@ -444,6 +458,7 @@ struct ewf_read {
     int have_volume, volume_is_old;
     int text_rank[EWF_READ_TEXT_COUNT];
     uint64_t missing_chunks;
+    ewf_read_i_gaps holes; /* that the walk through the sections passed over */
     size_t stored_max; /* no chunk takes more bytes in the file */
     size_t texts_left; /* of EWF_READ_I_TEXTS */
     int starved;       /* something was left out for want of memory: opening fails */
@@ -452,14 +467,27 @@ struct ewf_read {
     int has_lock;
     ewf_read_i_scratch *idle;
     ewf_read_warning *warnings;
-    uint32_t warning_count, warning_room;
+    uint32_t warning_count;
+    uint64_t warning_room;
     ewf_read_damage *damages;
-    uint32_t damage_count, damage_room;
+    uint32_t damage_count;
+    uint64_t damage_room;
 };
 
 static posio_result ewf_read_i_no_memory(posio_error *err)
 {
     return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+}
+
+/* Text and lists of the metadata are const for callers, and ours to release. */
+static void ewf_read_i_free_const(const posio_alloc *a, const void *p)
+{
+    union {
+        const void *read;
+        void *write;
+    } u;
+    u.read = p;
+    posio_release(a, u.write);
 }
 
 // ---------------------------------------------------------------------------------- warnings
@@ -476,19 +504,18 @@ static int ewf_read_i_warning_order(const ewf_read_warning *a, const ewf_read_wa
    it is full, the first places stay. */
 static void ewf_read_i_file_warning(ewf_read *image, const ewf_read_warning *w)
 {
-    uint64_t room = image->warning_room;
     void *list = image->warnings;
     uint32_t at = image->warning_count;
     while (at != 0 && ewf_read_i_warning_order(&image->warnings[at - 1], w) > 0) at--;
     if (at != 0 && ewf_read_i_warning_order(&image->warnings[at - 1], w) == 0) return;
     if (at == EWF_READ_I_WARNINGS) return;
     if (image->warning_count == EWF_READ_I_WARNINGS) image->warning_count--;
-    if (!posio_grow(&image->desc.alloc, &list, image->warning_count, &room, sizeof *w)) {
+    if (!posio_grow(&image->desc.alloc, &list, image->warning_count, &image->warning_room,
+                    sizeof *w)) {
         image->starved = 1;
         return;
     }
     image->warnings = (ewf_read_warning *)list;
-    image->warning_room = (uint32_t)room;
     memmove(image->warnings + at + 1, image->warnings + at,
             (image->warning_count - at) * sizeof *w);
     image->warnings[at] = *w;
@@ -504,7 +531,7 @@ static void ewf_read_i_warn(ewf_read *image, uint32_t segment, uint64_t offset, 
     w.segment = segment;
     w.offset = offset;
     va_start(ap, format);
-    posio_i_vformat(w.message, sizeof w.message, format, ap);
+    posio_vformat(w.message, sizeof w.message, format, ap);
     va_end(ap);
     thread_pool_lock(&image->lock);
     ewf_read_i_file_warning(image, &w);
@@ -527,15 +554,14 @@ static uint32_t ewf_read_i_damage_at(const ewf_read *image, uint64_t chunk)
    0 = no memory for it. */
 static int ewf_read_i_file_damage(ewf_read *image, const ewf_read_damage *d)
 {
-    uint64_t room = image->damage_room;
     void *list = image->damages;
     uint32_t at = ewf_read_i_damage_at(image, d->chunk);
     if (at < image->damage_count && image->damages[at].chunk == d->chunk) return 1;
     if (at == EWF_READ_I_DAMAGES) return 1;
     if (image->damage_count == EWF_READ_I_DAMAGES) image->damage_count--;
-    if (!posio_grow(&image->desc.alloc, &list, image->damage_count, &room, sizeof *d)) return 0;
+    if (!posio_grow(&image->desc.alloc, &list, image->damage_count, &image->damage_room, sizeof *d))
+        return 0;
     image->damages = (ewf_read_damage *)list;
-    image->damage_room = (uint32_t)room;
     memmove(image->damages + at + 1, image->damages + at,
             (image->damage_count - at) * sizeof *d);
     image->damages[at] = *d;
@@ -684,14 +710,7 @@ static void ewf_read_i_set_text(ewf_read *image, uint32_t which, const char *s, 
     memcpy(copy, s, n);
     copy[n] = 0;
     image->text_rank[which] = rank;
-    {
-        union {
-            const char *read;
-            char *write;
-        } old;
-        old.read = image->info.text[which];
-        posio_release(&image->desc.alloc, old.write);
-    }
+    ewf_read_i_free_const(&image->desc.alloc, image->info.text[which]);
     image->info.text[which] = copy;
 }
 
@@ -917,12 +936,18 @@ static void ewf_read_i_parse_xheader(ewf_read *image, char *s, size_t n, int ran
                 {"system_date", EWF_READ_SYSTEM_DATE},
                 {"password", EWF_READ_PASSWORD_HASH}};
     size_t i, length;
+    char *copy;
     for (i = 0; i < sizeof tags / sizeof tags[0]; i++) {
         char *value = ewf_read_i_element(s, n, tags[i].tag, &length);
         if (value == NULL) continue;
-        length = ewf_read_i_unescape(value, length);
-        ewf_read_i_set_value(image, tags[i].which, value, length, rank);
-        n = strlen(s) < n ? strlen(s) : n;
+        copy = (char *)posio_allocate(&image->desc.alloc, length + 1);
+        if (copy == NULL) {
+            image->starved = 1;
+            return;
+        }
+        memcpy(copy, value, length); /* unescaped apart, lest it look like more elements */
+        ewf_read_i_set_value(image, tags[i].which, copy, ewf_read_i_unescape(copy, length), rank);
+        posio_release(&image->desc.alloc, copy);
     }
 }
 
@@ -935,21 +960,15 @@ typedef struct ewf_read_i_section {
     int intact;         /* its checksum holds */
 } ewf_read_i_section;
 
-static const char *ewf_read_i_section_names(uint32_t i)
+static int ewf_read_i_known_type(const char *type)
 {
     static const char *const names[] = {"table",  "table2", "sectors", "volume",    "disk",
                                         "data",   "header", "header2", "xheader",   "hash",
                                         "digest", "xhash",  "error2",  "session",   "next",
                                         "done",   "ltree",  "ltypes",  "incomplete"};
-    return i < sizeof names / sizeof names[0] ? names[i] : NULL;
-}
-
-static int ewf_read_i_known_type(const char *type)
-{
-    uint32_t i;
-    const char *name;
-    for (i = 0; (name = ewf_read_i_section_names(i)) != NULL; i++)
-        if (strcmp(name, type) == 0) return 1;
+    size_t i;
+    for (i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], type) == 0) return 1;
     return 0;
 }
 
@@ -1018,9 +1037,22 @@ static int ewf_read_i_search(ewf_read *image, const ewf_read_i_segment *seg, uin
     return found;
 }
 
-/* Reads the section at `at`, or, where that is damaged, decides how to go on. END: no more. */
+static void ewf_read_i_note_gap(ewf_read_i_gaps *g, uint64_t table, uint32_t why, uint32_t segment)
+{
+    if (g->first > g->last || table < g->first) {
+        if (g->first > g->last) g->last = table;
+        g->first = table;
+        g->why = why;
+        g->segment = segment;
+    }
+    if (table > g->last) g->last = table;
+}
+
+/* Reads the section at `at`, or, where that is damaged, decides how to go on. What is passed over
+   may hold chunks, before or (pending) behind those that wait for their table. END: no more. */
 static posio_result ewf_read_i_find_section(ewf_read *image, const ewf_read_i_segment *seg,
-                                            uint64_t at, ewf_read_i_section *s, posio_error *err)
+                                            uint64_t at, int pending, ewf_read_i_section *s,
+                                            posio_error *err)
 {
     const posio_source *src = &seg->source;
     posio_result r;
@@ -1032,7 +1064,12 @@ static posio_result ewf_read_i_find_section(ewf_read *image, const ewf_read_i_se
         return THREAD_POOL_END;
     }
     r = ewf_read_i_read_descriptor(src, at, s, err);
-    if (r != POSIO_OK) return posio_fail_in(err, seg->name, seg->number), r;
+    if (r == POSIO_E_IO) {
+        memset(s, 0, sizeof *s);
+        ewf_read_i_warn(image, seg->number, at, "the section descriptor here cannot be read");
+    } else if (r != POSIO_OK) {
+        return posio_fail_in(err, seg->name, seg->number), r;
+    }
     if (s->intact) return POSIO_OK;
     if (s->next > at && ewf_read_i_is_section(src, s->next)) {
         ewf_read_i_warn(image, seg->number, at,
@@ -1049,6 +1086,9 @@ static posio_result ewf_read_i_find_section(ewf_read *image, const ewf_read_i_se
     ewf_read_i_warn(image, seg->number, at,
                     "no section descriptor here; went on with the next one found, at %llu",
                     (unsigned long long)other);
+    ewf_read_i_note_gap(&image->holes, image->table_count, EWF_READ_I_NO_TABLE, seg->number);
+    if (pending)
+        ewf_read_i_note_gap(&image->holes, image->table_count + 1, EWF_READ_I_NO_TABLE, seg->number);
     r = ewf_read_i_read_descriptor(src, other, s, err);
     return r == POSIO_OK ? r : (posio_fail_in(err, seg->name, seg->number), r);
 }
@@ -1343,11 +1383,19 @@ static void ewf_read_i_take_ranges(ewf_read *image, const ewf_read_i_segment *se
 {
     int is_session = strcmp(s->type, "session") == 0;
     size_t head = is_session ? 36 : 520, entry = is_session ? 32 : 8, n, i;
-    unsigned char *b = ewf_read_i_body(image, seg, s, (size_t)64 << 20, &n);
+    unsigned char *b = ewf_read_i_body(image, seg, s, head + entry * EWF_READ_I_RANGES + 4, &n);
     ewf_read_range *list = NULL;
     uint32_t count = b != NULL && n >= head ? posio_le32(b) : 0;
     const char *why = NULL;
     if (b == NULL) return;
+    if (count > EWF_READ_I_RANGES) {
+        ewf_read_i_warn(image, seg->number, s->at, "section \"%s\" counts %u entries; the first %u "
+                        "are kept", s->type, (unsigned)count, (unsigned)EWF_READ_I_RANGES);
+        count = EWF_READ_I_RANGES;
+    } else if (n >= head && n - head >= count * entry + 4 &&
+               digest_adler32(1, b + head, count * entry) != posio_le32(b + head + count * entry)) {
+        why = "has a wrong checksum behind its entries, which are not used";
+    }
     if (n < head || (n - head) / entry < count) why = "is cut short";
     else if (digest_adler32(1, b, head - 4) != posio_le32(b + head - 4)) why = "has a wrong checksum";
     if (why == NULL && count != 0) {
@@ -1850,7 +1898,7 @@ static posio_result ewf_read_i_walk_segment(ewf_read *image, ewf_read_i_segment 
     tour.segment = seg;
     seg->first_table = image->table_count;
     while (r == POSIO_OK && at != 0) {
-        r = ewf_read_i_find_section(image, seg, at, &s, err);
+        r = ewf_read_i_find_section(image, seg, at, tour.sectors.type[0] != 0, &s, err);
         if (r != POSIO_OK) break;
         r = geometry_only ? ewf_read_i_seek_geometry(image, &tour, &s)
                           : ewf_read_i_take_section(image, &tour, &s, err);
@@ -1954,7 +2002,7 @@ static posio_result ewf_read_i_choose_copy(ewf_read *image, ewf_read_i_table *t,
                         "is used as far as it can be read");
     else if (use == EWF_READ_I_USE_TABLE && !e[0].checksum)
         ewf_read_i_warn(image, number, t->copy[0].entries,
-                        "the checksum of the table is wrong, and so is that of table2; the table "
+                        "the checksum of the table is wrong, and there is no good table2; the table "
                         "is used as its entries are plausible");
     else if (use == EWF_READ_I_USE_TABLE && !e[0].ascending)
         ewf_read_i_warn(image, number, t->copy[0].entries,
@@ -2103,8 +2151,10 @@ static void ewf_read_i_locate_found(const ewf_read *image, const ewf_read_i_tabl
         uint64_t e = ewf_read_i_found_at(t, i), next = ewf_read_i_found_at(t, i + 1) & INT64_MAX;
         ewf_read_i_place_at(image, t, e & INT64_MAX, next != 0 ? next : t->end, (e >> 63) != 0,
                             &places[k]);
-        if (e == 0)
-            places[k].fault = "its table is damaged, and it was not found by walking the data";
+        if (e != 0) continue;
+        places[k].offset = POSIO_NO_OFFSET;
+        places[k].code = POSIO_E_MISSING;
+        places[k].fault = "no usable table holds it, and it was not found by walking the data";
     }
 }
 
@@ -2239,22 +2289,30 @@ typedef struct ewf_read_i_order {
     size_t slack;        /* bytes behind out that may be scribbled on */
     uint64_t decoded;    /* result: bytes of media that are good */
     uint64_t damaged;    /* result: chunks */
+    uint64_t missing;    /* result: those of them of which nothing is there */
     size_t beyond;       /* result: bytes of the media's last chunk behind the media */
 } ewf_read_i_order;
 
 /* Missing chunks are recorded together, as one entry. */
-static int ewf_read_i_record_missing(ewf_read *image, const ewf_read_i_table *t)
+static int ewf_read_i_record_missing(ewf_read *image, const ewf_read_i_table *t, uint64_t chunk,
+                                     const char *reason)
 {
-    ewf_read_i_place p;
     ewf_read_damage d;
-    ewf_read_i_place_missing(t, &p);
+    uint64_t i = chunk - t->first;
     memset(&d, 0, sizeof d);
-    d.chunk = t->first;
-    d.count = t->count;
+    d.chunk = chunk;
+    d.count = 1;
     d.offset = POSIO_NO_OFFSET;
-    d.segment = t->segment;
-    d.code = p.code;
-    d.reason = p.fault;
+    d.segment = t->missing ? t->segment : image->segments[t->segment].number;
+    d.code = POSIO_E_MISSING;
+    d.reason = reason;
+    if (t->missing) {
+        d.chunk = t->first;
+        d.count = t->count;
+    } else if (i >= t->lost_at && i - t->lost_at < t->lost) {
+        d.chunk = t->first + t->lost_at;
+        d.count = t->lost;
+    }
     return ewf_read_i_record(image, &d);
 }
 
@@ -2273,7 +2331,8 @@ static posio_result ewf_read_i_damaged(ewf_read *image, uint64_t chunk, const ew
     d.code = p->code;
     d.reason = p->fault;
     if (p->code == POSIO_E_MISSING) t = ewf_read_i_table_of(image, chunk);
-    if (t != NULL ? !ewf_read_i_record_missing(image, t) : !ewf_read_i_record(image, &d))
+    if (t != NULL ? !ewf_read_i_record_missing(image, t, chunk, p->fault)
+                  : !ewf_read_i_record(image, &d))
         return ewf_read_i_no_memory(err);
     if (on_damage != EWF_READ_DAMAGE_ERROR) return POSIO_OK;
     (void)posio_fail(err, p->code, p->offset, "chunk %llu: %s", (unsigned long long)chunk,
@@ -2349,6 +2408,7 @@ static posio_result ewf_read_i_decode_chunk(ewf_read *image, ewf_read_i_scratch 
         return POSIO_OK;
     }
     o->damaged++;
+    if (p->code == POSIO_E_MISSING) o->missing++;
     if (r != POSIO_E_DATA && p->code != POSIO_E_IO) {
         p->code = POSIO_E_IO;
         p->fault = "it is not where its table says, and cannot be read where the other table does";
@@ -2440,7 +2500,7 @@ static posio_result ewf_read_i_decode(ewf_read *image, ewf_read_i_order *o, posi
     posio_result r = POSIO_OK;
     if (s == NULL) return ewf_read_i_no_memory(err);
     o->decoded = 0;
-    o->damaged = 0;
+    o->damaged = o->missing = 0;
     o->beyond = 0;
     for (; k < o->count && r == POSIO_OK; k += n)
         r = ewf_read_i_decode_batch(image, s, o, k, &n, err);
@@ -2519,7 +2579,7 @@ EWF_READ_API posio_result ewf_read_at(ewf_read *image, uint64_t offset, void *bu
     while (n != 0 && r == POSIO_OK) {
         uint64_t chunk = offset / cs, within = offset % cs;
         size_t take;
-        if (within == 0 && n / cs >= 2) {
+        if (within == 0 && n >= EWF_READ_I_BULK && n / cs >= 2) {
             uint64_t count = posio_min(n / cs, bulk_max);
             take = (size_t)(count * cs);
             r = ewf_read_i_read_bulk(image, chunk, count, out, err);
@@ -2593,6 +2653,7 @@ typedef struct ewf_read_i_verify_run {
     uint64_t next;         /* chunk */
     uint64_t total, bytes; /* bytes of media present; good bytes decoded */
     uint64_t damaged;      /* chunks, missing ones included */
+    uint64_t missing;      /* of media that is not all there is no digest */
     uint32_t per_slot, per_part, slot_count, lane_count;
     thread_pool_mutex lock;
     int digesting;
@@ -2610,11 +2671,14 @@ static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot
     const ewf_read *image = v->image;
     const uint64_t chunks = image->info.chunk_count, cs = image->info.chunk_size;
     const ewf_read_i_table *t = NULL;
+    ewf_read_i_place place;
     uint64_t end;
     for (; v->next < chunks; v->next = t->first + t->count) {
         t = ewf_read_i_table_of(image, v->next);
         if (!t->missing) break;
-        if (!ewf_read_i_record_missing(v->image, t)) return ewf_read_i_no_memory(err);
+        ewf_read_i_place_missing(t, &place);
+        if (!ewf_read_i_record_missing(v->image, t, t->first, place.fault))
+            return ewf_read_i_no_memory(err);
         thread_pool_lock(&v->lock);
         v->damaged += t->count;
         thread_pool_unlock(&v->lock);
@@ -2653,6 +2717,7 @@ static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *s
     thread_pool_lock(&v->lock);
     v->bytes += o.decoded;
     v->damaged += o.damaged;
+    v->missing += o.missing;
     thread_pool_unlock(&v->lock);
     return r;
 }
@@ -2705,7 +2770,7 @@ static void ewf_read_i_verdict(const ewf_read_i_verify_run *v, uint32_t wanted, 
             memcpy(d->stored, stored, d->size);
             d->has_stored = 1;
         }
-        if (v->digesting) {
+        if (v->missing == 0) {
             memcpy(d->computed, v->media[lane], d->size);
             d->has_computed = 1;
             d->match = stored != NULL && memcmp(d->computed, stored, d->size) == 0;
@@ -2790,7 +2855,8 @@ EWF_READ_API posio_result ewf_read_verify(ewf_read *image, const ewf_read_verify
     if (v == NULL) return ewf_read_i_no_memory(err);
     v->image = image;
     v->desc = desc;
-    v->digesting = image->missing_chunks == 0; /* of media that is not all there is no digest */
+    v->missing = image->missing_chunks;
+    v->digesting = v->missing == 0;
     v->total = image->info.media_size -
                posio_min(image->missing_chunks * image->info.chunk_size, image->info.media_size);
     for (i = 0; i < EWF_READ_MAX_DIGESTS; i++)
@@ -2932,28 +2998,27 @@ static int ewf_read_i_may_lack_before(const ewf_read *image, uint32_t i)
     return ewf_read_i_gap_before(image, i) != 0 || (i != 0 && !image->segments[i - 1].complete);
 }
 
-/* What is absent at the first gap, to say so: the number of a segment and a reason. */
-static uint32_t ewf_read_i_absent_at(const ewf_read *image, uint32_t gap, uint32_t *why)
+/* Notes that chunks may be missing before segments[i] (or at the end), and why. */
+static void ewf_read_i_note_absent(const ewf_read *image, uint32_t i, ewf_read_i_gaps *g)
 {
-    const ewf_read_i_segment *before = gap != 0 ? &image->segments[gap - 1] : NULL;
-    *why = EWF_READ_I_NO_SEGMENT;
-    if (before == NULL) return 1;
-    if (!before->complete) *why = EWF_READ_I_NO_END;
-    else if (gap == image->segment_count && before->ends_set) *why = EWF_READ_I_NO_TABLE;
-    return *why == EWF_READ_I_NO_SEGMENT ? before->number + 1 : before->number;
+    const ewf_read_i_segment *before = i != 0 ? &image->segments[i - 1] : NULL;
+    uint64_t table = i < image->segment_count ? image->segments[i].first_table : image->table_count;
+    if (before != NULL && !before->complete)
+        ewf_read_i_note_gap(g, table, EWF_READ_I_NO_END, before->number);
+    else
+        ewf_read_i_note_gap(g, table, EWF_READ_I_NO_SEGMENT, before != NULL ? before->number + 1 : 1);
 }
 
-/* The tables of which a scan may have found too few chunks: how many, and where; *first and *end
-   (behind the last one) stay as they are when there is none. */
-static uint64_t ewf_read_i_doubtful(const ewf_read *image, uint64_t *first, uint64_t *end)
+/* All places where chunks may be missing, but for those that a scan passed over. */
+static ewf_read_i_gaps ewf_read_i_find_gaps(const ewf_read *image)
 {
-    uint64_t i, count = 0;
-    for (i = 0; i < image->table_count; i++) {
-        if (!image->tables[i].doubtful) continue;
-        if (count++ == 0) *first = i;
-        *end = i + 1;
-    }
-    return count;
+    const uint32_t n = image->segment_count;
+    ewf_read_i_gaps g = image->holes;
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        if (ewf_read_i_may_lack_before(image, i)) ewf_read_i_note_absent(image, i, &g);
+    if (n != 0 && !image->segments[n - 1].ends_set) ewf_read_i_note_absent(image, n, &g);
+    return g;
 }
 
 /* Could the bytes of this table hold so many chunks? Deflate makes 1032 bytes of one at most. */
@@ -2962,41 +3027,54 @@ static int ewf_read_i_has_room(const ewf_read *image, const ewf_read_i_table *t,
     return count <= (t->end - t->start) / (image->info.chunk_size / 1032 + 6);
 }
 
-/* Chunks that no table holds are where segments are absent or, if none is, where a scan passed over
-   something. What is found between two such places cannot be placed. */
-static posio_result ewf_read_i_place_tables(ewf_read *image, uint64_t total, uint32_t first_gap,
-                                            uint32_t last_gap, posio_error *err)
+/* A scan that passed over something may have found too few chunks: then they are missing there. */
+static uint64_t ewf_read_i_note_doubts(const ewf_read *image, ewf_read_i_gaps *g)
 {
-    const uint32_t n = image->segment_count;
-    uint64_t split = first_gap < n ? image->segments[first_gap].first_table : image->table_count;
-    uint64_t resume = last_gap < n ? image->segments[last_gap].first_table : image->table_count;
-    uint64_t known = ewf_read_i_chunks_of(image, 0, image->table_count), before, after, i;
-    uint32_t why, absent = ewf_read_i_absent_at(image, first_gap, &why);
+    uint64_t i, count = 0;
+    for (i = 0; i < image->table_count; i++) {
+        const ewf_read_i_table *t = &image->tables[i];
+        uint32_t number = image->segments[t->segment].number;
+        if (!t->doubtful) continue;
+        count++; /* in the table: before it and behind it, unless all that was found is on one side */
+        if (t->doubt != t->found_count) ewf_read_i_note_gap(g, i, EWF_READ_I_NO_TABLE, number);
+        if (t->lost_at != 0) ewf_read_i_note_gap(g, i + 1, EWF_READ_I_NO_TABLE, number);
+    }
+    return count;
+}
+
+/* The tables between two gaps: their chunks could have several numbers, and so have none. */
+static void ewf_read_i_drop_tables(ewf_read *image, uint64_t first, uint64_t last)
+{
+    uint64_t i;
+    if (first == last) return;
+    ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
+                    "%llu chunks that are there cannot be placed, as chunks before and behind them "
+                    "are missing",
+                    (unsigned long long)ewf_read_i_chunks_of(image, first, last - first));
+    for (i = first; i < last; i++) posio_release(&image->desc.alloc, image->tables[i].found);
+    memmove(image->tables + first, image->tables + last,
+            (size_t)(image->table_count - last) * sizeof *image->tables);
+    image->table_count -= last - first;
+}
+
+/* Makes the tables hold `total` chunks, by putting what is missing where it may be. */
+static posio_result ewf_read_i_place_tables(ewf_read *image, uint64_t total, ewf_read_i_gaps g,
+                                            posio_error *err)
+{
+    uint64_t known = ewf_read_i_chunks_of(image, 0, image->table_count), doubts;
+    int scans_only = g.first > g.last;
     if (known >= total) return POSIO_OK; /* whatever is absent held no chunks */
-    if (first_gap == n && ewf_read_i_doubtful(image, &split, &resume) == 1 &&
-        ewf_read_i_has_room(image, &image->tables[split], total - known)) {
-        ewf_read_i_lose(&image->tables[split], total - known);
-        image->tables[split].count += total - known;
+    doubts = ewf_read_i_note_doubts(image, &g);
+    if (scans_only && doubts == 1 &&
+        ewf_read_i_has_room(image, &image->tables[g.first], total - known)) {
+        ewf_read_i_lose(&image->tables[g.first], total - known);
+        image->tables[g.first].count += total - known;
         return POSIO_OK;
     }
-    before = ewf_read_i_chunks_of(image, 0, split);
-    after = ewf_read_i_chunks_of(image, resume, image->table_count - resume);
-    if (resume > split) {
-        if (first_gap < n)
-            ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
-                            "the chunks of segments %u to %u cannot be placed, as chunks before and "
-                            "behind them are missing", (unsigned)image->segments[first_gap].number,
-                            (unsigned)image->segments[last_gap].number - 1);
-        else
-            ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
-                            "%llu chunks that were found without tables cannot be placed, as more "
-                            "were not found", (unsigned long long)(known - before - after));
-        for (i = split; i < resume; i++) posio_release(&image->desc.alloc, image->tables[i].found);
-        memmove(image->tables + split, image->tables + resume,
-                (size_t)(image->table_count - resume) * sizeof *image->tables);
-        image->table_count -= resume - split;
-    }
-    return ewf_read_i_insert_missing(image, split, total - before - after, absent, why, err);
+    if (g.first > g.last) ewf_read_i_note_gap(&g, image->table_count, EWF_READ_I_NO_TABLE, 0);
+    known -= ewf_read_i_chunks_of(image, g.first, g.last - g.first);
+    ewf_read_i_drop_tables(image, g.first, g.last);
+    return ewf_read_i_insert_missing(image, g.first, total - known, g.segment, g.why, err);
 }
 
 static void ewf_read_i_number_tables(ewf_read *image)
@@ -3019,21 +3097,19 @@ static void ewf_read_i_number_tables(ewf_read *image)
 static posio_result ewf_read_i_number(ewf_read *image, posio_error *err)
 {
     const uint32_t n = image->segment_count;
-    uint32_t i, first_gap = n, last_gap = n;
+    const ewf_read_i_gaps gaps = ewf_read_i_find_gaps(image);
+    uint32_t i;
     uint64_t known = ewf_read_i_chunks_of(image, 0, image->table_count), total, bytes = 0;
     int measure = 0;
     posio_result r;
     for (i = 0; i < n; i++) {
         uint32_t gap = ewf_read_i_gap_before(image, i);
         if (gap != 0) ewf_read_i_warn_gap(image, image->segments[i].number - gap, gap);
-        if (!ewf_read_i_may_lack_before(image, i)) continue;
-        if (first_gap == n) first_gap = i;
-        last_gap = i;
     }
     if (n != 0 && image->segments[n - 1].complete && !image->segments[n - 1].ends_set)
         ewf_read_i_warn_gap(image, image->segments[n - 1].number + 1, 1);
-    total = ewf_read_i_total(image, known, first_gap < n, &measure);
-    r = ewf_read_i_place_tables(image, total, first_gap, last_gap, err);
+    total = ewf_read_i_total(image, known, gaps.first <= gaps.last, &measure);
+    r = ewf_read_i_place_tables(image, total, gaps, err);
     if (r != POSIO_OK) return r;
     ewf_read_i_number_tables(image);
     if (!posio_mul(image->info.chunk_count, image->info.chunk_size, &bytes) ||
@@ -3070,13 +3146,11 @@ static posio_result ewf_read_i_add_segment(ewf_read *image, const posio_source *
                                            const char *name, uint32_t ordinal, posio_error *err)
 {
     void *list = image->segments;
-    uint64_t room = image->segment_room;
     size_t n = strlen(name);
     ewf_read_i_segment *s;
-    if (!posio_grow(&image->desc.alloc, &list, image->segment_count, &room, sizeof *s))
+    if (!posio_grow(&image->desc.alloc, &list, image->segment_count, &image->segment_room, sizeof *s))
         return ewf_read_i_no_memory(err);
     image->segments = (ewf_read_i_segment *)list;
-    image->segment_room = (uint32_t)room;
     s = &image->segments[image->segment_count];
     memset(s, 0, sizeof *s);
     s->name = (char *)posio_allocate(&image->desc.alloc, n + 1);
@@ -3144,6 +3218,8 @@ static posio_result ewf_read_i_walk_segments(ewf_read *image, posio_error *err)
         r = ewf_read_i_walk_segment(image, &image->segments[i], 1, err);
         if (r != POSIO_OK) return r;
     }
+    image->holes.first = 1; /* none; the walk for the geometry does not count */
+    image->holes.last = 0;
     for (i = 0; i < image->segment_count;) {
         ewf_read_i_segment *s = &image->segments[i];
         r = ewf_read_i_walk_segment(image, s, 0, err);
@@ -3229,7 +3305,15 @@ typedef struct ewf_read_i_names {
     char **name;
     uint64_t count, room;
     int out_of_memory;
+    int given_is_listed; /* letter by letter; if not, the file system does not mind the case */
 } ewf_read_i_names;
+
+static int ewf_read_i_equal_folded(const char *a, const char *b, size_t n)
+{
+    size_t i;
+    for (i = 0; i < n && ewf_read_i_lower(a[i]) == ewf_read_i_lower(b[i]); i++) {}
+    return i == n;
+}
 
 static int ewf_read_i_collect(void *user, const char *name)
 {
@@ -3237,13 +3321,13 @@ static int ewf_read_i_collect(void *user, const char *name)
     void *list = l->name;
     size_t n = strlen(name), stem = 0;
     char *copy;
+    l->given_is_listed |= strcmp(name, l->given) == 0;
     if (ewf_read_segment_of_name(name, &stem) == 0 || stem != l->stem ||
-        memcmp(name, l->given, stem) != 0 || ewf_read_i_ordinal(name, l->family) == 0 ||
-        strcmp(name, l->given) == 0)
+        !ewf_read_i_equal_folded(name, l->given, stem) || ewf_read_i_ordinal(name, l->family) == 0)
         return 0;
     copy = (char *)posio_allocate(&l->image->desc.alloc, n + 1);
-    if (copy == NULL || !posio_grow(&l->image->desc.alloc, &list, l->count, &l->room,
-                                         sizeof *l->name)) {
+    if (copy == NULL ||
+        !posio_grow(&l->image->desc.alloc, &list, l->count, &l->room, sizeof *l->name)) {
         posio_release(&l->image->desc.alloc, copy);
         l->out_of_memory = 1;
         return 1;
@@ -3252,6 +3336,15 @@ static int ewf_read_i_collect(void *user, const char *name)
     l->name = (char **)list;
     l->name[l->count++] = copy;
     return 0;
+}
+
+/* Is this listed name another file of the set? Where case matters the stems are equal and the given
+   name is in the list; where it does not, the given name may be listed in another case. */
+static int ewf_read_i_is_sibling(const ewf_read_i_names *l, const char *name)
+{
+    if (l->given_is_listed)
+        return memcmp(name, l->given, l->stem) == 0 && strcmp(name, l->given) != 0;
+    return !ewf_read_i_equal_folded(name, l->given, strlen(name));
 }
 
 /* x.raw, x.txt and x.zip have names of the scheme, too: beyond .E99 a file is only suspected to be a
@@ -3266,7 +3359,7 @@ static int ewf_read_i_is_expected(const ewf_read_i_names *l, uint32_t ordinal)
 }
 
 /* Opens one file of the set. A sibling (l not NULL) that cannot be used is a warning, and so counts
-   as absent; the file that the user named is an error. */
+   as absent (NOT_FOUND without a word); the file that the user named is an error. */
 static posio_result ewf_read_i_open_segment(ewf_read *image, const char *name, uint32_t ordinal,
                                             const ewf_read_i_names *l, posio_error *err)
 {
@@ -3285,7 +3378,7 @@ static posio_result ewf_read_i_open_segment(ewf_read *image, const char *name, u
         }
         image->opener.close(image->opener.self, &source);
     }
-    if (l == NULL || r == POSIO_E_NOMEM) {
+    if (l == NULL || r == POSIO_E_NOMEM || r == POSIO_E_NOT_FOUND) {
         if (err != NULL) *err = why;
         return r;
     }
@@ -3295,15 +3388,16 @@ static posio_result ewf_read_i_open_segment(ewf_read *image, const char *name, u
     return POSIO_OK;
 }
 
-/* Without a listing, names are tried one after the other, in the case of the name given. */
+/* Without a listing, names are tried one after the other, in the case of the name given, until four
+   behind it are absent. */
 static posio_result ewf_read_i_probe_names(ewf_read *image, const ewf_read_i_names *l,
                                            posio_error *err)
 {
     char name[512];
     uint32_t i, family = l->family == 'e' ? 4 : 18, misses = 0;
+    uint32_t given = ewf_read_i_ordinal(l->given, l->family);
     int upper = l->given[l->stem + 1] >= 'A' && l->given[l->stem + 1] <= 'Z';
     char a = upper ? 'A' : 'a';
-    posio_source s;
     posio_result r = POSIO_OK;
     if (l->stem + 5 > sizeof name) return POSIO_OK;
     memcpy(name, l->given, l->stem);
@@ -3317,13 +3411,9 @@ static posio_result ewf_read_i_probe_names(ewf_read *image, const ewf_read_i_nam
         e[3] = i < 100 ? (char)('0' + i % 10) : (char)(a + (int)(letters % 26));
         e[4] = 0;
         if (strcmp(name, l->given) == 0) continue;
-        if (image->opener.open(image->opener.self, name, POSIO_NAME_SIBLING, &s, NULL) != POSIO_OK) {
-            misses++;
-            continue;
-        }
-        image->opener.close(image->opener.self, &s);
-        misses = 0;
         r = ewf_read_i_open_segment(image, name, i, l, err);
+        misses = r == POSIO_E_NOT_FOUND ? misses + (i > given) : 0;
+        if (r == POSIO_E_NOT_FOUND) r = POSIO_OK;
     }
     return r;
 }
@@ -3344,9 +3434,12 @@ static posio_result ewf_read_i_open_siblings(ewf_read *image, const char *given,
         r = ewf_read_i_probe_names(image, &l, err); /* a folder may be entered but not listed */
     else if (l.out_of_memory)
         r = ewf_read_i_no_memory(err);
-    for (i = 0; i < l.count && r == POSIO_OK; i++)
+    for (i = 0; i < l.count && r == POSIO_OK; i++) {
+        if (!ewf_read_i_is_sibling(&l, l.name[i])) continue;
         r = ewf_read_i_open_segment(image, l.name[i], ewf_read_i_ordinal(l.name[i], l.family), &l,
                                     err);
+        if (r == POSIO_E_NOT_FOUND) r = POSIO_OK;
+    }
     for (i = 0; i < l.count; i++) posio_release(&image->desc.alloc, l.name[i]);
     posio_release(&image->desc.alloc, l.name);
     return r;
@@ -3426,16 +3519,6 @@ EWF_READ_API posio_result ewf_read_open(ewf_read **out, const char *path, const 
     else ewf_read_close(image);
     return r;
 #endif
-}
-
-static void ewf_read_i_free_const(const posio_alloc *a, const void *p)
-{
-    union {
-        const void *read;
-        void *write;
-    } u;
-    u.read = p;
-    posio_release(a, u.write);
 }
 
 EWF_READ_API void ewf_read_close(ewf_read *image)

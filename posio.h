@@ -1,5 +1,5 @@
 /* posio.h - bytes at an offset: one small struct for files, memory, slices and any image reader.
-   SPDX-License-Identifier: MIT OR Unlicense   (texts at the end of the README's LICENSE file)
+   SPDX-License-Identifier: MIT OR Unlicense
 
    QUICK START
 
@@ -124,7 +124,8 @@ enum {
 
 /* A positioned source of bytes: a small value to copy. Frozen within a major version.
    read_at delivers exactly n bytes from offset, or an error (then buf holds anything).
-   extent_at may be NULL. Both: Threads: any. Allocates: no. Blocks: I/O. */
+   extent_at may be NULL.
+   Both: Threads: any. Allocates: yes (where a source needs room to decode). Blocks: I/O. */
 typedef struct posio_source {
     uint64_t size;  /* bytes */
     uint32_t unit;  /* natural chunk in bytes; 0 = none. A hint for cutting reads. */
@@ -328,9 +329,10 @@ POSIO_API void posio_i_put_number(posio_i_text *t, uint64_t v, unsigned base)
     while (n != 0) posio_i_put(t, digits[--n]);
 }
 
-/* A subset of printf (%s %u %x %d %c %llu %llx %%), so that messages are the same on every C
-   library, old Windows ones included, and need no stdio. Cuts, never splits, UTF-8. */
-POSIO_API void posio_i_vformat(char *out, size_t size, const char *format, va_list ap)
+/* Writes a formatted text into out, always terminated. A subset of printf (%s %u %x %d %c %llu %llx
+   %%), so that messages are the same on every C library, old Windows ones included, and need no
+   stdio. Cuts, never splits, UTF-8. Threads: any. Allocates: no. Blocks: no. */
+POSIO_API void posio_vformat(char *out, size_t size, const char *format, va_list ap)
 {
     posio_i_text t;
     const char *f, *s;
@@ -387,7 +389,7 @@ POSIO_API void posio_format(char *out, size_t size, const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    posio_i_vformat(out, size, format, ap);
+    posio_vformat(out, size, format, ap);
     va_end(ap);
 }
 
@@ -404,7 +406,7 @@ POSIO_API posio_result posio_fail(posio_error *err, posio_result code, uint64_t 
     err->code = code;
     err->offset = offset;
     va_start(ap, format);
-    posio_i_vformat(err->message, sizeof err->message, format, ap);
+    posio_vformat(err->message, sizeof err->message, format, ap);
     va_end(ap);
     return code;
 }
@@ -454,7 +456,8 @@ POSIO_API void *posio_allocate_zeroed(const posio_alloc *a, size_t size)
     return p;
 }
 
-/* Gives memory back to where it came from; NULL is fine. Threads: any. Blocks: no. */
+/* Gives memory back to where it came from; NULL is fine.
+   Threads: any. Allocates: no. Blocks: no. */
 POSIO_API void posio_release(const posio_alloc *a, void *p)
 {
     if (p == NULL) return;
@@ -462,7 +465,7 @@ POSIO_API void posio_release(const posio_alloc *a, void *p)
     else free(p);
 }
 
-/* Both functions of an allocator are given, or neither. Threads: any. */
+/* Both functions of an allocator are given, or neither. Threads: any. Allocates: no. Blocks: no. */
 POSIO_API int posio_alloc_is_valid(const posio_alloc *a)
 {
     return a == NULL || (a->alloc_fn == NULL) == (a->free_fn == NULL);
@@ -604,7 +607,8 @@ POSIO_API char *posio_utf8_from_utf16(const posio_alloc *a, const void *utf16, s
 
 /* 32-bit words and pointers; loads acquire, stores release, the rest both. With a compiler that
    has neither the GNU builtins nor Interlocked (tcc), they are plain accesses: such a build must
-   define THREAD_POOL_NO_THREADS, which thread_pool.h insists on. Threads: any. Blocks: no. */
+   define THREAD_POOL_NO_THREADS, which thread_pool.h insists on.
+   Threads: any. Allocates: no. Blocks: no. */
 #if defined(__GNUC__) || defined(__clang__)
 #define POSIO_I_ATOMICS 1
 POSIO_API uint32_t posio_atomic_load(const uint32_t *p)
@@ -782,7 +786,7 @@ POSIO_API void posio_cpu_mask(uint32_t keep)
 
 /* Reads exactly n bytes of a source at offset, or fails: POSIO_E_RANGE beyond the end, or what the
    source says. The one way to read: it checks the bounds, so sources need not trust callers.
-   Threads: any. Allocates: no. Blocks: I/O. */
+   Threads: any. Allocates: yes (as the source does). Blocks: I/O. */
 POSIO_API posio_result posio_read(const posio_source *s, uint64_t offset, void *buf, size_t n,
                                   posio_error *err)
 {
@@ -795,7 +799,7 @@ POSIO_API posio_result posio_read(const posio_source *s, uint64_t offset, void *
 }
 
 /* What is known of the bytes at offset (< size); a source that cannot tell says data to the end.
-   Threads: any. Allocates: no. Blocks: I/O. */
+   Threads: any. Allocates: yes (as the source does). Blocks: I/O. */
 POSIO_API posio_result posio_extent_of(const posio_source *s, uint64_t offset, posio_extent *out,
                                        posio_error *err)
 {
@@ -1106,6 +1110,8 @@ POSIO_API int posio_i_get_stat(posio_i_handle h, posio_i_stat *s)
         return 0;
     s->info.size = (uint64_t)length.Length.QuadPart;
     s->info.is_device = 1;
+    /* Of a volume, also the sectors behind the end of its file system. */
+    (void)DeviceIoControl(h, FSCTL_ALLOW_EXTENDED_DASD_IO, NULL, 0, NULL, 0, &got, NULL);
     s->info.alignment = 4096;
     if (DeviceIoControl(h, IOCTL_DISK_GET_DRIVE_GEOMETRY, NULL, 0, &geometry, sizeof geometry, &got,
                         NULL) &&
@@ -1242,6 +1248,9 @@ POSIO_API int posio_i_get_stat(posio_i_handle h, posio_i_stat *s)
 #else
         off_t end = lseek(h, 0, SEEK_END); /* the cursor is nobody's: all reads are positioned */
         s->info.size = end > 0 ? (uint64_t)end : 0;
+#if !defined(__linux__)
+        if (S_ISCHR(st.st_mode)) s->info.alignment = 4096; /* the BSDs' disks take whole sectors */
+#endif
 #endif
         s->info.is_device = s->info.size != 0 || S_ISBLK(st.st_mode); /* a drive may be empty */
         s->is_pipe = !s->info.is_device;
@@ -1553,7 +1562,8 @@ POSIO_API void posio_file_close(posio_file *f)
     posio_release(&a, f);
 }
 
-/* Size, identity and alignment as found when it was opened. Threads: any. Allocates: no. */
+/* Size, identity and alignment as found when it was opened.
+   Threads: any. Allocates: no. Blocks: no. */
 POSIO_API posio_file_info posio_file_get_info(const posio_file *f) { return f->info; }
 
 POSIO_API posio_result posio_i_file_read(void *self, uint64_t offset, void *buf, size_t n,
@@ -1654,7 +1664,8 @@ POSIO_API posio_result posio_folder_open(posio_folder **out, const char *path_of
     return POSIO_OK;
 }
 
-/* Closes all files opened through it; NULL is fine. Threads: exclusive. Blocks: I/O. */
+/* Closes all files opened through it; NULL is fine.
+   Threads: exclusive. Allocates: no. Blocks: I/O. */
 POSIO_API void posio_folder_close(posio_folder *f)
 {
     posio_i_member *m, *next;
@@ -2089,7 +2100,8 @@ POSIO_API posio_result posio_file_sink_open(posio_file_sink **out, const char *p
     return POSIO_OK;
 }
 
-/* Bytes so far; right after opening with POSIO_SINK_RESUME, where to go on. Threads: any. */
+/* Bytes so far; right after opening with POSIO_SINK_RESUME, where to go on.
+   Threads: any. Allocates: no. Blocks: no. */
 POSIO_API uint64_t posio_file_sink_size(const posio_file_sink *s) { return s->size; }
 
 POSIO_API posio_result posio_i_sink_write(void *self, const void *buf, size_t n, posio_error *err)

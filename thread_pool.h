@@ -180,7 +180,10 @@ struct chunkwise_pool {
 
 // ---------------------------------------------------------------------------------- the shim
 
-/* thread_pool_mutex and thread_pool_cond: pthreads, Win32, or nothing at all. */
+/* thread_pool_mutex and thread_pool_cond with init, destroy, lock, unlock, wait and wake: pthreads,
+   Win32, or nothing at all. For the headers of this collection; init returns 0 when the system has
+   no room, wait takes milliseconds (0 = for ever) and may return spuriously.
+   Threads: any. Allocates: no. Blocks: workers (lock and wait). */
 #if defined(THREAD_POOL_NO_THREADS)
 typedef char thread_pool_mutex;
 typedef char thread_pool_cond;
@@ -622,6 +625,8 @@ THREAD_POOL_API void thread_pool_i_end(thread_pool_i_run *r, const thread_pool_i
 
 // ---------------------------------------------------------------------------------- the pool
 
+typedef struct thread_pool_i_impl thread_pool_i_impl;
+
 /* A thread that may run steps: a worker (waits_for NULL: any run), or a caller inside
    thread_pool_run (the run it waits for, and those below). A thread that nests has several. */
 typedef struct thread_pool_i_party {
@@ -629,11 +634,12 @@ typedef struct thread_pool_i_party {
     thread_pool_i_id id;
     thread_pool_i_run *current;   /* of which it runs a step now; NULL between steps */
     thread_pool_i_run *waits_for;
+    thread_pool_i_impl *pool; /* a worker's */
     int parked;
     thread_pool_cond wake;
 } thread_pool_i_party;
 
-typedef struct thread_pool_i_impl {
+struct thread_pool_i_impl {
     thread_pool base;
     thread_pool_mutex lock;
     thread_pool_i_run *runs, *last_served;
@@ -646,7 +652,7 @@ typedef struct thread_pool_i_impl {
     thread_pool_i_thread *handles;
     thread_pool_desc desc;
 #endif
-} thread_pool_i_impl;
+};
 
 THREAD_POOL_API int thread_pool_i_is_below(const thread_pool_i_run *r, const thread_pool_i_run *top)
 {
@@ -1001,11 +1007,6 @@ THREAD_POOL_API void thread_pool_i_work_forever(thread_pool_i_impl *pool, thread
     thread_pool_unlock(&pool->lock);
 }
 
-typedef struct thread_pool_i_start {
-    thread_pool_i_impl *pool;
-    thread_pool_i_party *party;
-} thread_pool_i_start;
-
 /* Binds the calling thread to the desc's set of processors, where the system can. */
 THREAD_POOL_API void thread_pool_i_bind(const thread_pool_desc *desc)
 {
@@ -1037,10 +1038,8 @@ THREAD_POOL_API void *thread_pool_i_main(void *arg)
 #endif
 {
     thread_pool_i_party *p = (thread_pool_i_party *)arg;
-    thread_pool_i_impl *pool = (thread_pool_i_impl *)(void *)p->waits_for; /* lent by start */
-    p->waits_for = NULL;
-    thread_pool_i_bind(&pool->desc);
-    thread_pool_i_work_forever(pool, p);
+    thread_pool_i_bind(&p->pool->desc);
+    thread_pool_i_work_forever(p->pool, p);
     return 0;
 }
 
@@ -1123,7 +1122,7 @@ THREAD_POOL_API void thread_pool_i_hire(thread_pool_i_impl *pool, uint32_t wante
     for (i = 0; i < wanted; i++) {
         thread_pool_i_party *p = &pool->workers[i];
         if (!thread_pool_cond_init(&p->wake)) break;
-        p->waits_for = (thread_pool_i_run *)(void *)pool;
+        p->pool = pool;
         if (!thread_pool_i_start_thread(&pool->handles[i], p, stack)) {
             thread_pool_cond_destroy(&p->wake);
             break;
@@ -1137,8 +1136,8 @@ THREAD_POOL_API void thread_pool_i_hire(thread_pool_i_impl *pool, uint32_t wante
 }
 
 /* Makes a pool; desc NULL or all zero means one thread for every usable core. Destroy it with
-   thread_pool_destroy after everything it was lent to.
-   Threads: any. Allocates: open. Blocks: no. */
+   thread_pool_destroy after everything it was lent to. The desc is copied.
+   Threads: any. Allocates: open. Blocks: I/O (for 0 threads: a few small files on Linux). */
 THREAD_POOL_API posio_result thread_pool_create_with(thread_pool **out,
                                                      const thread_pool_desc *desc,
                                                      posio_error *err)
@@ -1148,11 +1147,12 @@ THREAD_POOL_API posio_result thread_pool_create_with(thread_pool **out,
     uint32_t n;
     if (desc == NULL) desc = &defaults;
     n = desc->threads != 0 ? desc->threads : thread_pool_usable_cores();
-    if (n > 4096 || !posio_alloc_is_valid(&desc->alloc) ||
+    if (n > 4096 || desc->cpu_count > 65536 || !posio_alloc_is_valid(&desc->alloc) ||
         (desc->cpu_count != 0 && desc->cpus == NULL))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "thread_pool: impossible desc");
     pool = (thread_pool_i_impl *)posio_allocate_zeroed(
-        &desc->alloc, sizeof *pool + n * (sizeof *pool->workers + sizeof *pool->handles));
+        &desc->alloc, sizeof *pool + n * (sizeof *pool->workers + sizeof *pool->handles) +
+                          desc->cpu_count * sizeof *desc->cpus);
     if (pool == NULL || !thread_pool_mutex_init(&pool->lock)) {
         posio_release(&desc->alloc, pool);
         return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "thread_pool: out of memory");
@@ -1162,6 +1162,9 @@ THREAD_POOL_API posio_result thread_pool_create_with(thread_pool **out,
     pool->desc = *desc;
     pool->workers = (thread_pool_i_party *)(void *)(pool + 1);
     pool->handles = (thread_pool_i_thread *)(void *)(pool->workers + n);
+    if (desc->cpu_count != 0) /* workers may still read it when this has returned */
+        pool->desc.cpus = (const uint32_t *)memcpy(pool->handles + n, desc->cpus,
+                                                   desc->cpu_count * sizeof *desc->cpus);
     thread_pool_i_hire(pool, n - 1);
     *out = &pool->base;
     return POSIO_OK;
@@ -1169,7 +1172,7 @@ THREAD_POOL_API posio_result thread_pool_create_with(thread_pool **out,
 #endif
 
 /* Makes a pool of `threads` threads, the caller included; 0 = one for every usable core. NULL when
-   out of memory. Threads: any. Allocates: open. Blocks: no. */
+   out of memory. Threads: any. Allocates: open. Blocks: I/O (as above). */
 THREAD_POOL_API thread_pool *thread_pool_create(uint32_t threads)
 {
     thread_pool_desc d;

@@ -649,6 +649,96 @@ TEST(verify_can_be_canceled)
     ewf_build_free(&b);
 }
 
+/* Of four segments the second and the last are absent: what is between the gaps cannot be numbered,
+   and must not be given out under a wrong number. */
+TEST(two_gaps_never_give_wrong_bytes)
+{
+    static const unsigned absent[][2] = {{1, 3}, {0, 2}, {1, 2}, {0, 3}, {2, 3}};
+    ewf_build_options o;
+    static uint8_t media[25 * 32768], got[32768];
+    size_t k;
+    memset(&o, 0, sizeof o);
+    o.layout = EWF_BUILD_ENCASE6;
+    o.chunks_per_segment = 7;
+    ewf_build_media(media, sizeof media, 3);
+    for (k = 0; k < COUNT(absent); k++) {
+        ewf_build b;
+        sources s;
+        ewf_read *image = NULL;
+        uint64_t chunk, right = 0;
+        ewf_build_make(&b, &o, media, sizeof media);
+        b.segment[absent[k][0]].absent = b.segment[absent[k][1]].absent = 1;
+        sources_make(&s, &b);
+        REQUIRE(ewf_read_open_sources(&image, s.source, s.count, NULL, NULL) == POSIO_OK);
+        CHECK_EQ(ewf_read_info(image)->media_size, sizeof media);
+        for (chunk = 0; chunk < 25; chunk++) {
+            posio_result r = ewf_read_at(image, chunk * 32768, got, sizeof got, NULL);
+            if (r != POSIO_OK) {
+                CHECK_EQ((int64_t)r, POSIO_E_MISSING);
+                continue;
+            }
+            CHECK_MEM(got, media + chunk * 32768, sizeof got);
+            right++;
+        }
+        CHECK(right >= (k == 2 ? 11 : k == 4 ? 14 : k == 0 ? 7 : 0));
+        ewf_read_close(image);
+        sources_free(&s);
+        ewf_build_free(&b);
+    }
+}
+
+/* Where the file system does not mind the case, the listing may spell the given name otherwise. */
+static const char *const folded_names[] = {"set.E01", "SET.e02", "Set.E03", "set.raw"};
+
+static posio_result folding_open(void *self, const char *name, uint32_t rule, posio_source *out,
+                                 posio_error *err)
+{
+    shelf *s = (shelf *)self;
+    uint32_t n = ewf_read_segment_of_name(name, NULL);
+    (void)rule;
+    if (n > s->b->segment_count) return posio_fail(err, POSIO_E_FORMAT, 0, "not a segment");
+    s->memory[n - 1].data = s->b->segment[n - 1].data;
+    s->memory[n - 1].size = s->b->segment[n - 1].size;
+    *out = posio_memory_source(&s->memory[n - 1]);
+    s->opened++;
+    return POSIO_OK;
+}
+
+static posio_result folding_list(void *self, int (*each)(void *user, const char *name), void *user,
+                                 posio_error *err)
+{
+    size_t i;
+    (void)self;
+    (void)err;
+    for (i = 0; i < COUNT(folded_names) && !each(user, folded_names[i]); i++) {}
+    return POSIO_OK;
+}
+
+TEST(the_case_of_names_may_not_matter)
+{
+    ewf_build b;
+    shelf s;
+    posio_opener opener;
+    ewf_read *image = NULL;
+    (void)ewf_build_variant(&b, "encase6-many");
+    memset(&s, 0, sizeof s);
+    s.b = &b;
+    opener.open = folding_open;
+    opener.close = shelf_close;
+    opener.list = folding_list;
+    opener.self = &s;
+    REQUIRE(ewf_read_open_with(&image, &opener, "SET.E01", NULL, NULL) == POSIO_OK);
+    CHECK_EQ(ewf_read_info(image)->segment_count, 3);
+    CHECK_EQ(warnings_of(image), 0);
+    ewf_read_close(image);
+    image = NULL;
+    REQUIRE(ewf_read_open_with(&image, &opener, "set.E01", NULL, NULL) == POSIO_OK);
+    CHECK_EQ(ewf_read_info(image)->segment_count, 1); /* the others have another stem, letter by letter */
+    ewf_read_close(image);
+    CHECK_EQ(s.opened, 0);
+    ewf_build_free(&b);
+}
+
 TEST_MAIN(RUN(every_variant_on_1_and_16_threads); RUN(entries_beyond_2_gib);
           RUN(many_threads_read_the_same_bytes); RUN(a_hot_chunk_is_decoded_once);
           RUN(damage_is_an_error_zeros_or_raw); RUN(a_missing_segment_is_named);
@@ -656,4 +746,5 @@ TEST_MAIN(RUN(every_variant_on_1_and_16_threads); RUN(entries_beyond_2_gib);
           RUN(the_digest_may_cover_a_partial_sector); RUN(other_families_are_refused_by_name);
           RUN(segment_names_follow_the_scheme); RUN(segments_come_through_any_opener);
           RUN(extents_cover_the_media); RUN(limits_and_bad_arguments);
-          RUN(verify_can_be_canceled);)
+          RUN(verify_can_be_canceled); RUN(two_gaps_never_give_wrong_bytes);
+          RUN(the_case_of_names_may_not_matter);)
