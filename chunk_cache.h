@@ -118,7 +118,7 @@ typedef struct chunk_cache_i_entry {
     struct chunk_cache_i_entry *next;          /* in its bucket */
     uint64_t key;
     size_t size;
-    uint32_t pins;  /* raised under the lock, lowered without it: at 0 under the lock it is idle */
+    uint32_t pins; /* raised under the lock, lowered without it: at 0 under the lock it is idle */
     uint32_t state;
     uint32_t list;
     unsigned char *data; /* chunk_size + slack; of a failed flight: its posio_error */
@@ -410,9 +410,8 @@ CHUNK_CACHE_API posio_result chunk_cache_create(chunk_cache **out, const chunk_c
     at = (unsigned char *)(c->shards + shards);
     for (i = 0; i < shards; i++) { /* the ghosts first: they want the stricter alignment */
         c->shards[i].ghosts = (uint64_t *)(void *)(at + i * ghosts * sizeof(uint64_t));
-        c->shards[i].buckets = (chunk_cache_i_entry **)(void *)(at + shards * ghosts *
-                                                                         sizeof(uint64_t)) +
-                               i * buckets;
+        c->shards[i].buckets =
+            (chunk_cache_i_entry **)(void *)(at + shards * ghosts * sizeof(uint64_t)) + i * buckets;
     }
     for (; c->shard_count < shards; c->shard_count++) {
         chunk_cache_i_shard *s = &c->shards[c->shard_count];

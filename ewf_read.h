@@ -42,7 +42,7 @@
      for larger chunks of the chunk plus 90 KiB. Verify adds a ring of slots of 1 MiB (or one chunk,
      if larger): at most 24 MiB, or three slots. A search for chunks without a table takes three
      chunks (2 MiB, if they are small) and 8 bytes for each chunk found; damaged chunks are listed in
-     48 bytes each, at most 1,048,576. While a list grows, the old one is there too.
+     40 bytes each, at most 1,048,576. While a list grows, the old one is there too.
 
    WORK
      An image costs time in proportion to its size and that of its media, whatever its bytes say:
@@ -110,8 +110,8 @@
 #if defined(CHUNK_CACHE_IMPLEMENTATION) && !defined(THREAD_POOL_IMPLEMENTATION)
 #define THREAD_POOL_IMPLEMENTATION
 #endif
-#if !defined(POSIO_IMPLEMENTATION) &&                                                  \
-    (defined(THREAD_POOL_IMPLEMENTATION) || defined(DEFLATE_READ_IMPLEMENTATION) ||    \
+#if !defined(POSIO_IMPLEMENTATION) &&                                               \
+    (defined(THREAD_POOL_IMPLEMENTATION) || defined(DEFLATE_READ_IMPLEMENTATION) || \
      defined(DIGEST_IMPLEMENTATION))
 #define POSIO_IMPLEMENTATION
 #endif
@@ -216,14 +216,14 @@ typedef struct ewf_read_verify_desc {
 } ewf_read_verify_desc;
 
 typedef struct ewf_read_digest {
-    uint32_t algorithm;    /* EWF_READ_MD5, ... */
-    uint32_t size;         /* bytes: 16, 20 or 32 */
-    uint8_t computed[32];  /* over the logical media, damaged chunks as far as they decode */
+    uint32_t algorithm;   /* EWF_READ_MD5, ... */
+    uint32_t size;        /* bytes: 16, 20 or 32 */
+    uint8_t computed[32]; /* over the logical media, damaged chunks as far as they decode */
     uint8_t stored[32];
     uint32_t has_computed; /* 0 when parts of the media are missing altogether */
     uint32_t has_stored;
-    uint32_t match;        /* has both, and they are equal */
-    uint32_t untrimmed;    /* match holds only with the bytes behind the last whole sector */
+    uint32_t match;     /* has both, and they are equal */
+    uint32_t untrimmed; /* match holds only with the bytes behind the last whole sector */
 } ewf_read_digest;
 
 typedef struct ewf_read_verdict {
@@ -255,12 +255,12 @@ enum {
     EWF_READ_DEVICE_LABEL,
     EWF_READ_SOFTWARE_VERSION, /* of the program that acquired */
     EWF_READ_SOFTWARE_OS,
-    EWF_READ_ACQUIRED,         /* ISO 8601; with a zone only where the image states one */
-    EWF_READ_SYSTEM_DATE,      /* the same */
+    EWF_READ_ACQUIRED,    /* ISO 8601; with a zone only where the image states one */
+    EWF_READ_SYSTEM_DATE, /* the same */
     EWF_READ_PASSWORD_HASH,
     EWF_READ_PROCESS_ID,
     EWF_READ_EXTENTS,
-    EWF_READ_COMPRESSION,      /* n, f or b: none, fast, best */
+    EWF_READ_COMPRESSION, /* n, f or b: none, fast, best */
     EWF_READ_TEXT_COUNT
 };
 
@@ -269,20 +269,20 @@ typedef struct ewf_read_range {
 } ewf_read_range;
 
 typedef struct ewf_read_metadata {
-    uint64_t media_size;   /* bytes of logical media */
+    uint64_t media_size; /* bytes of logical media */
     uint64_t sector_count, chunk_count;
     uint32_t sector_size, chunk_size; /* bytes */
     uint32_t segment_count;           /* that are there */
     uint32_t missing_segments;
-    const char *layout;     /* "EWF-E01", "EWF-S01 (SMART)", ... */
-    uint8_t set_guid[16];   /* all zero where the layout has none */
-    uint32_t media_type;    /* 0 removable, 1 fixed, 3 optical, 14 logical files, 16 memory */
-    uint32_t media_flags;   /* 1 image, 2 physical, 4 Fastbloc, 8 Tableau write blocker */
+    const char *layout;         /* "EWF-E01", "EWF-S01 (SMART)", ... */
+    uint8_t set_guid[16];       /* all zero where the layout has none */
+    uint32_t media_type;        /* 0 removable, 1 fixed, 3 optical, 14 logical files, 16 memory */
+    uint32_t media_flags;       /* 1 image, 2 physical, 4 Fastbloc, 8 Tableau write blocker */
     uint32_t compression_level; /* 0 none, 1 fast, 2 best, as declared */
     uint32_t error_granularity; /* sectors */
     uint8_t md5[16], sha1[20];  /* as stored */
     uint32_t has_md5, has_sha1;
-    const char *text[EWF_READ_TEXT_COUNT]; /* NULL where absent */
+    const char *text[EWF_READ_TEXT_COUNT];    /* NULL where absent */
     const ewf_read_range *acquisition_errors; /* sectors the source could not deliver */
     const ewf_read_range *sessions;
     uint32_t acquisition_error_count, session_count;
@@ -299,7 +299,7 @@ EWF_READ_API const char *ewf_read_text_name(uint32_t which);
 typedef struct ewf_read_warning {
     uint32_t segment; /* 0 = the image as a whole */
     uint32_t reserved;
-    uint64_t offset;  /* in the segment file, or POSIO_NO_OFFSET */
+    uint64_t offset; /* in the segment file, or POSIO_NO_OFFSET */
     char message[240];
 } ewf_read_warning;
 
@@ -308,11 +308,11 @@ typedef struct ewf_read_warning {
 EWF_READ_API posio_result ewf_read_get_warning(ewf_read *image, uint32_t i, ewf_read_warning *out);
 
 typedef struct ewf_read_damage {
-    uint64_t chunk, count;   /* count > 1 only for chunks that are missing altogether */
-    uint64_t offset;         /* of the chunk in the segment file, or POSIO_NO_OFFSET */
-    uint32_t segment;        /* 0 = unknown */
-    posio_result code;       /* DATA, MISSING or IO */
-    const char *reason;      /* constant text */
+    uint64_t chunk, count; /* count > 1 only for chunks that are missing altogether */
+    uint64_t offset;       /* of the chunk in the segment file, or POSIO_NO_OFFSET */
+    uint32_t segment;      /* 0 = unknown */
+    posio_result code;     /* DATA, MISSING or IO */
+    const char *reason;    /* constant text */
 } ewf_read_damage;
 
 /* The i-th damaged chunk seen so far, in order of chunks; POSIO_E_RANGE behind the last. The first
@@ -366,16 +366,16 @@ enum {
     EWF_READ_I_FILE_HEADER = 13,
     EWF_READ_I_DESCRIPTOR = 76,
     EWF_READ_I_TABLE_HEADER = 24,
-    EWF_READ_I_PAGE = 4096,           /* table entries in a cached page */
-    EWF_READ_I_PART = 128 << 10,      /* bytes of media in one step of work */
-    EWF_READ_I_BULK = 256 << 10,      /* a read of so much passes by the cache */
-    EWF_READ_I_SLOT = 1 << 20,        /* bytes of media in one slot of verify */
-    EWF_READ_I_RING = 24 << 20,       /* all slots together, unless chunks are larger than 8 MiB */
-    EWF_READ_I_TEXT_MAX = 1 << 20,    /* an inflated header, at most */
-    EWF_READ_I_TEXTS = 8 << 20,       /* all that may be inflated for texts, attempts included */
-    EWF_READ_I_FIELDS = 1000,         /* looked at in one header; some 20 exist */
-    EWF_READ_I_RANGES = 65536,        /* acquisition errors or sessions kept */
-    EWF_READ_I_WARNINGS = 1000,       /* kept; a hostile image could make any number */
+    EWF_READ_I_PAGE = 4096,        /* table entries in a cached page */
+    EWF_READ_I_PART = 128 << 10,   /* bytes of media in one step of work */
+    EWF_READ_I_BULK = 256 << 10,   /* a read of so much passes by the cache */
+    EWF_READ_I_SLOT = 1 << 20,     /* bytes of media in one slot of verify */
+    EWF_READ_I_RING = 24 << 20,    /* all slots together, unless chunks are larger than 8 MiB */
+    EWF_READ_I_TEXT_MAX = 1 << 20, /* an inflated header, at most */
+    EWF_READ_I_TEXTS = 8 << 20,    /* all that may be inflated for texts, attempts included */
+    EWF_READ_I_FIELDS = 1000,      /* looked at in one header; some 20 exist */
+    EWF_READ_I_RANGES = 65536,     /* acquisition errors or sessions kept */
+    EWF_READ_I_WARNINGS = 1000,    /* kept; a hostile image could make any number */
     EWF_READ_I_DAMAGES = 1 << 20,
     EWF_READ_I_LAST_SEGMENT = 99 + 22 * 676 /* .E01-.E99, .EAA-.ZZZ */
 };
@@ -398,18 +398,18 @@ typedef struct ewf_read_i_copy {
 } ewf_read_i_copy;
 
 typedef struct ewf_read_i_table {
-    uint64_t first;        /* number of its first chunk */
-    uint64_t count;        /* chunks */
-    uint64_t start, end;   /* of the chunk data in the segment file */
-    uint32_t segment;      /* index; for missing chunks the number of the absent segment or 0 */
-    uint32_t state;        /* EWF_READ_I_USE_..., atomic */
+    uint64_t first;      /* number of its first chunk */
+    uint64_t count;      /* chunks */
+    uint64_t start, end; /* of the chunk data in the segment file */
+    uint32_t segment;    /* index; for missing chunks the number of the absent segment or 0 */
+    uint32_t state;      /* EWF_READ_I_USE_..., atomic */
     uint32_t has_footer;
-    uint32_t missing;      /* EWF_READ_I_NO_...: nothing is known of these chunks */
+    uint32_t missing;            /* EWF_READ_I_NO_...: nothing is known of these chunks */
     uint32_t leads_with_entries; /* a scan begins among the entries of a damaged table */
-    uint32_t doubtful;     /* a scan passed over something that may be any number of chunks */
-    uint64_t overflow_at;  /* entries from here on use 32 bits and are raw */
+    uint32_t doubtful;           /* a scan passed over something that may be any number of chunks */
+    uint64_t overflow_at;        /* entries from here on use 32 bits and are raw */
     ewf_read_i_copy copy[2];
-    uint64_t *found;       /* USE_SCAN: offset of each chunk, bit 63 = zlib */
+    uint64_t *found; /* USE_SCAN: offset of each chunk, bit 63 = zlib */
     uint64_t found_count;
     uint64_t doubt, lost_at; /* found[doubt .. lost_at) is found, but cannot be numbered */
     uint64_t lost; /* so many chunks behind that were not found: found[lost_at] is lost_at + lost */
@@ -459,9 +459,9 @@ struct ewf_read {
     int text_rank[EWF_READ_TEXT_COUNT];
     uint64_t missing_chunks;
     ewf_read_i_gaps holes; /* that the walk through the sections passed over */
-    size_t stored_max; /* no chunk takes more bytes in the file */
-    size_t texts_left; /* of EWF_READ_I_TEXTS */
-    int starved;       /* something was left out for want of memory: opening fails */
+    size_t stored_max;     /* no chunk takes more bytes in the file */
+    size_t texts_left;     /* of EWF_READ_I_TEXTS */
+    int starved;           /* something was left out for want of memory: opening fails */
     chunk_cache *chunks, *pages;
     thread_pool_mutex lock; /* guards everything below */
     int has_lock;
@@ -562,8 +562,7 @@ static int ewf_read_i_file_damage(ewf_read *image, const ewf_read_damage *d)
     if (!posio_grow(&image->desc.alloc, &list, image->damage_count, &image->damage_room, sizeof *d))
         return 0;
     image->damages = (ewf_read_damage *)list;
-    memmove(image->damages + at + 1, image->damages + at,
-            (image->damage_count - at) * sizeof *d);
+    memmove(image->damages + at + 1, image->damages + at, (image->damage_count - at) * sizeof *d);
     image->damages[at] = *d;
     image->damage_count++;
     return 1;
@@ -607,10 +606,7 @@ static void ewf_read_i_give_scratch(ewf_read *image, ewf_read_i_scratch *s)
 
 // ---------------------------------------------------------------------------------- file names
 
-static char ewf_read_i_lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
+static char ewf_read_i_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 
 EWF_READ_API uint32_t ewf_read_segment_of_name(const char *name, size_t *stem)
 {
@@ -666,9 +662,9 @@ static posio_result ewf_read_i_file_header(const posio_source *s, uint32_t *numb
     unsigned char b[EWF_READ_I_FILE_HEADER];
     posio_result r;
     if (s->size < sizeof b)
-        return posio_fail(err, POSIO_E_FORMAT, 0, s->size == 0
-                              ? "the file is empty"
-                              : "not an EWF file: %llu bytes are less than a file header",
+        return posio_fail(err, POSIO_E_FORMAT, 0,
+                          s->size == 0 ? "the file is empty"
+                                       : "not an EWF file: %llu bytes are less than a file header",
                           (unsigned long long)s->size);
     r = posio_read(s, 0, b, sizeof b, err);
     if (r == POSIO_OK) r = ewf_read_i_check_signature(b, err);
@@ -798,7 +794,8 @@ static void ewf_read_i_set_date(ewf_read *image, uint32_t which, const char *s, 
         t[1] = i + 1;
         for (i = (unsigned)n; i != 0 && s[i - 1] != ' '; i--) {}
         if (i != 0 && n - i < sizeof zone - 2 && (s[i] < '0' || s[i] > '9')) {
-            int utc = (n - i == 3 && (memcmp(s + i, "UTC", 3) == 0 || memcmp(s + i, "GMT", 3) == 0));
+            int utc =
+                (n - i == 3 && (memcmp(s + i, "UTC", 3) == 0 || memcmp(s + i, "GMT", 3) == 0));
             if (utc) zone[0] = 'Z';
             else if (s[i] == '+' || s[i] == '-') memcpy(zone, s + i, n - i);
             else { /* an abbreviation: RFC 9557, section 3.1, "2007-01-20T18:32:08[CET]" */
@@ -828,8 +825,8 @@ static void ewf_read_i_set_value(ewf_read *image, uint32_t which, const char *s,
 /* The short names of header and header2; the order is that of the EWF_READ_... texts. */
 static uint32_t ewf_read_i_field(const char *s, size_t n)
 {
-    static const char names[EWF_READ_TEXT_COUNT][4] = {"c",  "n",  "a", "e", "t", "md",  "sn",  "l",
-                                                       "av", "ov", "m", "u", "p", "pid", "ext", "r"};
+    static const char names[EWF_READ_TEXT_COUNT][4] = {
+        "c", "n", "a", "e", "t", "md", "sn", "l", "av", "ov", "m", "u", "p", "pid", "ext", "r"};
     uint32_t i;
     for (i = 0; i < EWF_READ_TEXT_COUNT; i++)
         if (strlen(names[i]) == n && memcmp(names[i], s, n) == 0) break;
@@ -957,7 +954,7 @@ typedef struct ewf_read_i_section {
     uint64_t at, next, size;
     uint64_t body, end; /* file offsets; end is the tighter sane bound of size and next */
     char type[17];
-    int intact;         /* its checksum holds */
+    int intact; /* its checksum holds */
 } ewf_read_i_section;
 
 static int ewf_read_i_known_type(const char *type)
@@ -1088,7 +1085,8 @@ static posio_result ewf_read_i_find_section(ewf_read *image, const ewf_read_i_se
                     (unsigned long long)other);
     ewf_read_i_note_gap(&image->holes, image->table_count, EWF_READ_I_NO_TABLE, seg->number);
     if (pending)
-        ewf_read_i_note_gap(&image->holes, image->table_count + 1, EWF_READ_I_NO_TABLE, seg->number);
+        ewf_read_i_note_gap(&image->holes, image->table_count + 1, EWF_READ_I_NO_TABLE,
+                            seg->number);
     r = ewf_read_i_read_descriptor(src, other, s, err);
     return r == POSIO_OK ? r : (posio_fail_in(err, seg->name, seg->number), r);
 }
@@ -1155,8 +1153,8 @@ static char *ewf_read_i_inflate_text(ewf_read *image, const ewf_read_i_segment *
     scratch = ewf_read_i_take_scratch(image);
     if (scratch == NULL) image->starved = 1;
     memset(&why, 0, sizeof why);
-    for (room = 16384; b != NULL && scratch != NULL && r == POSIO_E_SPACE &&
-                       room <= EWF_READ_I_TEXT_MAX;
+    for (room = 16384;
+         b != NULL && scratch != NULL && r == POSIO_E_SPACE && room <= EWF_READ_I_TEXT_MAX;
          room *= 4) {
         deflate_read_end end;
         posio_release(&image->desc.alloc, out);
@@ -1283,9 +1281,9 @@ static void ewf_read_i_take_geometry(ewf_read *image, ewf_read_i_segment *seg,
             if (chunks != 0 && sectors != 0)
                 ewf_read_i_warn(image, seg->number, s->body,
                                 "section \"data\" counts %u chunks and %llu sectors, the volume "
-                                "section %llu and %llu", (unsigned)g.chunks,
-                                (unsigned long long)g.sectors, (unsigned long long)chunks,
-                                (unsigned long long)sectors);
+                                "section %llu and %llu",
+                                (unsigned)g.chunks, (unsigned long long)g.sectors,
+                                (unsigned long long)chunks, (unsigned long long)sectors);
             if (chunks == 0) image->declared_chunks = g.chunks;
             if (sectors == 0) image->declared_sectors = g.sectors;
         }
@@ -1389,15 +1387,18 @@ static void ewf_read_i_take_ranges(ewf_read *image, const ewf_read_i_segment *se
     const char *why = NULL;
     if (b == NULL) return;
     if (count > EWF_READ_I_RANGES) {
-        ewf_read_i_warn(image, seg->number, s->at, "section \"%s\" counts %u entries; the first %u "
-                        "are kept", s->type, (unsigned)count, (unsigned)EWF_READ_I_RANGES);
+        ewf_read_i_warn(image, seg->number, s->at,
+                        "section \"%s\" counts %u entries; the first %u "
+                        "are kept",
+                        s->type, (unsigned)count, (unsigned)EWF_READ_I_RANGES);
         count = EWF_READ_I_RANGES;
     } else if (n >= head && n - head >= count * entry + 4 &&
                digest_adler32(1, b + head, count * entry) != posio_le32(b + head + count * entry)) {
         why = "has a wrong checksum behind its entries, which are not used";
     }
     if (n < head || (n - head) / entry < count) why = "is cut short";
-    else if (digest_adler32(1, b, head - 4) != posio_le32(b + head - 4)) why = "has a wrong checksum";
+    else if (digest_adler32(1, b, head - 4) != posio_le32(b + head - 4))
+        why = "has a wrong checksum";
     if (why == NULL && count != 0) {
         list = (ewf_read_range *)posio_allocate_zeroed(&image->desc.alloc, count * sizeof *list);
         if (list == NULL) image->starved = 1;
@@ -1415,8 +1416,8 @@ static void ewf_read_i_take_ranges(ewf_read *image, const ewf_read_i_segment *se
     } else if (is_session) {
         for (i = 0; i < count; i++) /* a session lasts until the next begins */
             list[i].count = (i + 1 < count ? list[i + 1].first : image->declared_sectors) -
-                            posio_min(list[i].first, i + 1 < count ? list[i + 1].first
-                                                                   : image->declared_sectors);
+                            posio_min(list[i].first,
+                                      i + 1 < count ? list[i + 1].first : image->declared_sectors);
         image->info.sessions = list;
         image->info.session_count = count;
     } else {
@@ -1435,7 +1436,8 @@ static posio_result ewf_read_i_add_table(ewf_read *image, ewf_read_i_table **out
         return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
                           "more than %u table sections (desc.max_tables)",
                           (unsigned)image->desc.max_tables);
-    if (!posio_grow(&image->desc.alloc, &list, image->table_count, &image->table_room, sizeof **out))
+    if (!posio_grow(&image->desc.alloc, &list, image->table_count, &image->table_room,
+                    sizeof **out))
         return ewf_read_i_no_memory(err);
     image->tables = (ewf_read_i_table *)list;
     *out = &image->tables[image->table_count++];
@@ -1600,8 +1602,8 @@ static posio_result ewf_read_i_scan(ewf_read *image, ewf_read_i_table *t, uint64
     ewf_read_i_walk w;
     posio_result r = POSIO_OK;
     const uint64_t region = t->end - t->start;
-    size_t window = image->stored_max > (size_t)(1 << 20) ? 2 * image->stored_max
-                                                          : (size_t)(2 << 20);
+    size_t window =
+        image->stored_max > (size_t)(1 << 20) ? 2 * image->stored_max : (size_t)(2 << 20);
     window = (size_t)posio_min(window, region + 1);
     memset(&w, 0, sizeof w);
     w.patience = 32 * region; /* and for small images 2 MiB, shared by all regions of a segment */
@@ -1649,13 +1651,12 @@ typedef struct ewf_read_i_tour {
 static posio_result ewf_read_i_need_geometry(const ewf_read *image, const ewf_read_i_segment *seg,
                                              posio_error *err)
 {
-    if (image->have_volume && image->info.chunk_size <= image->desc.max_chunk_size)
-        return POSIO_OK;
+    if (image->have_volume && image->info.chunk_size <= image->desc.max_chunk_size) return POSIO_OK;
     if (image->have_volume)
         (void)posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
                          "chunks of %u bytes are larger than the limit of %u "
-                         "(desc.max_chunk_size)", (unsigned)image->info.chunk_size,
-                         (unsigned)image->desc.max_chunk_size);
+                         "(desc.max_chunk_size)",
+                         (unsigned)image->info.chunk_size, (unsigned)image->desc.max_chunk_size);
     else
         (void)posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET,
                          "no usable volume section: the chunk size is unknown");
@@ -1832,7 +1833,8 @@ static void ewf_read_i_extend_stub(ewf_read *image, const ewf_read_i_segment *se
         sectors->end = seg->source.size;
     ewf_read_i_warn(image, seg->number, sectors->at,
                     "an unfinished \"sectors\" section (size 76): the acquisition was interrupted; "
-                    "its chunks are searched up to %llu", (unsigned long long)sectors->end);
+                    "its chunks are searched up to %llu",
+                    (unsigned long long)sectors->end);
 }
 
 static posio_result ewf_read_i_take_section(ewf_read *image, ewf_read_i_tour *tour,
@@ -2001,9 +2003,10 @@ static posio_result ewf_read_i_choose_copy(ewf_read *image, ewf_read_i_table *t,
                         "the table cannot be read to its end, and table2 is of no use; the table "
                         "is used as far as it can be read");
     else if (use == EWF_READ_I_USE_TABLE && !e[0].checksum)
-        ewf_read_i_warn(image, number, t->copy[0].entries,
-                        "the checksum of the table is wrong, and there is no good table2; the table "
-                        "is used as its entries are plausible");
+        ewf_read_i_warn(
+            image, number, t->copy[0].entries,
+            "the checksum of the table is wrong, and there is no good table2; the table "
+            "is used as its entries are plausible");
     else if (use == EWF_READ_I_USE_TABLE && !e[0].ascending)
         ewf_read_i_warn(image, number, t->copy[0].entries,
                         "the entries of the table do not ascend within the chunk data, though its "
@@ -2072,8 +2075,8 @@ static posio_result ewf_read_i_entries(ewf_read *image, ewf_read_i_table *t, uin
     p.image = image;
     p.table = t;
     while (n != 0) {
-        uint64_t key = (uint64_t)which << 62 | (uint64_t)(t - image->tables) << 20 |
-                       i / EWF_READ_I_PAGE;
+        uint64_t key =
+            (uint64_t)which << 62 | (uint64_t)(t - image->tables) << 20 | i / EWF_READ_I_PAGE;
         uint32_t in_page = (uint32_t)(i % EWF_READ_I_PAGE);
         uint32_t take = (uint32_t)posio_min(n, EWF_READ_I_PAGE - in_page);
         posio_result r = chunk_cache_read(image->pages, key, (size_t)in_page * 4, out,
@@ -2129,8 +2132,8 @@ static void ewf_read_i_place_at(const ewf_read *image, const ewf_read_i_table *t
         return;
     }
     if (next < offset || next > t->end) next = t->end;
-    p->stored = posio_min(next - offset, compressed ? image->stored_max
-                                                    : (uint64_t)image->info.chunk_size + 4);
+    p->stored = posio_min(next - offset,
+                          compressed ? image->stored_max : (uint64_t)image->info.chunk_size + 4);
 }
 
 /* The i-th chunk of those that were found by walking the data; 0 = not found. */
@@ -2257,8 +2260,8 @@ static const char *ewf_read_i_decode_zlib(ewf_read *image, ewf_read_i_scratch *s
 {
     deflate_read_end end;
     size_t chunk = image->info.chunk_size;
-    posio_result r = deflate_read_zlib(&s->inflate, stored, (size_t)p->stored, out, chunk, slack, 0,
-                                       &end, NULL);
+    posio_result r =
+        deflate_read_zlib(&s->inflate, stored, (size_t)p->stored, out, chunk, slack, 0, &end, NULL);
     if (r == POSIO_E_DATA) { /* Tableau TD3 writes stored blocks with NLEN 0 */
         deflate_read_end again;
         if (deflate_read_zlib(&s->inflate, stored, (size_t)p->stored, out, chunk, slack,
@@ -2282,15 +2285,15 @@ static const char *ewf_read_i_decode_zlib(ewf_read *image, ewf_read_i_scratch *s
 
 /* How one call of decode_run wants it. */
 typedef struct ewf_read_i_order {
-    uint64_t first;      /* chunk */
+    uint64_t first; /* chunk */
     uint32_t count;
     uint32_t on_damage;
-    unsigned char *out;  /* count x chunk_size; of the last chunk what the media has */
-    size_t slack;        /* bytes behind out that may be scribbled on */
-    uint64_t decoded;    /* result: bytes of media that are good */
-    uint64_t damaged;    /* result: chunks */
-    uint64_t missing;    /* result: those of them of which nothing is there */
-    size_t beyond;       /* result: bytes of the media's last chunk behind the media */
+    unsigned char *out; /* count x chunk_size; of the last chunk what the media has */
+    size_t slack;       /* bytes behind out that may be scribbled on */
+    uint64_t decoded;   /* result: bytes of media that are good */
+    uint64_t damaged;   /* result: chunks */
+    uint64_t missing;   /* result: those of them of which nothing is there */
+    size_t beyond;      /* result: bytes of the media's last chunk behind the media */
 } ewf_read_i_order;
 
 /* Missing chunks are recorded together, as one entry. */
@@ -2368,9 +2371,8 @@ static posio_result ewf_read_i_decode_by_copy(ewf_read *image, uint64_t chunk,
         return POSIO_E_DATA;
     r = ewf_read_i_locate_in(image, t, other, chunk - t->first, 1, &p, NULL);
     if (r != POSIO_OK) return r;
-    if (p.fault != NULL ||
-        (p.offset == failed->offset && p.stored == failed->stored &&
-         p.compressed == failed->compressed))
+    if (p.fault != NULL || (p.offset == failed->offset && p.stored == failed->stored &&
+                            p.compressed == failed->compressed))
         return POSIO_E_DATA;
     s = ewf_read_i_take_scratch(image); /* the caller's still holds the chunks behind this one */
     if (s == NULL) return POSIO_E_NOMEM;
@@ -2640,10 +2642,10 @@ EWF_READ_API posio_source ewf_read_source(ewf_read *image)
    into the slot's buffer, and each digest is a lane. */
 typedef struct ewf_read_i_verify_slot {
     unsigned char *data;
-    uint64_t first;   /* chunk */
+    uint64_t first; /* chunk */
     uint32_t count;
-    uint64_t bytes;   /* of media */
-    size_t beyond;    /* bytes behind the media in its last chunk */
+    uint64_t bytes; /* of media */
+    size_t beyond;  /* bytes behind the media in its last chunk */
 } ewf_read_i_verify_slot;
 
 typedef struct ewf_read_i_verify_run {
@@ -2711,7 +2713,8 @@ static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *s
     o.count = (uint32_t)posio_min(v->per_part, s->count - k);
     o.on_damage = EWF_READ_DAMAGE_RAW;
     o.out = s->data + (size_t)k * v->image->info.chunk_size;
-    if (k + o.count == v->per_slot) o.slack = DEFLATE_READ_SLACK; /* the buffer's, behind the slot */
+    if (k + o.count == v->per_slot)
+        o.slack = DEFLATE_READ_SLACK; /* the buffer's, behind the slot */
     r = ewf_read_i_decode(v->image, &o, err);
     if (o.beyond != 0) s->beyond = o.beyond;
     thread_pool_lock(&v->lock);
@@ -2753,7 +2756,8 @@ static const uint8_t *ewf_read_i_stored(const ewf_read *image, uint32_t algorith
     return NULL;
 }
 
-static void ewf_read_i_verdict(const ewf_read_i_verify_run *v, uint32_t wanted, ewf_read_verdict *out)
+static void ewf_read_i_verdict(const ewf_read_i_verify_run *v, uint32_t wanted,
+                               ewf_read_verdict *out)
 {
     static const uint32_t algorithms[EWF_READ_MAX_DIGESTS] = {EWF_READ_MD5, EWF_READ_SHA1,
                                                               EWF_READ_SHA256, EWF_READ_BLAKE3};
@@ -2916,7 +2920,8 @@ static posio_result ewf_read_i_measure_last(ewf_read *image, ewf_read_i_table *t
                                             posio_error *err)
 {
     ewf_read_i_scratch *s = ewf_read_i_take_scratch(image);
-    unsigned char *out = (unsigned char *)posio_allocate(&image->desc.alloc, image->info.chunk_size);
+    unsigned char *out =
+        (unsigned char *)posio_allocate(&image->desc.alloc, image->info.chunk_size);
     ewf_read_i_place p;
     deflate_read_end end;
     posio_result r = s == NULL || out == NULL ? POSIO_E_NOMEM : ewf_read_i_settle(image, t, NULL);
@@ -2966,8 +2971,8 @@ static uint64_t ewf_read_i_total(ewf_read *image, uint64_t known, int gaps, int 
         if (!(known == 0 && by_sectors == 0) && !(by_sectors == 0 && declared == 0))
             ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
                             "the tables hold %llu chunks, the declared sectors %llu; the tables "
-                            "are trusted", (unsigned long long)known,
-                            (unsigned long long)by_sectors);
+                            "are trusted",
+                            (unsigned long long)known, (unsigned long long)by_sectors);
         *measure = 1;
         if (by_sectors == 0 && declared > known) return declared;
         return known;
@@ -3006,7 +3011,8 @@ static void ewf_read_i_note_absent(const ewf_read *image, uint32_t i, ewf_read_i
     if (before != NULL && !before->complete)
         ewf_read_i_note_gap(g, table, EWF_READ_I_NO_END, before->number);
     else
-        ewf_read_i_note_gap(g, table, EWF_READ_I_NO_SEGMENT, before != NULL ? before->number + 1 : 1);
+        ewf_read_i_note_gap(g, table, EWF_READ_I_NO_SEGMENT,
+                            before != NULL ? before->number + 1 : 1);
 }
 
 /* All places where chunks may be missing, but for those that a scan passed over. */
@@ -3112,16 +3118,14 @@ static posio_result ewf_read_i_number(ewf_read *image, posio_error *err)
     r = ewf_read_i_place_tables(image, total, gaps, err);
     if (r != POSIO_OK) return r;
     ewf_read_i_number_tables(image);
-    if (!posio_mul(image->info.chunk_count, image->info.chunk_size, &bytes) ||
-        bytes > INT64_MAX)
-        return posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET,
-                          "%llu chunks of %u bytes are more than 2^63 bytes",
-                          (unsigned long long)image->info.chunk_count,
-                          (unsigned)image->info.chunk_size);
+    if (!posio_mul(image->info.chunk_count, image->info.chunk_size, &bytes) || bytes > INT64_MAX)
+        return posio_fail(
+            err, POSIO_E_DATA, POSIO_NO_OFFSET, "%llu chunks of %u bytes are more than 2^63 bytes",
+            (unsigned long long)image->info.chunk_count, (unsigned)image->info.chunk_size);
     image->info.media_size = bytes;
     if (!measure) {
-        image->info.media_size = posio_min(bytes, image->declared_sectors *
-                                                      image->info.sector_size);
+        image->info.media_size =
+            posio_min(bytes, image->declared_sectors * image->info.sector_size);
     } else if (image->table_count != 0 && !image->tables[image->table_count - 1].missing) {
         uint64_t last;
         r = ewf_read_i_measure_last(image, &image->tables[image->table_count - 1], &last, err);
@@ -3133,10 +3137,9 @@ static posio_result ewf_read_i_number(ewf_read *image, posio_error *err)
         image->declared_sectors != 0) /* the last chunk holds only a part of a sector */
         image->info.media_size = image->declared_sectors * image->info.sector_size;
     if (image->missing_chunks != 0)
-        ewf_read_i_warn(image, 0, POSIO_NO_OFFSET,
-                        "%llu of %llu chunks are missing: the image is incomplete",
-                        (unsigned long long)image->missing_chunks,
-                        (unsigned long long)image->info.chunk_count);
+        ewf_read_i_warn(
+            image, 0, POSIO_NO_OFFSET, "%llu of %llu chunks are missing: the image is incomplete",
+            (unsigned long long)image->missing_chunks, (unsigned long long)image->info.chunk_count);
     return POSIO_OK;
 }
 
@@ -3148,7 +3151,8 @@ static posio_result ewf_read_i_add_segment(ewf_read *image, const posio_source *
     void *list = image->segments;
     size_t n = strlen(name);
     ewf_read_i_segment *s;
-    if (!posio_grow(&image->desc.alloc, &list, image->segment_count, &image->segment_room, sizeof *s))
+    if (!posio_grow(&image->desc.alloc, &list, image->segment_count, &image->segment_room,
+                    sizeof *s))
         return ewf_read_i_no_memory(err);
     image->segments = (ewf_read_i_segment *)list;
     s = &image->segments[image->segment_count];
@@ -3204,7 +3208,8 @@ static void ewf_read_i_order_segments(ewf_read *image)
             image->segments[i].ordinal != image->segments[i].number)
             ewf_read_i_warn(image, image->segments[i].number, 9,
                             "\"%s\" holds segment %u, by its name it would be %u; the header is "
-                            "right", image->segments[i].name, (unsigned)image->segments[i].number,
+                            "right",
+                            image->segments[i].name, (unsigned)image->segments[i].number,
                             (unsigned)image->segments[i].ordinal);
 }
 
@@ -3230,7 +3235,8 @@ static posio_result ewf_read_i_walk_segments(ewf_read *image, posio_error *err)
         }
         ewf_read_i_warn(image, s->number, POSIO_NO_OFFSET,
                         "\"%s\" belongs to another image (its set identifier differs) and is not "
-                        "used", s->name);
+                        "used",
+                        s->name);
         for (k = s->first_table; k < image->table_count; k++)
             posio_release(&image->desc.alloc, image->tables[k].found);
         image->table_count = s->first_table;
@@ -3278,8 +3284,8 @@ static posio_result ewf_read_i_interpret(ewf_read *image, posio_error *err)
 static posio_result ewf_read_i_create(ewf_read **out, const ewf_read_desc *desc, posio_error *err)
 {
     ewf_read *image;
-    if (desc != NULL && (!posio_alloc_is_valid(&desc->alloc) ||
-                         desc->on_damage > EWF_READ_DAMAGE_RAW))
+    if (desc != NULL &&
+        (!posio_alloc_is_valid(&desc->alloc) || desc->on_damage > EWF_READ_DAMAGE_RAW))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "ewf_read: impossible desc");
     image = (ewf_read *)posio_allocate_zeroed(desc != NULL ? &desc->alloc : NULL, sizeof *image);
     if (image == NULL) return ewf_read_i_no_memory(err);
@@ -3366,7 +3372,8 @@ static posio_result ewf_read_i_open_segment(ewf_read *image, const char *name, u
     posio_source source;
     posio_error why;
     uint32_t number = 0;
-    posio_result r = image->opener.open(image->opener.self, name, POSIO_NAME_SIBLING, &source, &why);
+    posio_result r =
+        image->opener.open(image->opener.self, name, POSIO_NAME_SIBLING, &source, &why);
     if (r == POSIO_OK) {
         r = ewf_read_i_file_header(&source, &number, &why);
         if (r != POSIO_OK) (void)posio_fail_in(&why, name, 0);
@@ -3427,13 +3434,13 @@ static posio_result ewf_read_i_open_siblings(ewf_read *image, const char *given,
     memset(&l, 0, sizeof l);
     l.image = image;
     l.given = given;
-    if (ewf_read_segment_of_name(given, &l.stem) == 0) return POSIO_OK; /* renamed: it stands alone */
+    if (ewf_read_segment_of_name(given, &l.stem) == 0)
+        return POSIO_OK; /* renamed: it stands alone */
     l.family = ewf_read_i_lower(given[l.stem + 1]) >= 's' ? 's' : 'e';
     if (image->opener.list == NULL) return ewf_read_i_probe_names(image, &l, err);
     if (image->opener.list(image->opener.self, ewf_read_i_collect, &l, &why) != POSIO_OK)
         r = ewf_read_i_probe_names(image, &l, err); /* a folder may be entered but not listed */
-    else if (l.out_of_memory)
-        r = ewf_read_i_no_memory(err);
+    else if (l.out_of_memory) r = ewf_read_i_no_memory(err);
     for (i = 0; i < l.count && r == POSIO_OK; i++) {
         if (!ewf_read_i_is_sibling(&l, l.name[i])) continue;
         r = ewf_read_i_open_segment(image, l.name[i], ewf_read_i_ordinal(l.name[i], l.family), &l,
@@ -3557,10 +3564,10 @@ EWF_READ_API const ewf_read_metadata *ewf_read_info(const ewf_read *image) { ret
 EWF_READ_API const char *ewf_read_text_name(uint32_t which)
 {
     static const char *const names[EWF_READ_TEXT_COUNT] = {
-        "case_number", "evidence_number", "description",      "examiner",
-        "notes",       "model",           "serial_number",    "device_label",
-        "software_version", "software_os", "acquired",        "system_date",
-        "password_hash",    "process_id",  "extents",         "compression"};
+        "case_number", "evidence_number", "description",   "examiner",         "notes",
+        "model",       "serial_number",   "device_label",  "software_version", "software_os",
+        "acquired",    "system_date",     "password_hash", "process_id",       "extents",
+        "compression"};
     return which < EWF_READ_TEXT_COUNT ? names[which] : NULL;
 }
 

@@ -63,23 +63,23 @@
 typedef int32_t posio_result;
 enum {
     POSIO_OK = 0,
-    POSIO_E_ARG = -1,         /* the caller passed something impossible */
-    POSIO_E_NOMEM = -2,       /* an allocation failed */
-    POSIO_E_IO = -3,          /* the system could not read or write; os_error tells */
-    POSIO_E_NOT_FOUND = -4,   /* no such file */
-    POSIO_E_ACCESS = -5,      /* the system denies permission */
-    POSIO_E_EXISTS = -6,      /* an output is there already */
-    POSIO_E_RANGE = -7,       /* bytes beyond the end were asked for */
-    POSIO_E_FORMAT = -8,      /* this is not that format: its signature is absent */
-    POSIO_E_DATA = -9,        /* it is that format, but damaged or inconsistent */
-    POSIO_E_UNSUPPORTED = -10,/* recognised, and refused by name */
-    POSIO_E_LIMIT = -11,      /* a limit of the desc would be passed */
-    POSIO_E_POLICY = -12,     /* a name inside an image leads where it may not; names the option */
-    POSIO_E_MISSING = -13,    /* another file of the set is needed and absent */
-    POSIO_E_CANCELED = -14,   /* a callback asked to stop */
-    POSIO_E_BUSY = -15,       /* still in use */
-    POSIO_E_SPACE = -16,      /* the output buffer is too small */
-    POSIO_E_ABI = -17         /* made by an incompatible version of this collection */
+    POSIO_E_ARG = -1,          /* the caller passed something impossible */
+    POSIO_E_NOMEM = -2,        /* an allocation failed */
+    POSIO_E_IO = -3,           /* the system could not read or write; os_error tells */
+    POSIO_E_NOT_FOUND = -4,    /* no such file */
+    POSIO_E_ACCESS = -5,       /* the system denies permission */
+    POSIO_E_EXISTS = -6,       /* an output is there already */
+    POSIO_E_RANGE = -7,        /* bytes beyond the end were asked for */
+    POSIO_E_FORMAT = -8,       /* this is not that format: its signature is absent */
+    POSIO_E_DATA = -9,         /* it is that format, but damaged or inconsistent */
+    POSIO_E_UNSUPPORTED = -10, /* recognised, and refused by name */
+    POSIO_E_LIMIT = -11,       /* a limit of the desc would be passed */
+    POSIO_E_POLICY = -12,      /* a name inside an image leads where it may not; names the option */
+    POSIO_E_MISSING = -13,     /* another file of the set is needed and absent */
+    POSIO_E_CANCELED = -14,    /* a callback asked to stop */
+    POSIO_E_BUSY = -15,        /* still in use */
+    POSIO_E_SPACE = -16,       /* the output buffer is too small */
+    POSIO_E_ABI = -17          /* made by an incompatible version of this collection */
 };
 
 #define POSIO_NO_OFFSET UINT64_MAX
@@ -87,12 +87,12 @@ enum {
 /* What went wrong, in the innermost place. Frozen within a major version (512 bytes). */
 typedef struct posio_error {
     posio_result code;
-    int32_t os_error;   /* errno or GetLastError(); 0 = not from the system */
-    uint64_t offset;    /* byte offset in `file`, or POSIO_NO_OFFSET */
-    uint32_t segment;   /* 1-based number of the segment or extent file; 0 = does not apply */
+    int32_t os_error; /* errno or GetLastError(); 0 = not from the system */
+    uint64_t offset;  /* byte offset in `file`, or POSIO_NO_OFFSET */
+    uint32_t segment; /* 1-based number of the segment or extent file; 0 = does not apply */
     uint32_t reserved;
-    char file[200];     /* name of the innermost file; the tail of it when longer; may be empty */
-    char message[288];  /* one sentence in English, UTF-8, without a newline. May quote hostile
+    char file[200];    /* name of the innermost file; the tail of it when longer; may be empty */
+    char message[288]; /* one sentence in English, UTF-8, without a newline. May quote hostile
                            text: escape control characters before showing it on a terminal. */
 } posio_error;
 
@@ -107,10 +107,10 @@ typedef struct posio_alloc {
 
 /* What is known of a run of bytes without reading it. */
 enum {
-    POSIO_EXTENT_DATA = 0,       /* stored as it is (also: nothing is known) */
-    POSIO_EXTENT_ZERO = 1,       /* reads as zeros because the format says so */
-    POSIO_EXTENT_HOLE = 2,       /* reads as zeros because nothing is allocated */
-    POSIO_EXTENT_COMPRESSED = 3  /* stored compressed */
+    POSIO_EXTENT_DATA = 0,      /* stored as it is (also: nothing is known) */
+    POSIO_EXTENT_ZERO = 1,      /* reads as zeros because the format says so */
+    POSIO_EXTENT_HOLE = 2,      /* reads as zeros because nothing is allocated */
+    POSIO_EXTENT_COMPRESSED = 3 /* stored compressed */
 };
 typedef struct posio_extent {
     uint64_t length; /* how many bytes from the asked offset are of this kind; at least 1 */
@@ -196,9 +196,9 @@ typedef struct posio_file_desc {
 } posio_file_desc;
 
 typedef struct posio_file_info {
-    uint64_t size;             /* bytes; block devices are measured */
-    uint64_t device, inode;    /* identity: equal for the same file under two names */
-    uint32_t alignment;        /* reads aligned to this avoid a copy; 1 = anything goes */
+    uint64_t size;          /* bytes; block devices are measured */
+    uint64_t device, inode; /* identity: equal for the same file under two names */
+    uint32_t alignment;     /* reads aligned to this avoid a copy; 1 = anything goes */
     uint32_t is_device;
 } posio_file_info;
 
@@ -211,9 +211,9 @@ enum {
     POSIO_ALLOW_DEVICE = 2   /* stored names may be devices */
 };
 typedef struct posio_folder_desc {
-    uint32_t allow;     /* POSIO_ALLOW_..., for POSIO_NAME_STORED; 0 = only next to the image */
-    uint32_t max_open;  /* descriptors kept open; 0 = 64. Soft by one for each reading thread. */
-    uint32_t file_flags;/* POSIO_FILE_... for every file opened */
+    uint32_t allow;      /* POSIO_ALLOW_..., for POSIO_NAME_STORED; 0 = only next to the image */
+    uint32_t max_open;   /* descriptors kept open; 0 = 64. Soft by one for each reading thread. */
+    uint32_t file_flags; /* POSIO_FILE_... for every file opened */
     uint32_t reserved;
     posio_alloc alloc;
 } posio_folder_desc;
@@ -299,11 +299,12 @@ typedef char posio_i_opener_is_frozen[sizeof(posio_opener) == 4 * sizeof(void *)
    Threads: any. Allocates: no. Blocks: no. */
 POSIO_API const char *posio_result_name(posio_result r)
 {
-    static const char *const names[] = {
-        "POSIO_OK", "POSIO_E_ARG", "POSIO_E_NOMEM", "POSIO_E_IO", "POSIO_E_NOT_FOUND",
-        "POSIO_E_ACCESS", "POSIO_E_EXISTS", "POSIO_E_RANGE", "POSIO_E_FORMAT", "POSIO_E_DATA",
-        "POSIO_E_UNSUPPORTED", "POSIO_E_LIMIT", "POSIO_E_POLICY", "POSIO_E_MISSING",
-        "POSIO_E_CANCELED", "POSIO_E_BUSY", "POSIO_E_SPACE", "POSIO_E_ABI"};
+    static const char *const names[] = {"POSIO_OK",       "POSIO_E_ARG",         "POSIO_E_NOMEM",
+                                        "POSIO_E_IO",     "POSIO_E_NOT_FOUND",   "POSIO_E_ACCESS",
+                                        "POSIO_E_EXISTS", "POSIO_E_RANGE",       "POSIO_E_FORMAT",
+                                        "POSIO_E_DATA",   "POSIO_E_UNSUPPORTED", "POSIO_E_LIMIT",
+                                        "POSIO_E_POLICY", "POSIO_E_MISSING",     "POSIO_E_CANCELED",
+                                        "POSIO_E_BUSY",   "POSIO_E_SPACE",       "POSIO_E_ABI"};
     if (r > 0 || r < -17) return "POSIO_E_?";
     return names[-r];
 }
@@ -363,15 +364,15 @@ POSIO_API void posio_vformat(char *out, size_t size, const char *format, va_list
         }
         case 'u':
         case 'x': {
-            uint64_t v = wide ? (uint64_t)va_arg(ap, unsigned long long)
-                              : (uint64_t)va_arg(ap, unsigned);
+            uint64_t v =
+                wide ? (uint64_t)va_arg(ap, unsigned long long) : (uint64_t)va_arg(ap, unsigned);
             posio_i_put_number(&t, v, *f == 'x' ? 16 : 10);
             break;
         }
         default: posio_i_put(&t, *f); break;
         }
     }
-    if (t.at == t.end) { /* full: do not leave half a UTF-8 sequence, keep a whole one */
+    if (t.at == t.end) {         /* full: do not leave half a UTF-8 sequence, keep a whole one */
         const char *tail = t.at; /* what may be the end of a character */
         unsigned lead;
         while (t.at - tail < 3 && tail > out && ((unsigned char)tail[-1] & 0xc0) == 0x80) tail--;
@@ -627,7 +628,10 @@ POSIO_API int posio_atomic_swap_if(uint32_t *p, uint32_t want, uint32_t v)
 {
     return __atomic_compare_exchange_n(p, &want, v, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
-POSIO_API void *posio_atomic_load_ptr(void *const *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+POSIO_API void *posio_atomic_load_ptr(void *const *p)
+{
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
 POSIO_API void posio_atomic_store_ptr(void **p, void *v)
 {
     __atomic_store_n(p, v, __ATOMIC_RELEASE);
@@ -876,7 +880,8 @@ POSIO_API posio_result posio_slice_source(posio_slice *p, posio_source base, uin
 #if !defined(POSIO_NO_FILES) && !defined(_WIN32)
 #include <fcntl.h>
 #ifndef O_CLOEXEC
-#error "posio.h needs POSIX.1-2008: compile with -std=gnu99 (or later), or -D_POSIX_C_SOURCE=200809L"
+#error \
+    "posio.h needs POSIX.1-2008: compile with -std=gnu99 (or later), or -D_POSIX_C_SOURCE=200809L"
 #define POSIO_NO_FILES /* so that no other errors follow */
 #endif
 #endif
@@ -1066,8 +1071,7 @@ POSIO_API posio_result posio_i_wide(wchar_t **out, const char *folder, const cha
                                     const posio_alloc *a, posio_error *err)
 {
     int nf = (int)strlen(folder), nn = (int)strlen(name) + 1; /* with the terminator */
-    int wf = nf == 0 ? 0
-                     : MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, folder, nf, NULL, 0);
+    int wf = nf == 0 ? 0 : MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, folder, nf, NULL, 0);
     int wn = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, name, nn, NULL, 0);
     *out = NULL;
     if ((nf != 0 && wf <= 0) || wn <= 0)
@@ -1173,7 +1177,8 @@ POSIO_API posio_result posio_i_open(posio_i_handle *out, const char *folder, con
         if (r == POSIO_OK && !below)
             r = posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
                            "\"%s\" leads out of the image's folder (POSIO_ALLOW_OUTSIDE "
-                           "permits it)", name);
+                           "permits it)",
+                           name);
         if (r != POSIO_OK) {
             CloseHandle(h);
             return r;
@@ -1279,8 +1284,10 @@ POSIO_API int posio_i_open_below(int folder, const char *name, int how, int *out
         }
         memcpy(part, rest, n);
         part[n] = 0;
-        do next = openat(dir, part, last ? how | O_NOFOLLOW
-                                         : O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        do
+            next =
+                openat(dir, part,
+                       last ? how | O_NOFOLLOW : O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         while (next < 0 && errno == EINTR);
         if (next < 0) {
             result = errno;
@@ -1288,7 +1295,7 @@ POSIO_API int posio_i_open_below(int folder, const char *name, int how, int *out
             if (link <= 0) break;
             target[link] = 0;
             result = target[0] == '/' || posio_i_leads_up(target) ? -1
-                     : depth >= 8                                 ? ELOOP
+                     : depth >= 8 ? ELOOP
                      : (size_t)link + strlen(rest + n) >= sizeof target - 1 ? ENAMETOOLONG
                                                                             : 0;
             if (result != 0) break;
@@ -1321,7 +1328,8 @@ POSIO_API posio_result posio_i_open_stored(posio_i_handle *out, const char *fold
     if (r > 0) return posio_i_fail_os(err, r, POSIO_NO_OFFSET, "cannot open");
     return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
                       "\"%s\" is a link that leads out of the image's folder "
-                      "(POSIO_ALLOW_OUTSIDE permits it)", name);
+                      "(POSIO_ALLOW_OUTSIDE permits it)",
+                      name);
 }
 
 POSIO_API posio_result posio_i_open(posio_i_handle *out, const char *folder, const char *name,
@@ -1622,10 +1630,10 @@ typedef struct posio_i_member {
 
 struct posio_folder {
     posio_folder_desc desc;
-    void *members;  /* posio_i_member, newest first */
-    void *hand;     /* where the clock goes on */
+    void *members; /* posio_i_member, newest first */
+    void *hand;    /* where the clock goes on */
     uint32_t open_count;
-    char *path;     /* of the folder, ending in a separator, or empty */
+    char *path; /* of the folder, ending in a separator, or empty */
 };
 
 /* How many bytes of a path are folder: up to and with the last separator.
@@ -1901,7 +1909,7 @@ POSIO_API posio_opener posio_folder_opener(posio_folder *f)
 struct posio_file_sink {
     posio_alloc alloc;
     posio_i_handle handle;
-    uint64_t size;      /* bytes appended so far, holes included */
+    uint64_t size; /* bytes appended so far, holes included */
     uint32_t flags;
     int direct;         /* a device or pipe: no .part, no rename */
     char *part, *final; /* NAME.part and NAME */
@@ -1920,7 +1928,10 @@ POSIO_API posio_result posio_i_create(posio_i_handle *out, const char *path, int
     posio_result r = posio_i_wide(&w, "", path, a, err);
     if (r != POSIO_OK) return r;
     *out = CreateFileW(w, straight ? GENERIC_WRITE : GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
-                       NULL, straight ? OPEN_EXISTING : keep ? OPEN_ALWAYS : CREATE_ALWAYS,
+                       NULL,
+                       straight ? OPEN_EXISTING
+                       : keep   ? OPEN_ALWAYS
+                                : CREATE_ALWAYS,
                        FILE_ATTRIBUTE_NORMAL, NULL);
     os = posio_i_last_error();
     posio_release(a, w);
@@ -2013,7 +2024,7 @@ POSIO_API posio_result posio_i_output_kind(int *kind, const char *path, const po
     (void)err;
     *kind = POSIO_I_NOTHING;
     if (stat(path, &st) == 0)
-        *kind = S_ISREG(st.st_mode)   ? POSIO_I_REGULAR
+        *kind = S_ISREG(st.st_mode) ? POSIO_I_REGULAR
                 : S_ISDIR(st.st_mode) ? POSIO_I_FOLDER
                                       : POSIO_I_STRAIGHT;
     else if (lstat(path, &st) == 0) *kind = POSIO_I_REGULAR; /* a link to nowhere is in the way */

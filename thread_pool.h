@@ -90,7 +90,7 @@ typedef struct chunkwise_pool thread_pool;
 typedef struct thread_pool_slot {
     uint64_t number; /* 0, 1, 2, ... in the order produced */
     uint32_t index;
-    uint32_t parts;  /* set by produce; 0 = nothing to work on, ready at once */
+    uint32_t parts; /* set by produce; 0 = nothing to work on, ready at once */
 } thread_pool_slot;
 
 enum { THREAD_POOL_END = 1 }; /* what produce returns when there is nothing more */
@@ -111,8 +111,8 @@ typedef struct thread_pool_job {
     uint32_t slots;      /* of the ring: 1 to THREAD_POOL_MAX_SLOTS */
     uint32_t lane_count; /* at most THREAD_POOL_MAX_LANES */
     const thread_pool_lane *lanes;
-    uint32_t flags;      /* THREAD_POOL_PRODUCE_WAITS: produce waits for a device */
-    uint32_t threads;    /* at most this many at once; 0 = all of the pool */
+    uint32_t flags;   /* THREAD_POOL_PRODUCE_WAITS: produce waits for a device */
+    uint32_t threads; /* at most this many at once; 0 = all of the pool */
     /* POSIO_OK: slot->parts is set; THREAD_POOL_END; or an error. */
     posio_result (*produce)(void *user, thread_pool_slot *slot, posio_error *err);
     posio_result (*work)(void *user, const thread_pool_slot *slot, uint32_t part,
@@ -158,7 +158,8 @@ struct chunkwise_pool {
 #if !defined(THREAD_POOL_NO_THREADS) && !defined(_WIN32)
 #include <time.h>
 #ifndef CLOCK_MONOTONIC
-#error "thread_pool.h needs POSIX.1-2008: compile with -std=gnu99 (or later), or -D_POSIX_C_SOURCE=200809L"
+#error \
+    "thread_pool.h needs POSIX.1-2008: compile with -std=gnu99 (or later), or -D_POSIX_C_SOURCE=200809L"
 #define THREAD_POOL_NO_THREADS /* so that no other errors follow */
 #define POSIO_I_NO_THREADS
 #endif
@@ -451,12 +452,12 @@ typedef struct thread_pool_i_run {
     struct thread_pool_i_party *caller;
     const thread_pool_job *job;
     thread_pool_i_slot *slots;
-    uint64_t produced;   /* slots filled so far = the number of the next */
-    uint64_t retired;    /* slots that have left the ring */
-    uint64_t work_at;    /* lowest slot that may have parts to hand out */
+    uint64_t produced;                       /* slots filled so far = the number of the next */
+    uint64_t retired;                        /* slots that have left the ring */
+    uint64_t work_at;                        /* lowest slot that may have parts to hand out */
     uint64_t lane_at[THREAD_POOL_MAX_LANES]; /* the next slot of each lane */
-    uint32_t lanes_busy; /* bit set */
-    uint32_t running;    /* steps being run now */
+    uint32_t lanes_busy;                     /* bit set */
+    uint32_t running;                        /* steps being run now */
     int producing, ended, canceled;
     /* Where the run fails: nothing at or behind (slot, stage) is begun. The stage of a part is its
        number, of a lane the number of parts plus its number. */
@@ -632,7 +633,7 @@ typedef struct thread_pool_i_impl thread_pool_i_impl;
 typedef struct thread_pool_i_party {
     struct thread_pool_i_party *next, *next_parked;
     thread_pool_i_id id;
-    thread_pool_i_run *current;   /* of which it runs a step now; NULL between steps */
+    thread_pool_i_run *current; /* of which it runs a step now; NULL between steps */
     thread_pool_i_run *waits_for;
     thread_pool_i_impl *pool; /* a worker's */
     int parked;
@@ -927,9 +928,10 @@ THREAD_POOL_API posio_result thread_pool_i_loop_work(void *user, const thread_po
 /* Calls body(user, i) for every i < count, in parallel: a pipeline of one slot without lanes. The
    error of the lowest i wins; iterations above a failed one may not run.
    Threads: any. Allocates: no. Blocks: workers. */
-THREAD_POOL_API posio_result thread_pool_parallel_for(
-    thread_pool *pool, uint32_t count, posio_result (*body)(void *user, uint32_t i, posio_error *),
-    void *user, posio_error *err)
+THREAD_POOL_API posio_result thread_pool_parallel_for(thread_pool *pool, uint32_t count,
+                                                      posio_result (*body)(void *user, uint32_t i,
+                                                                           posio_error *),
+                                                      void *user, posio_error *err)
 {
     thread_pool_i_loop loop;
     thread_pool_job job;
@@ -978,8 +980,7 @@ THREAD_POOL_API const thread_pool_ops *thread_pool_i_ops(void)
     return &ops;
 }
 THREAD_POOL_API posio_result thread_pool_create_with(thread_pool **out,
-                                                     const thread_pool_desc *desc,
-                                                     posio_error *err)
+                                                     const thread_pool_desc *desc, posio_error *err)
 {
     const posio_alloc *a = desc != NULL ? &desc->alloc : NULL;
     thread_pool_i_serial *s = (thread_pool_i_serial *)posio_allocate_zeroed(a, sizeof *s);
@@ -1139,8 +1140,7 @@ THREAD_POOL_API void thread_pool_i_hire(thread_pool_i_impl *pool, uint32_t wante
    thread_pool_destroy after everything it was lent to. The desc is copied.
    Threads: any. Allocates: open. Blocks: I/O (for 0 threads: a few small files on Linux). */
 THREAD_POOL_API posio_result thread_pool_create_with(thread_pool **out,
-                                                     const thread_pool_desc *desc,
-                                                     posio_error *err)
+                                                     const thread_pool_desc *desc, posio_error *err)
 {
     static const thread_pool_desc defaults = {0, 0, NULL, 0, {NULL, NULL, NULL}};
     thread_pool_i_impl *pool;
