@@ -41,8 +41,8 @@
      sectors and warnings 3 MiB at most. Each thread that decodes keeps one scratch of 280 KiB, or
      for larger chunks of the chunk plus 90 KiB. Verify adds a ring of slots of 1 MiB (or one chunk,
      if larger): at most 24 MiB, or three slots. A search for chunks without a table takes three
-     chunks (2 MiB, if they are small) and 8 bytes for each chunk found; damaged chunks are listed in
-     40 bytes each, at most 1,048,576. While a list grows, the old one is there too.
+     chunks (2 MiB, if they are small) and 8 bytes for each chunk found; damaged chunks are listed
+     in 40 bytes each, at most 1,048,576. While a list grows, the old one is there too.
 
    WORK
      An image costs time in proportion to its size and that of its media, whatever its bytes say:
@@ -68,14 +68,14 @@
      header, header2, xheader   case metadata, zlib: text, UTF-16 text, XML
      volume, disk, data         geometry: chunk count, sectors per chunk, bytes per sector, sectors
      sectors                    the chunks, one after the other
-     table, table2              where the chunks of the sectors section before it begin (and a copy):
+     table, table2              where the chunks of the sectors section before it begin (and a copy)
 
        count u32 | 4 | base u64 | 4 | Adler-32 of these 20 | entries u32 ... | Adler-32 of entries
 
        An entry is base + the low 31 bits; the high bit says zlib. A chunk ends where the next
        begins, the last one with its sectors section. Raw chunks end in their Adler-32.
-       EnCase 6.7.1: when offset + size pass 2 GiB - 1, the entries behind use all 32 bits, and their
-       chunks are raw.
+       EnCase 6.7.1: when offset + size pass 2 GiB - 1, the entries behind use all 32 bits, and
+       their chunks are raw.
 
      layout              | base | footer of entries | chunks are in       | volume body
      EWF, SMART (S01)    | 0    | no                | table, behind it    | 94 bytes
@@ -188,8 +188,8 @@ EWF_READ_API posio_result ewf_read_open(ewf_read **out, const char *path, const 
 
 /* Reads n bytes of the logical media at offset into buf. POSIO_E_RANGE beyond media_size.
    A chunk that is damaged is handled as desc.on_damage says; a missing one likewise, with
-   POSIO_E_MISSING. Whole chunks of a range of 256 KiB or more are decoded on the pool, straight into
-   buf: they pass by the cache. Everything else is decoded once for all threads that want it.
+   POSIO_E_MISSING. Whole chunks of a range of 256 KiB or more are decoded on the pool, straight
+   into buf: they pass by the cache. Everything else is decoded once for all threads that want it.
    Threads: any. Allocates: yes (a scratch for each thread at once). Blocks: workers. */
 EWF_READ_API posio_result ewf_read_at(ewf_read *image, uint64_t offset, void *buf, size_t n,
                                       posio_error *err);
@@ -1925,8 +1925,8 @@ typedef struct ewf_read_i_exam_state {
     int overflow;
 } ewf_read_i_exam_state;
 
-/* The rule of EnCase 6.7.1: a masked offset that falls back, while the full 32 bits go on upwards by
-   no more than a chunk, is where entries stop having a compression bit. Anything else that falls
+/* The rule of EnCase 6.7.1: a masked offset that falls back, while the full 32 bits go on upwards
+   by no more than a chunk, is where entries stop having a compression bit. Anything else that falls
    back is damage. */
 static void ewf_read_i_examine_entry(const ewf_read *image, const ewf_read_i_table *t,
                                      uint64_t base, uint32_t entry, ewf_read_i_exam_state *st,
@@ -3041,7 +3041,7 @@ static uint64_t ewf_read_i_note_doubts(const ewf_read *image, ewf_read_i_gaps *g
         const ewf_read_i_table *t = &image->tables[i];
         uint32_t number = image->segments[t->segment].number;
         if (!t->doubtful) continue;
-        count++; /* in the table: before it and behind it, unless all that was found is on one side */
+        count++; /* within the table: before and behind it, unless all found is on one side */
         if (t->doubt != t->found_count) ewf_read_i_note_gap(g, i, EWF_READ_I_NO_TABLE, number);
         if (t->lost_at != 0) ewf_read_i_note_gap(g, i + 1, EWF_READ_I_NO_TABLE, number);
     }
@@ -3353,8 +3353,8 @@ static int ewf_read_i_is_sibling(const ewf_read_i_names *l, const char *name)
     return !ewf_read_i_equal_folded(name, l->given, strlen(name));
 }
 
-/* x.raw, x.txt and x.zip have names of the scheme, too: beyond .E99 a file is only suspected to be a
-   segment when the one before it is there. */
+/* x.raw, x.txt and x.zip have names of the scheme, too: beyond .E99 a file is only suspected to be
+   a segment when the one before it is there. */
 static int ewf_read_i_is_expected(const ewf_read_i_names *l, uint32_t ordinal)
 {
     uint64_t i;

@@ -971,7 +971,7 @@ POSIO_API posio_result posio_i_code_of(int32_t os)
 #endif
 }
 
-/* The words for the errors people meet; strerror is not thread-safe and strerror_r has two forms. */
+/* Words for the errors people meet; strerror is not thread-safe and strerror_r has two forms. */
 POSIO_API const char *posio_i_words_of(int32_t os)
 {
 #if defined(_WIN32)

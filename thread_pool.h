@@ -23,8 +23,8 @@
 
    THE ORDERED PIPELINE
 
-       produce (serial) --> work on the parts of a slot (parallel, any order) --> lanes (each serial,
-           ^                                                                      in slot order)
+       produce (serial) --> work on the parts of a slot (parallel, any order) --> lanes (each
+           ^                                                                      serial, in order)
            +-------------- a fixed ring of slots: the ceiling of memory <-----------+
 
      produce  fills slot number n (n = 0, 1, 2, ...) and says how many parts it has; or says END.
