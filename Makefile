@@ -30,7 +30,7 @@ ZLIB     = -DHAVE_ZLIB -lz
 endif
 
 .PHONY: all setup setup-ci demo test test-programs test-core test-clang test-32 test-s390x test-wine test-asan \
-        test-tsan test-valgrind test-plugged test-compile test-peers test-cli fuzz fuzz-replay \
+        test-tsan test-valgrind test-plugged test-compile test-peers test-cli test-cli-asan fuzz fuzz-replay \
         bench dist install help clean
 
 all: $(TOOLS:%=$(BUILD)/%$(EXE))            ## build the tools (the default)
@@ -105,9 +105,11 @@ test-cli: all $(BUILD)/make_ewf             ## the command lines
 test-peers: all                             ## images by other tools, and samples
 	@tests/run.sh "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers"
 
-# One tier: the core with another compiler, or a counted SKIP where that is missing.
-TIER = @if command -v $(2) >/dev/null 2>&1; then $(MAKE) --no-print-directory test-core \
+# One tier: the core (or the target $(4)) in another way, or a counted SKIP where $(2) is missing.
+TIER = @if command -v $(2) >/dev/null 2>&1; then $(MAKE) --no-print-directory $(or $(4),test-core) \
     BUILD=$(BUILD)/$(1) ZLIB= $(3); else tests/run.sh "echo SKIP $(1): $(2) is not installed"; fi
+
+ASAN = CFLAGS="-g -O1 -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined"
 
 test-clang:                                 ## the core by clang
 	$(call TIER,clang,clang,CC=clang)
@@ -124,8 +126,10 @@ test-wine:                                  ## the core on Windows, under Wine
 	    RUNNER="env WINEDEBUG=-all wine")
 
 test-asan:                                  ## the core under AddressSanitizer and UBSan
-	$(call TIER,asan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=address$(comma)undefined \
-	    -fno-sanitize-recover=undefined")
+	$(call TIER,asan,$(firstword $(CC)),$(ASAN))
+
+test-cli-asan:                              ## the command lines under ASan and UBSan
+	$(call TIER,asan,$(firstword $(CC)),$(ASAN),test-cli)
 
 test-tsan:                                  ## the threaded tests under ThreadSanitizer
 	$(call TIER,tsan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=thread" \
@@ -136,8 +140,12 @@ test-valgrind:                              ## the parsing tests under valgrind
 	    RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes")
 
 test-plugged:                               ## libdeflate and OpenSSL in place of our own codecs
+ifeq ($(call HAVE,libdeflate libcrypto),yes)
 	$(call TIER,plugged,pkg-config,TESTS="deflate_read digest" \
 	    CPPFLAGS="-DPLUG_LIBDEFLATE -DTEST_PEERS" LDLIBS="-ldeflate -lcrypto")
+else
+	@tests/run.sh "echo SKIP plugged: libdeflate and libcrypto are not installed"
+endif
 
 comma = ,
 
@@ -165,7 +173,7 @@ bench: all $(BENCHES:%=$(BUILD)/bench/bench_%) ## ours and its peers, side by si
 
 dist: $(FORMATS:%=dist/%)                   ## one self-contained file for each format
 
-dist/%: % tools/fold.awk $(HEADERS)
+dist/%: % tools/fold.awk LICENSE $(HEADERS)
 	@mkdir -p $(@D)
 	awk -f tools/fold.awk $< > $@.part && mv $@.part $@
 

@@ -1,5 +1,5 @@
 /* deflate_read.h - raw deflate (RFC 1951) and zlib (RFC 1950), whole buffer to whole buffer.
-   SPDX-License-Identifier: MIT OR Unlicense   (texts at the end of the README's LICENSE file)
+   SPDX-License-Identifier: MIT OR Unlicense
 
    QUICK START
 

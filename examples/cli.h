@@ -6,6 +6,7 @@
 #define CHUNKWISE_CLI_H
 
 #include <signal.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,13 @@
 #define CLI_UNUSED __attribute__((unused))
 #else
 #define CLI_UNUSED
+#endif
+#if defined(__MINGW_PRINTF_FORMAT)
+#define CLI_PRINTF(f, a) __attribute__((format(__MINGW_PRINTF_FORMAT, f, a)))
+#elif defined(__GNUC__)
+#define CLI_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define CLI_PRINTF(f, a)
 #endif
 
 enum { CLI_GOOD = 0, CLI_BAD = 1, CLI_FAILED = 2 }; /* exit codes */
@@ -123,6 +131,167 @@ static CLI_UNUSED int cli_end(int code)
     return CLI_FAILED;
 }
 
+// ---------------------------------------------------------------------------------- output
+
+/* Where text goes: a stream of stdio or a sink, in pieces of this size. */
+typedef struct cli_out {
+    FILE *file; /* NULL: the sink */
+    posio_sink sink;
+    posio_error error; /* the first that a sink gave: nothing is written after it */
+    size_t used;
+    char text[4096];
+} cli_out;
+
+static CLI_UNUSED void cli_out_to_file(cli_out *f, FILE *file)
+{
+    memset(f, 0, sizeof *f);
+    f->file = file;
+}
+
+static CLI_UNUSED void cli_out_to_sink(cli_out *f, posio_sink sink)
+{
+    memset(f, 0, sizeof *f);
+    f->sink = sink;
+}
+
+/* Call it at the end, too: what is in f->text has been written nowhere. */
+static CLI_UNUSED void cli_flush(cli_out *f)
+{
+    if (f->file != NULL) {
+        fwrite(f->text, 1, f->used, f->file);
+        fflush(f->file);
+    } else if (f->error.code == POSIO_OK && f->used != 0) {
+        (void)f->sink.write(f->sink.self, f->text, f->used, &f->error);
+    }
+    f->used = 0;
+}
+
+static CLI_UNUSED void cli_write(cli_out *f, const char *s, size_t n)
+{
+    while (n != 0) {
+        size_t take = sizeof f->text - f->used < n ? sizeof f->text - f->used : n;
+        memcpy(f->text + f->used, s, take);
+        f->used += take;
+        s += take;
+        n -= take;
+        if (f->used == sizeof f->text) cli_flush(f);
+    }
+}
+
+static CLI_UNUSED void cli_puts(cli_out *f, const char *s) { cli_write(f, s, strlen(s)); }
+
+/* For what is short: the result is cut at 511 bytes. */
+static CLI_UNUSED void cli_printf(cli_out *f, const char *format, ...) CLI_PRINTF(2, 3);
+static CLI_UNUSED void cli_printf(cli_out *f, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    cli_puts(f, text);
+}
+
+// ---------------------------------------------------------------------------------- text
+
+/* Decodes one character of UTF-8; returns its length, 0 when the bytes are not UTF-8. */
+static CLI_UNUSED size_t cli_decode(const char *s, uint32_t *c)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+    size_t i;
+    if (n == 0) return 0;
+    *c = n == 1 ? p[0] : p[0] & (0x7fu >> n);
+    for (i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        *c = *c << 6 | (p[i] & 0x3fu);
+    }
+    if ((n == 3 && (*c < 0x800 || (*c >= 0xd800 && *c < 0xe000))) ||
+        (n == 4 && (*c < 0x10000 || *c > 0x10ffff)))
+        return 0;
+    return n;
+}
+
+/* Control characters, and those that turn the direction of text, could deceive whoever reads. */
+static CLI_UNUSED int cli_is_unsafe(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x200e || c == 0x200f ||
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+}
+
+/* Text from outside, with \xNN for bytes and \u{...} for characters that a terminal would obey. */
+static CLI_UNUSED void cli_text(cli_out *f, const char *s)
+{
+    while (*s != 0) {
+        uint32_t c = 0;
+        size_t n = cli_decode(s, &c);
+        if (n == 0) cli_printf(f, "\\x%02x", (unsigned char)*s);
+        else if (n == 1 && cli_is_unsafe(c)) cli_printf(f, "\\x%02x", (unsigned)c);
+        else if (cli_is_unsafe(c)) cli_printf(f, "\\u{%x}", (unsigned)c);
+        else cli_write(f, s, n);
+        s += n != 0 ? n : 1;
+    }
+}
+
+/* 1,234,567 */
+static CLI_UNUSED const char *cli_grouped(uint64_t v, char out[32])
+{
+    char digits[32];
+    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)v), i, k = 0;
+    for (i = 0; i < n; i++) {
+        if (i != 0 && (n - i) % 3 == 0) out[k++] = ',';
+        out[k++] = digits[i];
+    }
+    out[k] = 0;
+    return out;
+}
+
+/* 1.5 GiB */
+static CLI_UNUSED const char *cli_size(double v, char out[32])
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    int u = 0;
+    while (v >= 1024 && u < 6) {
+        v /= 1024;
+        u++;
+    }
+    snprintf(out, 32, v == (double)(int)v ? "%.0f %s" : v < 10 ? "%.2f %s" : v < 100 ? "%.1f %s" : "%.0f %s", v,
+             units[u]);
+    return out;
+}
+
+/* The name in a path, without its folder. */
+static CLI_UNUSED const char *cli_name(const char *path) { return path + posio_path_folder(path); }
+
+/* "PATH: message (segment 2, x.E02, offset 76)" on standard error; PATH is what was typed. */
+static CLI_UNUSED void cli_error(const char *path, const posio_error *err)
+{
+    cli_out f;
+    cli_out_to_file(&f, stderr);
+    cli_text(&f, path);
+    cli_puts(&f, ": ");
+    cli_text(&f, err->message);
+    if (err->segment != 0 || err->offset != POSIO_NO_OFFSET) {
+        const char *sep = "";
+        cli_puts(&f, " (");
+        if (err->segment != 0) {
+            cli_printf(&f, "segment %u", (unsigned)err->segment);
+            sep = ", ";
+        }
+        if (err->file[0] != 0 && strcmp(err->file, cli_name(path)) != 0 &&
+            strcmp(err->file, path) != 0) {
+            cli_puts(&f, sep);
+            cli_text(&f, err->file);
+            sep = ", ";
+        }
+        if (err->offset != POSIO_NO_OFFSET)
+            cli_printf(&f, "%soffset %llu", sep, (unsigned long long)err->offset);
+        cli_puts(&f, ")");
+    }
+    cli_puts(&f, "\n");
+    cli_flush(&f);
+}
+
 // ---------------------------------------------------------------------------------- options
 
 /* One option of a tool. value NULL: a flag, counted in *flag. */
@@ -132,7 +301,8 @@ typedef struct cli_option {
     const char *help;
     int *flag;
     const char **value;
-    int (*each)(void *user, const char *value); /* instead of value: called each time; 0 = bad */
+    /* Instead of value: called each time; NULL = taken, else what is wrong with it. */
+    const char *(*each)(void *user, const char *value);
     void *user;
 } cli_option;
 
@@ -157,10 +327,25 @@ static CLI_UNUSED void cli_help(const cli_tool *t)
     printf("\n%s\n", t->details);
 }
 
+/* "ARG: what", or with a value "--option value: what". */
+static CLI_UNUSED int cli_bad_value(const cli_tool *t, const char *arg, const char *value,
+                                    const char *what)
+{
+    cli_out f;
+    cli_out_to_file(&f, stderr);
+    cli_text(&f, arg);
+    if (value != NULL) {
+        cli_puts(&f, " ");
+        cli_text(&f, value);
+    }
+    cli_printf(&f, ": %s\ntry: %s --help\n", what, t->name);
+    cli_flush(&f);
+    return CLI_FAILED;
+}
+
 static CLI_UNUSED int cli_usage_error(const cli_tool *t, const char *arg, const char *what)
 {
-    fprintf(stderr, "%s: %s\ntry: %s --help\n", arg, what, t->name);
-    return CLI_FAILED;
+    return cli_bad_value(t, arg, NULL, what);
 }
 
 static CLI_UNUSED int cli_take_option(const cli_tool *t, const cli_option *o, const char *arg,
@@ -173,8 +358,10 @@ static CLI_UNUSED int cli_take_option(const cli_tool *t, const cli_option *o, co
     }
     if (value == NULL) return cli_usage_error(t, arg, "this option needs a value");
     if (o->each != NULL) {
-        if (!o->each(o->user, value)) return cli_usage_error(t, value, "not a value of this option");
-        return -1;
+        char option[64];
+        const char *what = o->each(o->user, value);
+        snprintf(option, sizeof option, "--%s", o->name);
+        return what == NULL ? -1 : cli_bad_value(t, option, value, what);
     }
     *o->value = value;
     return -1;
@@ -228,122 +415,26 @@ static CLI_UNUSED int cli_number(const char *s, uint32_t max, uint32_t *out)
     return 1;
 }
 
-// ---------------------------------------------------------------------------------- text
-
-/* Decodes one character of UTF-8; returns its length, 0 when the bytes are not UTF-8. */
-static CLI_UNUSED size_t cli_decode(const char *s, uint32_t *c)
-{
-    const unsigned char *p = (const unsigned char *)s;
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    size_t i;
-    if (n == 0) return 0;
-    *c = n == 1 ? p[0] : p[0] & (0x7fu >> n);
-    for (i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) return 0;
-        *c = *c << 6 | (p[i] & 0x3fu);
-    }
-    if ((n == 3 && (*c < 0x800 || (*c >= 0xd800 && *c < 0xe000))) ||
-        (n == 4 && (*c < 0x10000 || *c > 0x10ffff)))
-        return 0;
-    return n;
-}
-
-/* Control characters, and those that turn the direction of text, could deceive whoever reads. */
-static CLI_UNUSED int cli_is_unsafe(uint32_t c)
-{
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x200e || c == 0x200f ||
-           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
-}
-
-/* Text from outside, with \xNN for bytes and \u{...} for characters that a terminal would obey. */
-static CLI_UNUSED void cli_text(FILE *f, const char *s)
-{
-    while (*s != 0) {
-        uint32_t c = 0;
-        size_t n = cli_decode(s, &c);
-        if (n == 0) fprintf(f, "\\x%02x", (unsigned char)*s);
-        else if (n == 1 && cli_is_unsafe(c)) fprintf(f, "\\x%02x", (unsigned)c);
-        else if (cli_is_unsafe(c)) fprintf(f, "\\u{%x}", (unsigned)c);
-        else fwrite(s, 1, n, f);
-        s += n != 0 ? n : 1;
-    }
-}
-
-/* 1,234,567 */
-static CLI_UNUSED const char *cli_grouped(uint64_t v, char out[32])
-{
-    char digits[32];
-    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)v), i, k = 0;
-    for (i = 0; i < n; i++) {
-        if (i != 0 && (n - i) % 3 == 0) out[k++] = ',';
-        out[k++] = digits[i];
-    }
-    out[k] = 0;
-    return out;
-}
-
-/* 1.5 GiB */
-static CLI_UNUSED const char *cli_size(double v, char out[32])
-{
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    int u = 0;
-    while (v >= 1024 && u < 6) {
-        v /= 1024;
-        u++;
-    }
-    snprintf(out, 32, v == (double)(int)v ? "%.0f %s" : v < 10 ? "%.2f %s" : v < 100 ? "%.1f %s" : "%.0f %s", v,
-             units[u]);
-    return out;
-}
-
-/* "PATH: message (segment 2 "x.E02", offset 76)" on standard error, beginning with what was typed. */
-static CLI_UNUSED void cli_error(const char *path, const posio_error *err)
-{
-    const char *tail = path != NULL ? path : "";
-    const char *slash = strrchr(tail, '/');
-    cli_text(stderr, tail);
-    fputs(": ", stderr);
-    cli_text(stderr, err->message);
-    if (err->segment != 0 || err->offset != POSIO_NO_OFFSET) {
-        const char *sep = "";
-        fputs(" (", stderr);
-        if (err->segment != 0) {
-            fprintf(stderr, "segment %u", (unsigned)err->segment);
-            sep = ", ";
-        }
-        if (err->file[0] != 0 && strcmp(err->file, slash != NULL ? slash + 1 : tail) != 0 &&
-            strcmp(err->file, tail) != 0) {
-            fprintf(stderr, "%s", sep);
-            cli_text(stderr, err->file);
-            sep = ", ";
-        }
-        if (err->offset != POSIO_NO_OFFSET)
-            fprintf(stderr, "%soffset %llu", sep, (unsigned long long)err->offset);
-        fputs(")", stderr);
-    }
-    fputs("\n", stderr);
-}
-
 // ---------------------------------------------------------------------------------- JSON
 
 /* A JSON string. Bytes that are not UTF-8 become \udcXX, as Python's surrogateescape reads them. */
-static CLI_UNUSED void cli_json_string(FILE *f, const char *s)
+static CLI_UNUSED void cli_json_string(cli_out *f, const char *s)
 {
     if (s == NULL) {
-        fputs("null", f);
+        cli_puts(f, "null");
         return;
     }
-    fputc('"', f);
+    cli_puts(f, "\"");
     while (*s != 0) {
         uint32_t c = 0;
         size_t n = cli_decode(s, &c);
-        if (n == 0) fprintf(f, "\\udc%02x", (unsigned char)*s);
-        else if (c == '"' || c == '\\') fprintf(f, "\\%c", (int)c);
-        else if (cli_is_unsafe(c)) fprintf(f, "\\u%04x", (unsigned)c);
-        else fwrite(s, 1, n, f);
+        if (n == 0) cli_printf(f, "\\udc%02x", (unsigned char)*s);
+        else if (c == '"' || c == '\\') cli_printf(f, "\\%c", (int)c);
+        else if (cli_is_unsafe(c)) cli_printf(f, "\\u%04x", (unsigned)c);
+        else cli_write(f, s, n);
         s += n != 0 ? n : 1;
     }
-    fputc('"', f);
+    cli_puts(f, "\"");
 }
 
 // ---------------------------------------------------------------------------------- progress
@@ -357,9 +448,8 @@ typedef struct cli_progress {
 
 static CLI_UNUSED void cli_progress_begin(cli_progress *p, const char *label, int enabled)
 {
-    const char *slash = strrchr(label, '/');
     memset(p, 0, sizeof *p);
-    p->label = slash != NULL ? slash + 1 : label;
+    p->label = cli_name(label);
     p->begin = p->last = cli_now();
     p->enabled = enabled && cli_is_terminal(stderr);
 }
@@ -370,21 +460,32 @@ static CLI_UNUSED void cli_progress_end(cli_progress *p)
     p->shown = 0;
 }
 
+/* 1:05, from an hour on 1:00:05; --:-- while there is no rate to tell it by. */
+static CLI_UNUSED const char *cli_duration(double left, double rate, char out[32])
+{
+    double seconds = rate > 0 ? left / rate : -1;
+    unsigned s;
+    if (!(seconds >= 0 && seconds < 1e9)) return "--:--";
+    s = (unsigned)seconds;
+    if (s < 3600) snprintf(out, 32, "%u:%02u", s / 60, s % 60);
+    else snprintf(out, 32, "%u:%02u:%02u", s / 3600, s / 60 % 60, s % 60);
+    return out;
+}
+
 /* Draws at most ten times a second. Returns non-zero once Ctrl-C was pressed. */
 static CLI_UNUSED int cli_progress_update(cli_progress *p, uint64_t done, uint64_t total)
 {
-    double now, rate, seconds;
-    char speed[32], tail[80], label[256];
+    double now, rate;
+    char speed[32], left[32], tail[128], label[256];
     int width, filled, i;
     if (!p->enabled) return cli_interrupted != 0;
     now = cli_now();
     if (now - p->last < 0.1) return cli_interrupted != 0;
     p->last = now;
     rate = (double)done / (now - p->begin);
-    seconds = rate > 0 ? (double)(total - done) / rate : 0;
-    snprintf(tail, sizeof tail, " %3d %%  %s/s  ETA %d:%02d",
+    snprintf(tail, sizeof tail, " %3d %%  %s/s  ETA %s",
              total != 0 ? (int)((double)done * 100 / (double)total) : 100, cli_size(rate, speed),
-             (int)(seconds / 60), (int)seconds % 60);
+             cli_duration((double)(total - done), rate, left));
     for (i = 0; i < 32 && p->label[i] != 0; i++) /* a name, of plain characters only */
         label[i] = p->label[i] >= 0x20 && p->label[i] < 0x7f ? p->label[i] : '?';
     label[i] = 0;

@@ -57,6 +57,8 @@ static int open_image_has_extension(const char *path, const char *extension)
    (.iso, .log, .raw). */
 enum { OPEN_IMAGE_FAA = 100 + 26 * 26 };
 
+enum { OPEN_IMAGE_EWF_HEADER = 13 }; /* bytes that begin each segment */
+
 static int open_image_is_raw_name(const char *path)
 {
     static const char *const names[] = {".raw", ".dd", ".img", ".bin", ".001"};
@@ -190,10 +192,12 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
     posio_file *file = NULL;
     posio_source source;
     uint32_t number = ewf_read_segment_of_name(path, NULL);
+    uint64_t size;
     int raw_name = open_image_is_raw_name(path), device;
     posio_result r = posio_file_open(&file, path, NULL, err), probed;
     if (r != POSIO_OK) return r;
     source = posio_file_source(file);
+    size = source.size;
     device = posio_file_get_info(file).is_device != 0;
     probed = ewf_read_probe(&source, err);
     posio_file_close(file);
@@ -207,6 +211,8 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
         *format = OPEN_IMAGE_EWF; /* which says why, if it refuses */
     } else if (raw_name) { /* before segments: .raw and .img are names of that scheme, too */
         *format = OPEN_IMAGE_RAW;
+    } else if (number != 0 && number < OPEN_IMAGE_FAA && size < OPEN_IMAGE_EWF_HEADER) {
+        *format = OPEN_IMAGE_EWF; /* which says that it is empty, or how short */
     } else if (number != 0 && number < OPEN_IMAGE_FAA) {
         return posio_fail_in(err, path, 0), probed; /* the name promises what is not there */
     } else {

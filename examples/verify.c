@@ -34,6 +34,16 @@ static const uint32_t algorithms[EWF_READ_MAX_DIGESTS] = {EWF_READ_MD5, EWF_READ
 static const int digest_ids[EWF_READ_MAX_DIGESTS] = {DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256,
                                                      DIGEST_BLAKE3};
 
+static const char unknown_digest[] = "unknown digest; one of md5, sha1, sha256, blake3";
+
+/* The index of EWF_READ_MD5 ... in the lists above. */
+static uint32_t index_of_algorithm(uint32_t algorithm)
+{
+    uint32_t i = 0;
+    while (algorithms[i] != algorithm) i++;
+    return i;
+}
+
 /* The index of a digest's name of n bytes; EWF_READ_MAX_DIGESTS when there is none. */
 static uint32_t index_of_digest(const char *name, size_t n)
 {
@@ -47,44 +57,48 @@ static uint32_t index_of_digest(const char *name, size_t n)
     return i;
 }
 
-static int take_digests(void *user, const char *value)
+static const char *take_digests(void *user, const char *value)
 {
     arguments *a = (arguments *)user;
     for (;;) {
         size_t n = strcspn(value, ",");
         uint32_t i = index_of_digest(value, n);
-        if (i == EWF_READ_MAX_DIGESTS) return 0;
+        if (i == EWF_READ_MAX_DIGESTS) return unknown_digest;
         a->digests |= algorithms[i];
-        if (value[n] == 0) return 1;
+        if (value[n] == 0) return NULL;
         value += n + 1;
     }
 }
 
-static int take_expect(void *user, const char *value)
+static const char *take_expect(void *user, const char *value)
 {
     arguments *a = (arguments *)user;
     const char *colon = strchr(value, ':');
-    uint32_t i = colon != NULL ? index_of_digest(value, (size_t)(colon - value)) : 4;
-    if (i >= EWF_READ_MAX_DIGESTS ||
-        digest_from_hex(colon + 1, a->expect[i], digest_size(digest_ids[i])) != POSIO_OK)
-        return 0;
+    uint32_t i;
+    if (colon == NULL) return "not ALGO:HEX, such as sha1:2fd4...";
+    i = index_of_digest(value, (size_t)(colon - value));
+    if (i == EWF_READ_MAX_DIGESTS) return unknown_digest;
+    if (digest_from_hex(colon + 1, a->expect[i], digest_size(digest_ids[i])) != POSIO_OK)
+        return "not the hexadecimal digits of one: 32 for md5, 40 for sha1, 64 for the others";
     a->digests |= algorithms[i];
     a->expected |= algorithms[i];
-    return 1;
+    return NULL;
 }
 
-static int take_format(void *user, const char *value)
+static const char *take_format(void *user, const char *value)
 {
     arguments *a = (arguments *)user;
     if (strcmp(value, "raw") == 0) a->format = OPEN_IMAGE_RAW;
     else if (strcmp(value, "ewf") == 0) a->format = OPEN_IMAGE_EWF;
-    else return strcmp(value, "auto") == 0;
-    return 1;
+    else if (strcmp(value, "auto") == 0) a->format = OPEN_IMAGE_AUTO;
+    else return "unknown format; one of raw, ewf, auto";
+    return NULL;
 }
 
-static int take_threads(void *user, const char *value)
+static const char *take_threads(void *user, const char *value)
 {
-    return cli_number(value, 4096, &((arguments *)user)->threads);
+    if (cli_number(value, 4096, &((arguments *)user)->threads)) return NULL;
+    return "not a whole number from 0 to 4096";
 }
 
 // ---------------------------------------------------------------------------------- the report
@@ -95,6 +109,7 @@ static const char *const status_names[] = {"ok", "mismatch", "damaged", "error"}
 /* Everything about one image; text and JSON are printed from this alone. */
 typedef struct report {
     const char *path;
+    const arguments *asked;
     open_image *image; /* NULL when it could not be opened */
     int verified;
     ewf_read_verdict verdict;
@@ -112,13 +127,13 @@ static int exit_code_of(const report *r)
     return r->status == STATUS_OK ? CLI_GOOD : r->status == STATUS_ERROR ? CLI_FAILED : CLI_BAD;
 }
 
-static void judge(report *r, const arguments *a)
+static void judge(report *r)
 {
+    const arguments *a = r->asked;
     uint32_t i;
     for (i = 0; i < r->verdict.digest_count; i++) {
         const ewf_read_digest *d = &r->verdict.digest[i];
-        uint32_t k = 0;
-        while (algorithms[k] != d->algorithm) k++;
+        uint32_t k = index_of_algorithm(d->algorithm);
         if ((a->expected & d->algorithm) &&
             !(d->has_computed && memcmp(d->computed, a->expect[k], d->size) == 0))
             r->unexpected |= d->algorithm;
@@ -138,7 +153,7 @@ typedef struct raw_run {
     unsigned char *ring; /* RAW_SLOTS slots */
     uint32_t lane_count;
     digest state[EWF_READ_MAX_DIGESTS];
-    int lane_digest[EWF_READ_MAX_DIGESTS];
+    uint32_t lane_digest[EWF_READ_MAX_DIGESTS]; /* its index in the list of algorithms */
     cli_progress *progress;
 } raw_run;
 
@@ -201,7 +216,7 @@ static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool,
         if (digests & algorithms[i]) {
             memset(&lanes[run->lane_count], 0, sizeof lanes[0]);
             lanes[run->lane_count].run = raw_lane;
-            run->lane_digest[run->lane_count] = digest_ids[i];
+            run->lane_digest[run->lane_count] = i;
             (void)digest_begin(&run->state[run->lane_count++], digest_ids[i]);
         }
     memset(&job, 0, sizeof job);
@@ -215,9 +230,7 @@ static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool,
     result = thread_pool_run(pool, &job, &r->error);
     for (i = 0; i < run->lane_count && result == POSIO_OK; i++) {
         ewf_read_digest *d = &r->verdict.digest[r->verdict.digest_count++];
-        uint32_t k = 0;
-        while (digest_ids[k] != run->lane_digest[i]) k++;
-        d->algorithm = algorithms[k];
+        d->algorithm = algorithms[run->lane_digest[i]];
         d->size = (uint32_t)digest_result(&run->state[i], d->computed);
         d->has_computed = 1;
     }
@@ -245,15 +258,17 @@ static posio_result verify_ewf(report *r, uint32_t digests, cli_progress *progre
 }
 
 /* Without a wish and without a stored digest there is still one worth having: MD5. */
-static uint32_t digests_to_compute(const report *r, const arguments *a)
+static uint32_t digests_to_compute(const report *r)
 {
     const ewf_read_metadata *m = ewf_of(r) != NULL ? ewf_read_info(ewf_of(r)) : NULL;
-    if (a->digests != 0 || (m != NULL && (m->has_md5 || m->has_sha1))) return a->digests;
+    if (r->asked->digests != 0 || (m != NULL && (m->has_md5 || m->has_sha1)))
+        return r->asked->digests;
     return EWF_READ_MD5;
 }
 
-static void verify_image(report *r, const arguments *a, thread_pool *pool)
+static void verify_image(report *r, thread_pool *pool)
 {
+    const arguments *a = r->asked;
     open_image_desc desc;
     cli_progress progress;
     posio_result result;
@@ -269,25 +284,25 @@ static void verify_image(report *r, const arguments *a, thread_pool *pool)
         return;
     }
     cli_progress_begin(&progress, r->path, !a->quiet);
-    if (ewf_of(r) != NULL) result = verify_ewf(r, digests_to_compute(r, a), &progress);
-    else result = verify_raw(r, digests_to_compute(r, a), pool, &progress);
+    if (ewf_of(r) != NULL) result = verify_ewf(r, digests_to_compute(r), &progress);
+    else result = verify_raw(r, digests_to_compute(r), pool, &progress);
     cli_progress_end(&progress);
     r->seconds = cli_now() - begin;
     if (result != POSIO_OK) return;
     r->verified = 1;
-    judge(r, a);
+    judge(r);
 }
 
 // ---------------------------------------------------------------------------------- as text
 
-static void line(FILE *f, const char *name, const char *value)
+static void line(cli_out *f, const char *name, const char *value)
 {
-    fprintf(f, "  %-18s", name);
+    cli_printf(f, "  %-18s", name);
     cli_text(f, value);
-    fputc('\n', f);
+    cli_puts(f, "\n");
 }
 
-static void print_texts(FILE *f, const ewf_read_metadata *m)
+static void print_texts(cli_out *f, const ewf_read_metadata *m)
 {
     char name[64];
     uint32_t i;
@@ -313,46 +328,53 @@ static const char *media_type_name(uint32_t type)
     }
 }
 
-static void print_ranges(FILE *f, const char *name, const ewf_read_range *ranges, uint32_t count)
+/* An image can name millions of them; JSON has them all. */
+enum { MOST_RANGES = 100 };
+
+static void print_ranges(cli_out *f, const char *name, const ewf_read_range *ranges,
+                         uint32_t count)
 {
+    char more[32];
     uint32_t i;
-    for (i = 0; i < count; i++)
-        fprintf(f, "  %-18ssectors %llu to %llu\n", i == 0 ? name : "",
-                (unsigned long long)ranges[i].first,
-                (unsigned long long)(ranges[i].first + ranges[i].count -
-                                     (ranges[i].count != 0)));
+    for (i = 0; i < count && i < MOST_RANGES; i++)
+        cli_printf(f, "  %-18ssectors %llu to %llu\n", i == 0 ? name : "",
+                   (unsigned long long)ranges[i].first,
+                   (unsigned long long)(ranges[i].first + ranges[i].count -
+                                        (ranges[i].count != 0)));
+    if (i < count) cli_printf(f, "  %-18s... and %s more\n", "", cli_grouped(count - i, more));
 }
 
-static void print_guid(FILE *f, const uint8_t g[16])
+static void print_guid(cli_out *f, const uint8_t g[16])
 {
-    fprintf(f, "  %-18s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n",
-            "set identifier", g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8], g[9], g[10],
-            g[11], g[12], g[13], g[14], g[15]);
+    cli_printf(f, "  %-18s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n",
+               "set identifier", g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8], g[9], g[10],
+               g[11], g[12], g[13], g[14], g[15]);
 }
 
-static void print_media(FILE *f, const report *r)
+static void print_media(cli_out *f, const report *r)
 {
     static const uint8_t no_guid[16] = {0};
     const ewf_read_metadata *m = ewf_of(r) != NULL ? ewf_read_info(ewf_of(r)) : NULL;
     uint64_t size = open_image_source(r->image).size;
     char a[32], b[32];
-    fprintf(f, "  %-18s%s", "format", open_image_format_name(r->image));
+    cli_printf(f, "  %-18s%s", "format", open_image_format_name(r->image));
     if (m != NULL)
-        fprintf(f, ", %u segment%s", (unsigned)m->segment_count, m->segment_count == 1 ? "" : "s");
-    fprintf(f, "\n  %-18s%s (%s bytes)\n", "media size", cli_size((double)size, a),
-            cli_grouped(size, b));
+        cli_printf(f, ", %u segment%s", (unsigned)m->segment_count,
+                   m->segment_count == 1 ? "" : "s");
+    cli_printf(f, "\n  %-18s%s (%s bytes)\n", "media size", cli_size((double)size, a),
+               cli_grouped(size, b));
     if (m == NULL) return;
-    fprintf(f, "  %-18s%s, %s sectors of %u bytes\n", "media", media_type_name(m->media_type),
-            cli_grouped(m->sector_count, a), (unsigned)m->sector_size);
-    fprintf(f, "  %-18s%s of %s\n", "chunks", cli_grouped(m->chunk_count, a),
-            cli_size(m->chunk_size, b));
+    cli_printf(f, "  %-18s%s, %s sectors of %u bytes\n", "media", media_type_name(m->media_type),
+               cli_grouped(m->sector_count, a), (unsigned)m->sector_size);
+    cli_printf(f, "  %-18s%s of %s\n", "chunks", cli_grouped(m->chunk_count, a),
+               cli_size(m->chunk_size, b));
     if (memcmp(m->set_guid, no_guid, 16) != 0) print_guid(f, m->set_guid);
     print_texts(f, m);
     print_ranges(f, "unread at source", m->acquisition_errors, m->acquisition_error_count);
     print_ranges(f, "sessions", m->sessions, m->session_count);
 }
 
-static void print_stored(FILE *f, const ewf_read_metadata *m)
+static void print_stored(cli_out *f, const ewf_read_metadata *m)
 {
     char hex[65];
     if (m->has_md5) {
@@ -377,15 +399,18 @@ static const char *digest_title(uint32_t algorithm)
 
 static const char *digest_verdict(const report *r, const ewf_read_digest *d)
 {
+    int expected = (r->asked->expected & d->algorithm) != 0;
     if (r->unexpected & d->algorithm) return "NOT what was expected";
     if (!d->has_computed) return "";
-    if (d->untrimmed) return "match, with the bytes behind the last whole sector";
-    if (d->match) return "match";
-    if (d->has_stored) return "MISMATCH";
-    return "nothing stored to compare with";
+    if (d->untrimmed)
+        return expected ? "as expected; match, with the bytes behind the last whole sector"
+                        : "match, with the bytes behind the last whole sector";
+    if (d->match) return expected ? "match, as expected" : "match";
+    if (d->has_stored) return expected ? "MISMATCH, though as expected" : "MISMATCH";
+    return expected ? "as expected" : "nothing stored to compare with";
 }
 
-static void print_digests(FILE *f, const report *r)
+static void print_digests(cli_out *f, const report *r)
 {
     char hex[65], name[32];
     uint32_t i;
@@ -399,68 +424,81 @@ static void print_digests(FILE *f, const report *r)
             line(f, stored, hex);
         }
         digest_hex(d->computed, d->size, hex);
-        fprintf(f, "  %-18s%s  %s\n", name,
-                d->has_computed ? hex : "not possible: parts of the media are missing",
-                digest_verdict(r, d));
+        cli_printf(f, "  %-18s%s  %s\n", name,
+                   d->has_computed ? hex : "not possible: parts of the media are missing",
+                   digest_verdict(r, d));
     }
 }
 
-static void print_damage(FILE *f, const report *r)
+static void print_damage(cli_out *f, const report *r)
 {
     ewf_read_damage d;
     uint32_t i;
     if (ewf_of(r) == NULL) return;
     for (i = 0; ewf_read_get_damage(ewf_of(r), i, &d) == POSIO_OK; i++) {
-        fprintf(f, "  %-18schunk %llu", i == 0 ? "damaged" : "", (unsigned long long)d.chunk);
-        if (d.count > 1) fprintf(f, " to %llu", (unsigned long long)(d.chunk + d.count - 1));
-        if (d.segment != 0) fprintf(f, ", segment %u", (unsigned)d.segment);
+        cli_printf(f, "  %-18schunk %llu", i == 0 ? "damaged" : "", (unsigned long long)d.chunk);
+        if (d.count > 1) cli_printf(f, " to %llu", (unsigned long long)(d.chunk + d.count - 1));
+        if (d.segment != 0) cli_printf(f, ", segment %u", (unsigned)d.segment);
         if (d.offset != POSIO_NO_OFFSET)
-            fprintf(f, ", offset %llu", (unsigned long long)d.offset);
-        fprintf(f, ": %s\n", d.reason);
+            cli_printf(f, ", offset %llu", (unsigned long long)d.offset);
+        cli_printf(f, ": %s\n", d.reason);
     }
 }
 
-static void print_warnings(FILE *f, const report *r)
+/* "segment 2: what it is (offset 76)"; a message that begins with its segment stays as it is. */
+static const char *warning_text(const ewf_read_warning *w, char out[320])
+{
+    char where[32] = "", offset[48] = "";
+    if (w->segment != 0 && strncmp(w->message, "segment", 7) != 0)
+        snprintf(where, sizeof where, "segment %u: ", (unsigned)w->segment);
+    if (w->offset != POSIO_NO_OFFSET)
+        snprintf(offset, sizeof offset, " (offset %llu)", (unsigned long long)w->offset);
+    snprintf(out, 320, "%s%s%s", where, w->message, offset);
+    return out;
+}
+
+static void print_warnings(cli_out *f, const report *r)
 {
     ewf_read_warning w;
+    char text[320];
     uint32_t i;
     if (ewf_of(r) == NULL) return;
     for (i = 0; ewf_read_get_warning(ewf_of(r), i, &w) == POSIO_OK; i++) {
-        fprintf(f, "  %-18s", i == 0 ? "warnings" : "");
-        if (w.segment != 0) fprintf(f, "segment %u: ", (unsigned)w.segment);
-        cli_text(f, w.message);
-        if (w.offset != POSIO_NO_OFFSET)
-            fprintf(f, " (offset %llu)", (unsigned long long)w.offset);
-        fputc('\n', f);
+        cli_printf(f, "  %-18s", i == 0 ? "warnings" : "");
+        cli_text(f, warning_text(&w, text));
+        cli_puts(f, "\n");
     }
 }
 
-static void print_verdict(FILE *f, const report *r)
+static void print_verdict(cli_out *f, const report *r)
 {
     char a[32], b[32];
     uint32_t i, stored = 0;
     double bytes = (double)r->verdict.bytes;
     for (i = 0; i < r->verdict.digest_count; i++) stored += r->verdict.digest[i].has_stored;
-    fprintf(f, "  %-18s", "verdict");
+    cli_printf(f, "  %-18s", "verdict");
     if (r->status == STATUS_DAMAGED)
-        fprintf(f, "DAMAGED: %s chunk%s cannot be trusted\n",
-                cli_grouped(r->verdict.damaged_chunks, a),
-                r->verdict.damaged_chunks == 1 ? "" : "s");
+        cli_printf(f, "DAMAGED: %s chunk%s cannot be trusted\n",
+                   cli_grouped(r->verdict.damaged_chunks, a),
+                   r->verdict.damaged_chunks == 1 ? "" : "s");
     else if (r->status == STATUS_MISMATCH)
-        fputs("MISMATCH: all chunks are intact, but a digest differs\n", f);
-    else if (stored == 0)
-        fputs("OK as far as can be told: no digest is stored in the image\n", f);
+        cli_puts(f, "MISMATCH: all chunks are intact, but a digest differs\n");
+    else if (stored == 0 && r->asked->expected == 0)
+        cli_puts(f, "OK as far as can be told: no digest is stored in the image\n");
     else
-        fputs("OK: all chunks are intact and every stored digest matches\n", f);
-    fprintf(f, "  %-18s%s in %.2f s, %s/s, %u thread%s\n", "speed", cli_size(bytes, a), r->seconds,
-            cli_size(r->seconds > 0 ? bytes / r->seconds : 0, b), (unsigned)r->threads,
-            r->threads == 1 ? "" : "s");
+        cli_printf(f, "OK: all chunks are intact and every %s digest matches\n",
+                   stored == 0               ? "expected"
+                   : r->asked->expected == 0 ? "stored"
+                                             : "stored and every expected");
+    cli_printf(f, "  %-18s%s in %.2f s, %s/s, %u thread%s\n", "speed", cli_size(bytes, a),
+               r->seconds, cli_size(r->seconds > 0 ? bytes / r->seconds : 0, b),
+               (unsigned)r->threads, r->threads == 1 ? "" : "s");
 }
 
-static void print_text(FILE *f, const report *r)
+static void print_text(cli_out *f, const report *r)
 {
     cli_text(f, r->path);
-    fputc('\n', f);
+    cli_puts(f, "\n");
     if (r->image == NULL) {
         line(f, "error", r->error.message);
         return;
@@ -479,71 +517,68 @@ static void print_text(FILE *f, const report *r)
 
 // ---------------------------------------------------------------------------------- as JSON
 
-static void json_hex(FILE *f, const char *key, int present, const uint8_t *bytes, size_t n)
+static void json_hex(cli_out *f, const char *key, int present, const uint8_t *bytes, size_t n)
 {
     char hex[65];
     digest_hex(bytes, n, hex);
-    if (present) fprintf(f, "\"%s\":\"%s\"", key, hex);
-    else fprintf(f, "\"%s\":null", key);
+    if (present) cli_printf(f, "\"%s\":\"%s\"", key, hex);
+    else cli_printf(f, "\"%s\":null", key);
 }
 
-static void json_digests(FILE *f, const report *r, const arguments *a)
+static void json_digests(cli_out *f, const report *r)
 {
     uint32_t i;
-    fputs("\"digests\":{", f);
+    cli_puts(f, "\"digests\":{");
     for (i = 0; i < r->verdict.digest_count; i++) {
         const ewf_read_digest *d = &r->verdict.digest[i];
-        uint32_t k = 0;
-        while (algorithms[k] != d->algorithm) k++;
-        fprintf(f, "%s\"%s\":{", i != 0 ? "," : "", digest_name(digest_ids[k]));
+        uint32_t k = index_of_algorithm(d->algorithm);
+        cli_printf(f, "%s\"%s\":{", i != 0 ? "," : "", digest_name(digest_ids[k]));
         json_hex(f, "computed", d->has_computed != 0, d->computed, d->size);
-        fputc(',', f);
+        cli_puts(f, ",");
         json_hex(f, "stored", d->has_stored != 0, d->stored, d->size);
-        fprintf(f, ",\"match\":%s", !d->has_stored ? "null" : d->match ? "true" : "false");
-        if (a->expected & d->algorithm) {
-            fputc(',', f);
-            json_hex(f, "expected", 1, a->expect[k], d->size);
-            fprintf(f, ",\"expected_match\":%s", r->unexpected & d->algorithm ? "false" : "true");
+        cli_printf(f, ",\"match\":%s", !d->has_stored ? "null" : d->match ? "true" : "false");
+        if (r->asked->expected & d->algorithm) {
+            cli_puts(f, ",");
+            json_hex(f, "expected", 1, r->asked->expect[k], d->size);
+            cli_printf(f, ",\"expected_match\":%s",
+                       r->unexpected & d->algorithm ? "false" : "true");
         }
-        fputc('}', f);
+        cli_puts(f, "}");
     }
-    fputc('}', f);
+    cli_puts(f, "}");
 }
 
-static void json_damage(FILE *f, const report *r)
+static void json_damage(cli_out *f, const report *r)
 {
     ewf_read_damage d;
     uint32_t i;
-    fputs(",\"damaged_chunks\":[", f);
+    cli_puts(f, ",\"damaged_chunks\":[");
     for (i = 0; ewf_of(r) != NULL && ewf_read_get_damage(ewf_of(r), i, &d) == POSIO_OK; i++) {
-        fprintf(f, "%s{\"chunk\":%llu,", i != 0 ? "," : "", (unsigned long long)d.chunk);
-        if (d.count > 1) fprintf(f, "\"count\":%llu,", (unsigned long long)d.count);
+        cli_printf(f, "%s{\"chunk\":%llu,", i != 0 ? "," : "", (unsigned long long)d.chunk);
+        if (d.count > 1) cli_printf(f, "\"count\":%llu,", (unsigned long long)d.count);
         if (d.offset != POSIO_NO_OFFSET)
-            fprintf(f, "\"offset\":%llu,", (unsigned long long)d.offset);
-        else fputs("\"offset\":null,", f);
-        if (d.segment != 0) fprintf(f, "\"segment\":%u,", (unsigned)d.segment);
-        else fputs("\"segment\":null,", f);
-        fputs("\"reason\":", f);
+            cli_printf(f, "\"offset\":%llu,", (unsigned long long)d.offset);
+        else cli_puts(f, "\"offset\":null,");
+        if (d.segment != 0) cli_printf(f, "\"segment\":%u,", (unsigned)d.segment);
+        else cli_puts(f, "\"segment\":null,");
+        cli_puts(f, "\"reason\":");
         cli_json_string(f, d.reason);
-        fputc('}', f);
+        cli_puts(f, "}");
     }
-    fputc(']', f);
+    cli_puts(f, "]");
 }
 
 /* The library's warnings, and those that follow from the verdict. */
-static void json_warnings(FILE *f, const report *r)
+static void json_warnings(cli_out *f, const report *r)
 {
     ewf_read_warning w;
     char text[320];
     const char *sep = "";
     uint32_t i;
-    fputs(",\"warnings\":[", f);
+    cli_puts(f, ",\"warnings\":[");
     for (i = 0; ewf_of(r) != NULL && ewf_read_get_warning(ewf_of(r), i, &w) == POSIO_OK; i++) {
-        if (w.segment != 0)
-            snprintf(text, sizeof text, "segment %u: %s", (unsigned)w.segment, w.message);
-        else snprintf(text, sizeof text, "%s", w.message);
-        fputs(sep, f);
-        cli_json_string(f, text);
+        cli_puts(f, sep);
+        cli_json_string(f, warning_text(&w, text));
         sep = ",";
     }
     for (i = 0; i < r->verdict.digest_count; i++) {
@@ -554,73 +589,84 @@ static void json_warnings(FILE *f, const report *r)
                                             : NULL;
         if (what == NULL) continue;
         snprintf(text, sizeof text, "%s: %s", digest_title(d->algorithm), what);
-        fputs(sep, f);
+        cli_puts(f, sep);
         cli_json_string(f, text);
         sep = ",";
     }
-    fputc(']', f);
+    cli_puts(f, "]");
 }
 
-static void json_ranges(FILE *f, const char *key, const ewf_read_range *ranges, uint32_t count)
+static void json_ranges(cli_out *f, const char *key, const ewf_read_range *ranges, uint32_t count)
 {
     uint32_t i;
-    fprintf(f, ",\"%s\":[", key);
+    cli_printf(f, ",\"%s\":[", key);
     for (i = 0; i < count; i++)
-        fprintf(f, "%s{\"sector\":%llu,\"count\":%llu}", i != 0 ? "," : "",
-                (unsigned long long)ranges[i].first, (unsigned long long)ranges[i].count);
-    fputc(']', f);
+        cli_printf(f, "%s{\"sector\":%llu,\"count\":%llu}", i != 0 ? "," : "",
+                   (unsigned long long)ranges[i].first, (unsigned long long)ranges[i].count);
+    cli_puts(f, "]");
 }
 
-static void json_metadata(FILE *f, const ewf_read_metadata *m)
+static void json_metadata(cli_out *f, const ewf_read_metadata *m)
 {
     uint32_t i;
-    fprintf(f, ",\"segments\":%u,\"missing_segments\":%u,\"sector_size\":%u,\"sectors\":%llu,"
+    cli_printf(f, ",\"segments\":%u,\"missing_segments\":%u,\"sector_size\":%u,\"sectors\":%llu,"
                "\"chunk_size\":%u,\"chunks\":%llu,\"media_type\":\"%s\",",
-            (unsigned)m->segment_count, (unsigned)m->missing_segments, (unsigned)m->sector_size,
-            (unsigned long long)m->sector_count, (unsigned)m->chunk_size,
-            (unsigned long long)m->chunk_count, media_type_name(m->media_type));
+               (unsigned)m->segment_count, (unsigned)m->missing_segments, (unsigned)m->sector_size,
+               (unsigned long long)m->sector_count, (unsigned)m->chunk_size,
+               (unsigned long long)m->chunk_count, media_type_name(m->media_type));
     json_hex(f, "set_identifier", 1, m->set_guid, 16);
-    fputc(',', f);
+    cli_puts(f, ",");
     json_hex(f, "stored_md5", m->has_md5 != 0, m->md5, 16);
-    fputc(',', f);
+    cli_puts(f, ",");
     json_hex(f, "stored_sha1", m->has_sha1 != 0, m->sha1, 20);
-    fputs(",\"metadata\":{", f);
+    cli_puts(f, ",\"metadata\":{");
     {
         const char *sep = "";
         for (i = 0; i < EWF_READ_TEXT_COUNT; i++) {
             if (m->text[i] == NULL) continue;
-            fprintf(f, "%s\"%s\":", sep, ewf_read_text_name(i));
+            cli_printf(f, "%s\"%s\":", sep, ewf_read_text_name(i));
             cli_json_string(f, m->text[i]);
             sep = ",";
         }
     }
-    fputc('}', f);
+    cli_puts(f, "}");
     json_ranges(f, "acquisition_errors", m->acquisition_errors, m->acquisition_error_count);
     json_ranges(f, "sessions", m->sessions, m->session_count);
 }
 
-static void print_json(FILE *f, const report *r, const arguments *a)
+static void json_error(cli_out *f, const posio_error *err)
 {
-    fputs("{\"path\":", f);
+    cli_puts(f, ",\"error\":");
+    cli_json_string(f, err->message);
+    if (err->segment != 0) cli_printf(f, ",\"error_segment\":%u", (unsigned)err->segment);
+    else cli_puts(f, ",\"error_segment\":null");
+    cli_puts(f, ",\"error_file\":");
+    cli_json_string(f, err->file[0] != 0 ? err->file : NULL);
+    if (err->offset != POSIO_NO_OFFSET)
+        cli_printf(f, ",\"error_offset\":%llu", (unsigned long long)err->offset);
+    else cli_puts(f, ",\"error_offset\":null");
+}
+
+static void print_json(cli_out *f, const report *r)
+{
+    cli_puts(f, "{\"path\":");
     cli_json_string(f, r->path);
     if (r->image == NULL) {
-        fputs(",\"format\":null,\"media_size\":null", f);
+        cli_puts(f, ",\"format\":null,\"media_size\":null");
     } else {
-        fputs(",\"format\":", f);
+        cli_puts(f, ",\"format\":");
         cli_json_string(f, open_image_format_name(r->image));
-        fprintf(f, ",\"media_size\":%llu", (unsigned long long)open_image_source(r->image).size);
+        cli_printf(f, ",\"media_size\":%llu", (unsigned long long)open_image_source(r->image).size);
     }
-    fprintf(f, ",\"status\":\"%s\",", status_names[r->status]);
-    json_digests(f, r, a);
+    cli_printf(f, ",\"status\":\"%s\",\"verified\":%s,", status_names[r->status],
+               r->verified ? "true" : "false");
+    json_digests(f, r);
     json_damage(f, r);
     json_warnings(f, r);
     if (ewf_of(r) != NULL) json_metadata(f, ewf_read_info(ewf_of(r)));
-    if (r->status == STATUS_ERROR) {
-        fputs(",\"error\":", f);
-        cli_json_string(f, r->error.message);
-    }
-    fprintf(f, ",\"seconds\":%.3f,\"bytes_per_second\":%.0f,\"threads\":%u}\n", r->seconds,
-            r->seconds > 0 ? (double)r->verdict.bytes / r->seconds : 0.0, (unsigned)r->threads);
+    if (r->status == STATUS_ERROR) json_error(f, &r->error);
+    cli_printf(f, ",\"seconds\":%.3f,\"bytes_per_second\":%.0f,\"threads\":%u}\n", r->seconds,
+               r->seconds > 0 ? (double)r->verdict.bytes / r->seconds : 0.0, (unsigned)r->threads);
 }
 
 // ---------------------------------------------------------------------------------- main
@@ -686,51 +732,53 @@ static int is_same_file(const char *a, const char *b)
     return same;
 }
 
-/* Inputs are never written, not even with --force. */
+/* Inputs are never written, not even with --force; nor when the log's own .part is one. */
 static int log_is_an_input(char **paths, int count, const arguments *a)
 {
-    int i;
-    for (i = 0; i < count; i++)
-        if (is_same_set(paths[i], a->log_path, a->format) || is_same_file(paths[i], a->log_path))
-            return 1;
-    return 0;
+    size_t n = strlen(a->log_path);
+    char *part = (char *)malloc(n + 6);
+    int i, found = part == NULL;
+    if (part != NULL) {
+        memcpy(part, a->log_path, n);
+        memcpy(part + n, ".part", 6);
+    }
+    for (i = 0; i < count && !found; i++)
+        found = is_same_set(paths[i], a->log_path, a->format) ||
+                is_same_file(paths[i], a->log_path) || is_same_file(paths[i], part);
+    free(part);
+    return found;
 }
 
 /* The log is a complete file or none: it is written beside its name and renamed at the end. */
-static int write_log(posio_file_sink *log, FILE *text, const char *path)
+static int finish_log(posio_file_sink *log, cli_out *text, const char *path)
 {
-    posio_sink sink = posio_file_sink_sink(log);
-    char buf[4096];
-    size_t n;
-    posio_error err;
-    posio_result r = POSIO_OK;
-    if (text == NULL || fflush(text) != 0 || ferror(text)) {
-        r = posio_fail(&err, POSIO_E_IO, POSIO_NO_OFFSET, "no room for a temporary file");
-    } else {
-        rewind(text);
-        while (r == POSIO_OK && (n = fread(buf, 1, sizeof buf, text)) != 0)
-            r = sink.write(sink.self, buf, n, &err);
-        if (r == POSIO_OK && ferror(text))
-            r = posio_fail(&err, POSIO_E_IO, POSIO_NO_OFFSET, "cannot read the temporary file");
-    }
-    if (r == POSIO_OK) r = posio_file_sink_finish(log, &err);
-    if (r != POSIO_OK) cli_error(path, &err);
+    posio_result r;
+    cli_flush(text);
+    r = text->error.code;
+    if (r == POSIO_OK) r = posio_file_sink_finish(log, &text->error);
+    if (r != POSIO_OK) cli_error(path, &text->error);
     return r == POSIO_OK ? CLI_GOOD : CLI_FAILED;
 }
 
-static int verify_one(const char *path, const arguments *a, thread_pool *pool, FILE *log)
+static int verify_one(const char *path, const arguments *a, thread_pool *pool, cli_out *log)
 {
     report *r = (report *)calloc(1, sizeof *r);
+    cli_out out;
     int code = CLI_FAILED;
     if (r == NULL) return fprintf(stderr, "%s: out of memory\n", path), CLI_FAILED;
+    cli_out_to_file(&out, stdout);
     r->path = path;
-    verify_image(r, a, pool);
+    r->asked = a;
+    verify_image(r, pool);
     code = exit_code_of(r);
     if (r->status == STATUS_ERROR) cli_error(path, &r->error);
-    if (a->json) print_json(stdout, r, a);
-    else if (!(a->quiet && r->status == STATUS_OK) && (r->image != NULL)) print_text(stdout, r);
-    if (log != NULL) print_text(log, r);
-    fflush(stdout);
+    if (a->json) print_json(&out, r);
+    else if (!(a->quiet && r->status == STATUS_OK) && (r->image != NULL)) print_text(&out, r);
+    cli_flush(&out);
+    if (log != NULL) {
+        print_text(log, r);
+        cli_flush(log);
+    }
     open_image_close(r->image);
     free(r);
     return code;
@@ -755,23 +803,22 @@ static int verify_all(char **paths, int count, const arguments *a)
 {
     thread_pool *pool;
     posio_file_sink *log = NULL;
-    FILE *text = NULL;
+    cli_out text;
     int i, code = CLI_GOOD;
     if (a->log_path != NULL) {
         if (!open_log(&log, paths, count, a)) return CLI_FAILED;
-        text = tmpfile();
+        cli_out_to_sink(&text, posio_file_sink_sink(log));
     }
     pool = thread_pool_create(a->threads);
     for (i = 0; i < count && !cli_interrupted; i++) {
         int one;
         if (is_named_before(paths, i, a->format)) continue;
-        one = verify_one(paths[i], a, pool, text);
+        one = verify_one(paths[i], a, pool, log != NULL ? &text : NULL);
         if (one > code) code = one;
     }
     if (cli_interrupted) code = CLI_FAILED;
-    else if (log != NULL && write_log(log, text, a->log_path) != CLI_GOOD) code = CLI_FAILED;
+    else if (log != NULL && finish_log(log, &text, a->log_path) != CLI_GOOD) code = CLI_FAILED;
     posio_file_sink_close(log);
-    if (text != NULL) fclose(text);
     thread_pool_destroy(pool);
     return code;
 }
@@ -810,6 +857,9 @@ int main(int argc, char **argv)
     if (operands == NULL) return CLI_FAILED;
     code = cli_parse(&tool, argc, argv, operands, &count);
     if (code < 0 && count == 0) code = cli_usage_error(&tool, "verify", "no image given");
+    if (code < 0 && a.info && a.digests != 0)
+        code = cli_usage_error(&tool, "--info", "reads no chunk: it goes without --digest and "
+                                                "--expect");
     if (code < 0) code = verify_all(operands, count, &a);
     free(operands);
     return cli_end(code);

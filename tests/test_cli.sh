@@ -117,21 +117,30 @@ test_options() {
     local bad
     for bad in "" none md4 "md5,," ",md5" "md5,sha" "md5 " sha512 MD5x; do
         run --digest "$bad" raw.E01
-        check "--digest '$bad'" 'code 2' "begins '$bad'" 'prints_nothing'
+        check "--digest '$bad'" 'code 2' "begins '--digest $bad: '" 'prints_nothing'
     done
     for bad in "" md5 md5: md5:12 "md5:0123456789abcdef0123456789abcdeg" \
         "md5:0123456789abcdef0123456789abcdef0" "sha512:00" ":" \
         "sha1:0123456789abcdef0123456789abcdef"; do
         run --expect "$bad" raw.E01
-        check "--expect '$bad'" 'code 2' "begins '$bad'" 'prints_nothing'
+        check "--expect '$bad'" 'code 2' "begins '--expect $bad: '" 'prints_nothing'
     done
     for bad in "" -1 x 1x 5000 4294967296 18446744073709551617 " 1" 1.5; do
         run --threads "$bad" raw.E01
-        check "--threads '$bad'" 'code 2' "begins '$bad'" 'prints_nothing'
+        check "--threads '$bad'" 'code 2' "begins '--threads $bad: '" 'prints_nothing'
     done
     for bad in "" zip EWF ewf2; do
         run --format "$bad" raw.E01
-        check "--format '$bad'" 'code 2' "begins '$bad'" 'prints_nothing'
+        check "--format '$bad'" 'code 2' "begins '--format $bad: '" 'prints_nothing'
+    done
+    run --digest=md5,foo raw.E01
+    check "what is wrong with a value is said" 'code 2' \
+        'begins "--digest md5,foo: unknown digest; one of md5, sha1, sha256, blake3"'
+    for o in "--digest md5" "--expect md5:0123456789abcdef0123456789abcdef"; do
+        # shellcheck disable=SC2086 # two words
+        run --info $o raw.E01
+        check "--info with ${o% *} is refused" 'code 2' 'begins "--info: "' 'complains "--digest"' \
+            'prints_nothing'
     done
     run
     check "no image" 'code 2' 'complains "no image"' 'prints_nothing'
@@ -169,6 +178,8 @@ test_refusals() {
         run "$p"
         check "an empty file as $p" 'code 2' "begins '$p: '" 'prints_nothing'
     done
+    run empty.E01
+    check "an empty .E01 is called empty" 'code 2' 'complains "the file is empty"'
     mkdir folder.E01
     for p in folder.E01 . ..; do
         run "$p"
@@ -181,7 +192,11 @@ test_refusals() {
         check "nothing there: $p" 'code 2' "begins '$p: '" 'prints_nothing'
     done
     run --json missing.E01
-    check "nothing there, as JSON" 'code 2' 'begins "missing.E01: "' 'lines 1' 'status error'
+    check "nothing there, as JSON" 'code 2' 'begins "missing.E01: "' 'lines 1' 'status error' \
+        'says "\"error_segment\":null"' 'says "\"error_file\":\"missing.E01\""' \
+        'says "\"error_offset\":null"'
+    run --json text.E01
+    check "an error at an offset, as JSON" 'code 2' 'says "\"error_offset\":0,"'
     p=$(printf 'new\nline\033[2J\xff.E01')
     run "$p"
     check "a path of control characters is escaped" 'code 2' \
@@ -365,10 +380,14 @@ test_missing() {
     make missing-middle missing-first missing-last
     run missing-middle.E01
     check "a missing middle segment is named" 'code 1' 'says "DAMAGED"' \
-        'grep -q -e "segment 2" -e "\.E02" out' 'silent'
+        'grep -q -e "segment 2" -e "\.E02" out' 'says_not "segment 2: segment 2"' 'silent'
     run --json missing-middle.E01
     check "a missing middle segment, as JSON" 'code 1' 'status damaged' \
-        'says "\"missing_segments\":1"' 'says "\"segment\":2"' 'says "\"computed\":null"'
+        'says "\"missing_segments\":1"' 'says "\"segment\":2"' 'says "\"computed\":null"' \
+        'says "\"verified\":true"' 'says_not "segment 2: segment 2"'
+    run --info --json missing-middle.E01
+    check "a missing middle segment, --info" 'code 0' 'status ok' 'says "\"verified\":false"' \
+        'says "\"missing_segments\":1"'
     run missing-middle.E03
     check "a missing middle segment, by the last" 'code 1' 'says "DAMAGED"'
     run missing-last.E01
@@ -521,6 +540,7 @@ def image(x):
     need(x, 'format', lambda v: isinstance(v, str) or (bad and v is None))
     need(x, 'media_size', lambda v: count(v) or (bad and v is None))
     need(x, 'status', lambda v: v in ('ok', 'mismatch', 'damaged', 'error'))
+    need(x, 'verified', lambda v: v in (True, False))
     need(x, 'digests', lambda v: isinstance(v, dict))
     for d in x['digests'].values():
         need(d, 'computed', hexes)
@@ -537,7 +557,11 @@ def image(x):
     need(x, 'seconds', number)
     need(x, 'bytes_per_second', number)
     need(x, 'threads', lambda v: count(v) and v > 0)
-    assert not bad or isinstance(x.get('error'), str), 'no error text'
+    if bad:
+        need(x, 'error', lambda v: isinstance(v, str) and v)
+        need(x, 'error_segment', lambda v: v is None or (count(v) and v > 0))
+        need(x, 'error_file', lambda v: v is None or (isinstance(v, str) and v))
+        need(x, 'error_offset', lambda v: v is None or count(v))
     statuses = {'ok': 0, 'mismatch': 1, 'damaged': 1, 'error': 2}
     return statuses[x['status']]
 
@@ -600,22 +624,27 @@ test_json() {
     rm -f "$path"
 }
 
-# Case data that would obey a terminal, in each of the three sections that hold any.
+# Case data that would obey a terminal, in each of the three sections that hold any; and an image
+# with many ranges of unread sectors.
 cat > hostile.c << 'END'
 #include "ewf_build.h"
 int main(int argc, char **argv)
 {
-    static const ewf_build_layout layouts[] = {EWF_BUILD_ENCASE6, EWF_BUILD_FTK, EWF_BUILD_EWFX};
+    static const ewf_build_layout layouts[] = {EWF_BUILD_ENCASE6, EWF_BUILD_FTK, EWF_BUILD_EWFX,
+                                               EWF_BUILD_ENCASE6};
+    static uint8_t media[200000];
+    static uint32_t errors[150][2];
     ewf_build e;
     ewf_build_options o;
-    uint8_t media[5000] = {0};
-    int i = argc > 2 ? atoi(argv[2]) : 0;
+    int k, i = argc > 2 ? atoi(argv[2]) : 0;
     memset(&o, 0, sizeof o);
     o.layout = layouts[i];
     o.case_number = "clear \x1b[2J bell \x07 \"quoted\" back\\slash";
     o.evidence = "C1 \xc2\x9b""2J zero \xef\xbb\xbf width";
     o.description = "right \xe2\x80\xae to left \xe2\x81\xa6 isolate";
     o.examiner = i == 2 ? "bad \xff\xfe UTF-8 \xc0\xaf \xed\xa0\x80 end" : "line\x0b""feed\x7f";
+    for (k = 0; k < 150; k++) errors[k][0] = (uint32_t)k * 2, errors[k][1] = 1;
+    if (i == 3) o.errors = (const uint32_t(*)[2])errors, o.error_count = 150;
     o.notes = "</notes> & \xf0\x9f\x94\x8d fine \xc3\xa4";
     ewf_build_make(&e, &o, media, sizeof media);
     if (ewf_build_write(&e, argv[1]) != 0) return 2;
@@ -654,6 +683,12 @@ test_hostile_text() {
         check "hostile case data $i, in a log" 'code 0' 'clean_output hostile.log'
         rm -f hostile.log
     done
+    ./hostile "$work/hostile3" 3
+    run --info hostile3.E01
+    check "at most 100 unread ranges are printed" 'code 0' 'says "... and 50 more"' \
+        '[ "$(grep -c "sectors [0-9]* to" out)" = 100 ]'
+    run --info --json hostile3.E01
+    check "all unread ranges are in the JSON" '[ "$(grep -o "\"sector\":" out | wc -l)" = 150 ]'
     run --json hostile0.E01
     check "bidi and C1 characters are escaped in JSON" 'says "right \\u202e to left \\u2066"' \
         'says "C1 \\u009b2J zero \\ufeff width"'
@@ -740,6 +775,10 @@ test_log() {
     run --log victim.E02 --force victim.E01
     check "--log --force is never a segment of the input" 'code 2' 'begins "victim.E02: "' \
         'absent victim.E02'
+    cp raw.E01 victim.log.part
+    run --format ewf --log victim.log victim.log.part
+    check "--log: its .part is never an input" 'code 2' 'begins "victim.log: "' \
+        'same victim.log.part raw.E01' 'absent victim.log'
     rm -f victim.* other.name
     if (exec > /dev/full) 2> /dev/null; then
         run --log /dev/full raw.E01
@@ -760,7 +799,11 @@ test_expect() {
     make raw flip-zlib
     md5=$(md5sum < raw.raw | cut -d ' ' -f 1) sha1=$(sha1sum < raw.raw | cut -d ' ' -f 1)
     run --expect "md5:$md5" raw.E01
-    check "--expect, right" 'code 0' 'silent'
+    check "--expect, right" 'code 0' 'silent' 'says "match, as expected"' \
+        'says "OK: all chunks are intact and every stored and every expected digest matches"'
+    run --expect "md5:$md5" raw.raw
+    check "--expect, right, nothing stored" 'code 0' 'says "  as expected"' \
+        'says "OK: all chunks are intact and every expected digest matches"'
     run --expect "md5:$(echo "$md5" | tr a-f A-F)" --expect "sha1:$sha1" raw.E01
     check "--expect twice, in capitals" 'code 0' 'says "SHA-1 computed"'
     run --expect "sha1:${sha1%?}$([ "${sha1: -1}" = 0 ] && echo 1 || echo 0)" raw.E01

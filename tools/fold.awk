@@ -8,6 +8,8 @@
 #
 # Only the first include of a file counts, so a header must have switched on what any later one
 # needs before it: ewf_read.h defines POSIO_IMPLEMENTATION itself when thread_pool.h would.
+#
+# The text of the file LICENSE, beside the header too, follows as a comment at the end.
 
 function fold(name,    line, quoted, got)
 {
@@ -20,9 +22,26 @@ function fold(name,    line, quoted, got)
         split(line, quoted, "\"")
         if (!(quoted[2] in done) && !fold(quoted[2])) return 0
     }
+    return ended(name, got)
+}
+
+# Was the file read to its end?
+function ended(name, got)
+{
     close(folder name)
     if (got < 0) print "fold.awk: cannot read " folder name | "cat 1>&2"
     return got == 0
+}
+
+function license(name,    line, got)
+{
+    print "\n/*\nLICENSE\n"
+    while ((got = (getline line < (folder name))) > 0) {
+        gsub(/\*\//, "* /", line)
+        print line
+    }
+    print "*/"
+    return ended(name, got)
 }
 
 BEGIN {
@@ -32,5 +51,5 @@ BEGIN {
     }
     folder = name = ARGV[1]
     sub(/[^\/]*$/, "", folder)
-    if (!fold(substr(name, length(folder) + 1))) exit 1
+    if (!fold(substr(name, length(folder) + 1)) || !license("LICENSE")) exit 1
 }

@@ -101,6 +101,7 @@ fold_all() {
         awk -f "$root/tools/fold.awk" "$root/$h.h" > "dist/$h.h" || return 1
         grep -n -H -E '^# *include *"' "dist/$h.h"
         grep -q '^       #include "'$h'.h"' "dist/$h.h" || echo "$h.h: the quick start is harmed"
+        grep -q 'ALTERNATIVE B - Public Domain' "dist/$h.h" || echo "$h.h: no licence in it"
     done
     return 0
 }
