@@ -79,13 +79,22 @@ static CLI_UNUSED int cli_columns(void)
     return 80;
 }
 
-/* Ctrl-C asks; whoever reports progress answers. A second Ctrl-C ends the program at once. */
+/* Ctrl-C asks; whoever reports progress answers. A second Ctrl-C, a moment later, ends the program at
+   once. Not sooner: timeout(1) and some shells send the same signal to the process and its group. */
 static volatile sig_atomic_t cli_interrupted;
+static volatile time_t cli_interrupted_at;
 
 static CLI_UNUSED void cli_on_signal(int number)
 {
+    time_t now = time(NULL);
+    if (!cli_interrupted) cli_interrupted_at = now;
     cli_interrupted = 1;
-    signal(number, SIG_DFL);
+    if (number == SIGINT && now - cli_interrupted_at > 1) {
+        signal(number, SIG_DFL);
+        raise(number);
+    } else {
+        signal(number, cli_on_signal); /* System V and Windows forget it */
+    }
 }
 
 #if defined(_WIN32)
