@@ -3021,6 +3021,10 @@ static ewf_read_i_gaps ewf_read_i_find_gaps(const ewf_read *image)
     const uint32_t n = image->segment_count;
     ewf_read_i_gaps g = image->holes;
     uint32_t i;
+    if (g.first <= g.last) { /* tables noted then may be gone with a foreign segment */
+        g.first = posio_min(g.first, image->table_count);
+        g.last = posio_min(g.last, image->table_count);
+    }
     for (i = 0; i < n; i++)
         if (ewf_read_i_may_lack_before(image, i)) ewf_read_i_note_absent(image, i, &g);
     if (n != 0 && !image->segments[n - 1].ends_set) ewf_read_i_note_absent(image, n, &g);

@@ -687,6 +687,46 @@ TEST(two_gaps_never_give_wrong_bytes)
     }
 }
 
+/* A segment that turns out to be foreign takes its tables with it, and a place between them, noted
+   while they were there, must not lead beyond those that are left. */
+TEST(a_hole_in_a_foreign_segment_leads_nowhere)
+{
+    ewf_build_options o;
+    static uint8_t media[25 * 32768];
+    ewf_build ours, other;
+    posio_memory memory[2];
+    posio_source source[2];
+    ewf_read *image = NULL;
+    ewf_read_verdict v;
+    uint8_t *p;
+    memset(&o, 0, sizeof o);
+    o.layout = EWF_BUILD_ENCASE6;
+    o.chunks_per_segment = 13;
+    ewf_build_media(media, sizeof media, 3);
+    ewf_build_make(&ours, &o, media, sizeof media);
+    o.chunks_per_segment = 0;
+    o.chunks_per_table = 5;
+    o.guid = 0x77;
+    ewf_build_make(&other, &o, media, sizeof media);
+    other.segment[0].data[9] = 2;
+    ewf_build_set_type(ewf_build_at(&other, 0, "volume", 0), "incomplete");
+    p = ewf_build_at(&other, 0, "table", 4);
+    memset(p, 0xff, 76);
+    memory[0].data = ours.segment[0].data;
+    memory[0].size = ours.segment[0].size;
+    memory[1].data = other.segment[0].data;
+    memory[1].size = other.segment[0].size;
+    source[0] = posio_memory_source(&memory[0]);
+    source[1] = posio_memory_source(&memory[1]);
+    REQUIRE(ewf_read_open_sources(&image, source, 2, NULL, NULL) == POSIO_OK);
+    CHECK_EQ(ewf_read_info(image)->segment_count, 1);
+    CHECK_EQ(ewf_read_verify(image, NULL, &v, NULL), POSIO_OK);
+    CHECK_EQ(v.damaged_chunks, 12);
+    ewf_read_close(image);
+    ewf_build_free(&ours);
+    ewf_build_free(&other);
+}
+
 /* Where the file system does not mind the case, the listing may spell the given name otherwise. */
 static const char *const folded_names[] = {"set.E01", "SET.e02", "Set.E03", "set.raw"};
 
@@ -747,4 +787,5 @@ TEST_MAIN(RUN(every_variant_on_1_and_16_threads); RUN(entries_beyond_2_gib);
           RUN(segment_names_follow_the_scheme); RUN(segments_come_through_any_opener);
           RUN(extents_cover_the_media); RUN(limits_and_bad_arguments);
           RUN(verify_can_be_canceled); RUN(two_gaps_never_give_wrong_bytes);
+          RUN(a_hole_in_a_foreign_segment_leads_nowhere);
           RUN(the_case_of_names_may_not_matter);)
