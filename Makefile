@@ -16,8 +16,8 @@ WARN     = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wca
            -Wvla $(WERROR)
 COMPILE  = $(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) -pthread
 
-HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h ewf_read.h
-FORMATS  = ewf_read.h
+HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h ewf_read.h qcow2_read.h
+FORMATS  = ewf_read.h qcow2_read.h
 TOOLS    = verify
 TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read faults
 BENCHES  = digest deflate_read thread_pool ewf_read
@@ -27,6 +27,9 @@ FUZZERS  = deflate_read ewf_read
 HAVE     = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
 ifeq ($(call HAVE,zlib),yes)
 ZLIB     = -DHAVE_ZLIB -lz
+endif
+ifeq ($(call HAVE,libzstd),yes)
+ZSTD     = -DQCOW2_READ_ZSTD -lzstd
 endif
 
 .PHONY: all setup setup-ci demo test test-programs test-core test-clang test-32 test-s390x test-wine test-asan \

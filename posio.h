@@ -168,6 +168,27 @@ typedef struct posio_opener {
     void *self;
 } posio_opener;
 
+/* What an image is built on, as it says itself. */
+enum {
+    POSIO_REFERENCE_PARENT = 0, /* another image, which holds what this one does not */
+    POSIO_REFERENCE_DATA = 1    /* a plain file that holds the bytes of this one */
+};
+typedef struct posio_reference {
+    const char *name;   /* as stored, terminated; hostile */
+    const char *format; /* of a parent, as the image names it; NULL = it does not */
+    uint32_t kind;      /* POSIO_REFERENCE_... */
+    uint32_t reserved;
+} posio_reference;
+
+/* Opens what an image refers to: it may lie in a format that the image's reader does not know, so
+   the application decides. What it opens stays open until the image is closed, and is then closed
+   by whoever made the resolver. */
+typedef struct posio_resolver {
+    posio_result (*open)(void *self, const posio_reference *reference, posio_source *out,
+                         posio_error *err);
+    void *self;
+} posio_resolver;
+
 /* ------------------------------------------------------------------ essential: memory, slices */
 
 /* The caller keeps these structs (and what they point to) alive while the source is used. */
@@ -217,6 +238,10 @@ typedef struct posio_folder_desc {
     uint32_t reserved;
     posio_alloc alloc;
 } posio_folder_desc;
+
+typedef struct posio_layer posio_layer;
+
+enum { POSIO_LAYERS = 64 }; /* files that may stand on each other */
 
 typedef struct posio_file_sink posio_file_sink;
 
@@ -1904,6 +1929,131 @@ POSIO_API posio_opener posio_folder_opener(posio_folder *f)
     return o;
 }
 
+// ---------------------------------------------------------------------------------- layers
+
+/* A file that an image lies in, and the way to the files which that image names: its backing file
+   or parent, its data file. Each is opened by the policy for stored names, relative to the image
+   that names it, and refused when it is a file on the way already. */
+struct posio_layer {
+    const posio_layer *from; /* the image that named it; NULL: the user did */
+    uint32_t depth;          /* 1 = named by the user */
+    posio_folder_desc desc;
+    posio_file *file;     /* named by the user, */
+    posio_folder *folder; /* or a member of this folder */
+    posio_source source;
+    posio_file_info info;
+    char *path;
+};
+
+/* Closes; NULL is fine. Layers that were followed from it must be closed before.
+   Threads: exclusive. Allocates: no. Blocks: I/O. */
+POSIO_API void posio_layer_close(posio_layer *l)
+{
+    posio_alloc a;
+    if (l == NULL) return;
+    a = l->desc.alloc;
+    posio_file_close(l->file);
+    posio_folder_close(l->folder);
+    posio_release(&a, l);
+}
+
+/* A layer without its file, with the path "folder of `from`" + name. */
+POSIO_API posio_result posio_i_layer_create(posio_layer **out, const posio_layer *from,
+                                            const char *name, const posio_folder_desc *desc,
+                                            posio_error *err)
+{
+    size_t n = strlen(name), folder = from != NULL ? posio_path_folder(from->path) : 0;
+    posio_layer *l;
+#if defined(_WIN32)
+    if (posio_i_is_separator(name[0]) || strchr(name, ':') != NULL) folder = 0;
+#else
+    if (posio_i_is_separator(name[0])) folder = 0;
+#endif
+    l = (posio_layer *)posio_allocate_zeroed(&desc->alloc, sizeof *l + folder + n + 1);
+    if (l == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    l->from = from;
+    l->depth = from != NULL ? from->depth + 1 : 1;
+    l->desc = *desc;
+    l->path = (char *)(l + 1);
+    if (folder != 0) memcpy(l->path, from->path, folder);
+    memcpy(l->path + folder, name, n + 1);
+    *out = l;
+    return POSIO_OK;
+}
+
+/* The file at the user's own path. desc (NULL = defaults) holds for the names that follow.
+   Errors: as posio_file_open. Threads: any. Allocates: open. Blocks: I/O. */
+POSIO_API posio_result posio_layer_open(posio_layer **out, const char *path,
+                                        const posio_folder_desc *desc, posio_error *err)
+{
+    static const posio_folder_desc defaults = {0, 0, 0, 0, {NULL, NULL, NULL}};
+    posio_file_desc file;
+    posio_layer *l = NULL;
+    posio_result r;
+    if (desc == NULL) desc = &defaults;
+    if (!posio_alloc_is_valid(&desc->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
+    r = posio_i_layer_create(&l, NULL, path, desc, err);
+    if (r != POSIO_OK) return r;
+    memset(&file, 0, sizeof file);
+    file.flags = desc->file_flags;
+    file.alloc = desc->alloc;
+    r = posio_file_open(&l->file, path, &file, err);
+    if (r != POSIO_OK) {
+        posio_layer_close(l);
+        return r;
+    }
+    l->source = posio_file_source(l->file);
+    l->info = posio_file_get_info(l->file);
+    *out = l;
+    return POSIO_OK;
+}
+
+/* The file that the image in `from`, which is borrowed, calls `name`.
+   Errors: POLICY for a name that leads elsewhere, DATA for a file that is on the way already (by
+   device and inode), LIMIT for one below POSIO_LAYERS others, MISSING when there is none, and those
+   of posio_file_open. Threads: any. Allocates: open. Blocks: I/O. */
+POSIO_API posio_result posio_layer_follow(posio_layer **out, const posio_layer *from,
+                                          const char *name, posio_error *err)
+{
+    posio_layer *l = NULL;
+    const posio_layer *above;
+    posio_opener opener;
+    posio_result r;
+    if (from->depth >= POSIO_LAYERS)
+        return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
+                          "more than %u files stand on each other", (unsigned)POSIO_LAYERS);
+    r = posio_i_layer_create(&l, from, name, &from->desc, err);
+    if (r == POSIO_OK) r = posio_folder_open(&l->folder, from->path, &from->desc, err);
+    if (r == POSIO_OK) {
+        opener = posio_folder_opener(l->folder);
+        r = opener.open(opener.self, name, POSIO_NAME_STORED, &l->source, err);
+        if (r == POSIO_E_NOT_FOUND) {
+            r = posio_fail(err, POSIO_E_MISSING, POSIO_NO_OFFSET, "there is no file \"%s\"", name);
+            (void)posio_fail_in(err, from->path, 0);
+        }
+    }
+    if (r == POSIO_OK) l->info = ((const posio_i_member *)l->source.self)->info;
+    for (above = from; above != NULL && r == POSIO_OK; above = above->from)
+        if (above->info.device == l->info.device && above->info.inode == l->info.inode) {
+            r = posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET,
+                           above == from ? "\"%s\" is the image itself"
+                                         : "\"%s\" stands on this image: they form a circle",
+                           name);
+            (void)posio_fail_in(err, from->path, 0);
+        }
+    if (r == POSIO_OK) *out = l;
+    else posio_layer_close(l);
+    return r;
+}
+
+/* The file as a source; it borrows l. Threads: any. Allocates: no. Blocks: no. */
+POSIO_API posio_source posio_layer_source(const posio_layer *l) { return l->source; }
+
+/* Its path: the user's, or the folder of the image that named it and that name.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API const char *posio_layer_path(const posio_layer *l) { return l->path; }
+
 // ---------------------------------------------------------------------------------- sinks
 
 struct posio_file_sink {
@@ -2114,6 +2264,26 @@ POSIO_API posio_result posio_file_sink_open(posio_file_sink **out, const char *p
 /* Bytes so far; right after opening with POSIO_SINK_RESUME, where to go on.
    Threads: any. Allocates: no. Blocks: no. */
 POSIO_API uint64_t posio_file_sink_size(const posio_file_sink *s) { return s->size; }
+
+/* Is it a device or pipe, written straight to: no NAME.part, no holes, nothing to resume?
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API int posio_file_sink_is_direct(const posio_file_sink *s) { return s->direct; }
+
+/* Drops what lies behind the first size bytes; size is at most posio_file_sink_size. To go on, in
+   a NAME.part that is continued, before its end. POSIO_E_ARG for a device or pipe.
+   Threads: one per handle. Allocates: no. Blocks: I/O. */
+POSIO_API posio_result posio_file_sink_cut(posio_file_sink *s, uint64_t size, posio_error *err)
+{
+    if (s->direct || size > s->size)
+        return posio_fail(err, POSIO_E_ARG, size, "posio_file_sink_cut: not a place to cut at");
+    if (!posio_i_set_end(s->handle, size) || !posio_i_seek(s->handle, size)) {
+        (void)posio_i_fail_os(err, posio_i_last_error(), size, "cannot shorten the file");
+        (void)posio_fail_in(err, s->part, 0);
+        return POSIO_E_IO;
+    }
+    s->size = size;
+    return POSIO_OK;
+}
 
 POSIO_API posio_result posio_i_sink_write(void *self, const void *buf, size_t n, posio_error *err)
 {
