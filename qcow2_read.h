@@ -62,7 +62,7 @@
      media offset -> L1 entry (one for each L2 table) -> L2 entry (one for each cluster)
 
      L1 entry   bits 9-55: offset of an L2 table, one cluster large; 0 = all of it is unallocated
-     L2 entry   bit 62 = 0   bits 9-55: offset of the cluster; 0 = unallocated (see the backing file)
+     L2 entry   bit 62 = 0   bits 9-55: offset of the cluster; 0 = unallocated: the backing file
                              bit 0: reads as zeros, whatever the offset (version 3)
                 bit 62 = 1   compressed: the low x = 62 - (cluster bits - 8) bits are the byte
                              offset, the others count the 512-byte sectors behind the first
@@ -151,7 +151,7 @@ typedef struct qcow2_read_desc {
     uint64_t cache_bytes;        /* of decompressed clusters; 0 = 32 MiB */
     uint32_t flags;              /* QCOW2_READ_ALONE, QCOW2_READ_RAW_BACKING */
     uint32_t allow;              /* POSIO_ALLOW_... for names stored in the image */
-    const char *snapshot;        /* the ID or else the name of one to read; NULL = the active state */
+    const char *snapshot;        /* ID, or else name, of one to read; NULL = the active state */
     /* Opens backing and data files; borrowed while the image is open. NULL: qcow2_read_open finds
        those in QCOW2 and raw format beside the image, qcow2_read_open_source refuses them. */
     const posio_resolver *resolver;
@@ -193,9 +193,8 @@ typedef struct qcow2_read_metadata {
     uint64_t media_size; /* bytes of logical media, of the snapshot if one was asked for */
     uint64_t file_size;
     uint64_t incompatible_features, compatible_features, autoclear_features; /* bit masks */
-    uint32_t version;         /* 2 or 3 */
-    uint32_t header_length;   /* bytes */
-    uint32_t cluster_size;    /* bytes */
+    uint32_t version;                                                        /* 2 or 3 */
+    uint32_t header_length, cluster_size;                                    /* bytes */
     uint32_t subcluster_size; /* bytes; cluster_size without extended L2 entries */
     uint32_t refcount_bits;
     uint32_t snapshot_count;
@@ -211,12 +210,12 @@ typedef struct qcow2_read_metadata {
 QCOW2_READ_API const qcow2_read_metadata *qcow2_read_info(const qcow2_read *image);
 
 typedef struct qcow2_read_snapshot {
-    uint64_t media_size;     /* bytes; of the active state where the snapshot does not say */
-    uint64_t vm_state_size;  /* bytes */
-    uint64_t vm_clock;       /* nanoseconds the guest had run */
-    uint64_t icount;         /* instructions; UINT64_MAX where it was not recorded */
-    uint32_t date, date_ns;  /* seconds since 1970, UTC, and nanoseconds */
-    uint64_t l1_offset;      /* in the file */
+    uint64_t media_size;    /* bytes; of the active state where the snapshot does not say */
+    uint64_t vm_state_size; /* bytes */
+    uint64_t vm_clock;      /* nanoseconds the guest had run */
+    uint64_t icount;        /* instructions; UINT64_MAX where it was not recorded */
+    uint32_t date, date_ns; /* seconds since 1970, UTC, and nanoseconds */
+    uint64_t l1_offset;     /* in the file */
     uint32_t l1_entries;
     uint32_t is_cut;         /* id or name was longer than there is room for */
     char id[128], name[256]; /* terminated */
@@ -257,7 +256,7 @@ typedef struct qcow2_read_check_desc {
     /* On the calling thread, now and then; non-zero cancels. May be NULL. */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
-    uint64_t memory; /* bytes to count references in; 0 = 32 MiB. A larger file takes more passes. */
+    uint64_t memory; /* bytes to count references in; 0 = 32 MiB. Less takes more passes. */
 } qcow2_read_check_desc;
 
 typedef struct qcow2_read_check_report {
@@ -466,7 +465,8 @@ static const char *qcow2_read_i_table_fault(const qcow2_read *q, uint64_t at)
     if (at % cs != 0) return "is not aligned to a cluster";
     if (!posio_within(at, cs, q->file.size)) return "reaches beyond the end of the file";
     if (at < cs) return "lies in the header";
-    if (qcow2_read_i_touches(at, cs, q->l1_offset, q->l1_entries * 8)) return "lies in the L1 table";
+    if (qcow2_read_i_touches(at, cs, q->l1_offset, q->l1_entries * 8))
+        return "lies in the L1 table";
     return NULL;
 }
 
@@ -499,7 +499,8 @@ static const char *qcow2_read_i_cluster_fault(const qcow2_read *q, uint64_t at, 
                                                       : "reaches beyond the end of the data file";
     if (!posio_within(at, need, q->data.size)) return "reaches beyond the end of the file";
     if (at < cs) return "lies in the header";
-    if (qcow2_read_i_touches(at, cs, q->l1_offset, q->l1_entries * 8)) return "lies in the L1 table";
+    if (qcow2_read_i_touches(at, cs, q->l1_offset, q->l1_entries * 8))
+        return "lies in the L1 table";
     return NULL;
 }
 
@@ -614,9 +615,9 @@ static posio_result qcow2_read_i_map(qcow2_read *q, uint64_t offset, uint64_t n,
     if (l2 == 0) return qcow2_read_i_gap(q, offset, n, run, err);
     fault = qcow2_read_i_table_fault(q, l2);
     if (fault != NULL)
-        return posio_fail(err, POSIO_E_DATA, l1_at, "the L2 table for media offset %llu, at %llu, %s",
-                          (unsigned long long)(offset >> span_bits << span_bits),
-                          (unsigned long long)l2, fault);
+        return posio_fail(
+            err, POSIO_E_DATA, l1_at, "the L2 table for media offset %llu, at %llu, %s",
+            (unsigned long long)(offset >> span_bits << span_bits), (unsigned long long)l2, fault);
     count = ((offset & (((uint64_t)1 << cb) - 1)) + n + (((uint64_t)1 << cb) - 1)) >> cb;
     count = posio_min(posio_min(count, QCOW2_READ_I_BATCH), entries - i);
     l2 += i * qcow2_read_i_entry_size(q);
@@ -649,8 +650,9 @@ static qcow2_read_i_scratch *qcow2_read_i_take_scratch(qcow2_read *q)
     s->stored = (unsigned char *)(s + 1);
 #if defined(QCOW2_READ_ZSTD)
     s->zstd = q->zstd ? ZSTD_createDCtx() : NULL;
-    if (q->zstd && (s->zstd == NULL || ZSTD_isError(ZSTD_DCtx_setParameter(
-                                           s->zstd, ZSTD_d_windowLogMax, QCOW2_READ_I_WINDOW_LOG)))) {
+    if (q->zstd &&
+        (s->zstd == NULL || ZSTD_isError(ZSTD_DCtx_setParameter(s->zstd, ZSTD_d_windowLogMax,
+                                                                QCOW2_READ_I_WINDOW_LOG)))) {
         qcow2_read_i_free_scratch(q, s);
         return NULL;
     }
@@ -835,7 +837,8 @@ static posio_result qcow2_read_i_read_bulk(qcow2_read *q, uint64_t offset, unsig
         b.offset = offset;
         b.out = out;
         b.end = posio_min(offset + n, b.first + most * b.part);
-        r = thread_pool_parallel_for(q->desc.pool, (uint32_t)((b.end - b.first + b.part - 1) / b.part),
+        r = thread_pool_parallel_for(q->desc.pool,
+                                     (uint32_t)((b.end - b.first + b.part - 1) / b.part),
                                      qcow2_read_i_bulk_part, &b, err);
         out += b.end - offset;
         n -= (size_t)(b.end - offset);
@@ -939,7 +942,8 @@ QCOW2_READ_API posio_source qcow2_read_source(qcow2_read *image)
 static posio_result qcow2_read_i_signature(const unsigned char *b, posio_error *err)
 {
     if (memcmp(b, "QFI\xfb", 4) != 0)
-        return posio_fail(err, POSIO_E_FORMAT, 0, "not a QCOW2 file: it does not begin with QFI\\xfb");
+        return posio_fail(err, POSIO_E_FORMAT, 0,
+                          "not a QCOW2 file: it does not begin with QFI\\xfb");
     if (posio_be32(b + 4) < 2 || posio_be32(b + 4) > 3)
         return posio_fail(err, POSIO_E_UNSUPPORTED, 4,
                           "QCOW version %u is not supported; version 2 and 3 are",
@@ -986,7 +990,8 @@ static posio_result qcow2_read_i_check_features(const qcow2_read *q, const unsig
                       (unsigned)bit, name[0] != 0 ? " (" : "", name, name[0] != 0 ? ")" : "");
 }
 
-/* What the compression type and its feature bit say together. Source: QCOW2, "Additional fields". */
+/* What the compression type and its feature bit say together.
+   Source: QCOW2, "Additional fields". */
 static posio_result qcow2_read_i_compression(qcow2_read *q, const unsigned char *b,
                                              posio_error *err)
 {
@@ -1059,13 +1064,13 @@ static posio_result qcow2_read_i_take_fields(qcow2_read *q, const unsigned char 
     m->is_dirty = (m->incompatible_features & QCOW2_READ_I_DIRTY) != 0;
     m->is_corrupt = (m->incompatible_features & QCOW2_READ_I_CORRUPT) != 0;
     m->has_data_file = (m->incompatible_features & QCOW2_READ_I_DATA_FILE) != 0;
-    m->data_file_is_raw =
-        m->has_data_file && (m->autoclear_features & QCOW2_READ_I_RAW_DATA) != 0;
+    m->data_file_is_raw = m->has_data_file && (m->autoclear_features & QCOW2_READ_I_RAW_DATA) != 0;
     m->has_extended_l2 = (m->incompatible_features & QCOW2_READ_I_EXTENDED_L2) != 0;
     if (m->has_extended_l2 && q->cluster_bits < 14)
-        return posio_fail(err, POSIO_E_DATA, 20,
-                          "extended L2 entries need clusters of 16 KiB at least; they have %u bytes",
-                          (unsigned)m->cluster_size);
+        return posio_fail(
+            err, POSIO_E_DATA, 20,
+            "extended L2 entries need clusters of 16 KiB at least; they have %u bytes",
+            (unsigned)m->cluster_size);
     m->subcluster_size = m->has_extended_l2 ? m->cluster_size / 32 : m->cluster_size;
     q->l2_bits = q->cluster_bits - (m->has_extended_l2 ? 4 : 3);
     return POSIO_OK;
@@ -1123,10 +1128,11 @@ static posio_result qcow2_read_i_take_backing(qcow2_read *q, const unsigned char
     uint32_t n = posio_be32(b + 16);
     if (at == 0 || n == 0) return POSIO_OK;
     if (n > QCOW2_READ_I_BACKING_MAX || !posio_within(at, n, size))
-        return posio_fail(err, POSIO_E_DATA, 8,
-                          "the name of the backing file (%u bytes at %llu) is longer than %d bytes, "
-                          "or does not lie in the first cluster",
-                          (unsigned)n, (unsigned long long)at, QCOW2_READ_I_BACKING_MAX);
+        return posio_fail(
+            err, POSIO_E_DATA, 8,
+            "the name of the backing file (%u bytes at %llu) is longer than %d bytes, "
+            "or does not lie in the first cluster",
+            (unsigned)n, (unsigned long long)at, QCOW2_READ_I_BACKING_MAX);
     return qcow2_read_i_keep(&q->info.backing_name, names, b + at, n);
 }
 
@@ -1151,8 +1157,9 @@ static posio_result qcow2_read_i_take_header(qcow2_read *q, const unsigned char 
     if (q->info.is_corrupt)
         qcow2_read_i_warn(q, 72, "the image is marked as corrupt: what it holds may be wrong");
     if (q->info.is_dirty)
-        qcow2_read_i_warn(q, 72, "the image is marked as dirty: it was not closed, and its "
-                                 "reference counts may be wrong");
+        qcow2_read_i_warn(q, 72,
+                          "the image is marked as dirty: it was not closed, and its "
+                          "reference counts may be wrong");
     if (q->info.data_file_is_raw && q->info.backing_name != NULL)
         qcow2_read_i_warn(q, 88, "a raw external data file and a backing file exclude each other");
     return POSIO_OK;
@@ -1199,8 +1206,9 @@ static posio_result qcow2_read_i_read_snapshot(const qcow2_read *q, uint64_t at,
     size_t have;
     posio_result r;
     if (!posio_within(at, QCOW2_READ_I_SNAPSHOT, q->file.size))
-        return posio_fail(err, POSIO_E_DATA, at, "the snapshot table reaches beyond the end of the "
-                                                 "file");
+        return posio_fail(err, POSIO_E_DATA, at,
+                          "the snapshot table reaches beyond the end of the "
+                          "file");
     have = (size_t)posio_min(sizeof b, q->file.size - at);
     r = posio_read(&q->file, at, b, have, err);
     if (r != POSIO_OK) return r;
@@ -1212,10 +1220,11 @@ static posio_result qcow2_read_i_read_snapshot(const qcow2_read *q, uint64_t at,
     length[2] = posio_be16(b + 14);
     *end = at + QCOW2_READ_I_SNAPSHOT + (uint64_t)length[0] + length[1] + length[2];
     if (*end > q->file.size)
-        return posio_fail(err, POSIO_E_DATA, at,
-                          "a snapshot's entry (%u bytes of extra data, %u of ID, %u of name) reaches "
-                          "beyond the end of the file",
-                          (unsigned)length[0], (unsigned)length[1], (unsigned)length[2]);
+        return posio_fail(
+            err, POSIO_E_DATA, at,
+            "a snapshot's entry (%u bytes of extra data, %u of ID, %u of name) reaches "
+            "beyond the end of the file",
+            (unsigned)length[0], (unsigned)length[1], (unsigned)length[2]);
     *end = (*end + 7) & ~(uint64_t)7;
     s->date = posio_be32(b + 16);
     s->date_ns = posio_be32(b + 20);
@@ -1237,8 +1246,9 @@ static posio_result qcow2_read_i_find_snapshots(qcow2_read *q, posio_error *err)
     q->snapshots_end = at;
     if (count == 0) return POSIO_OK;
     if (count > QCOW2_READ_I_SNAPSHOTS)
-        return posio_fail(err, POSIO_E_LIMIT, 60, "the header claims %u snapshots; at most %u are "
-                                                  "taken",
+        return posio_fail(err, POSIO_E_LIMIT, 60,
+                          "the header claims %u snapshots; at most %u are "
+                          "taken",
                           (unsigned)count, (unsigned)QCOW2_READ_I_SNAPSHOTS);
     q->snapshots = (uint64_t *)posio_allocate(&q->desc.alloc, count * sizeof *q->snapshots);
     if (q->snapshots == NULL) return qcow2_read_i_no_memory(err);
@@ -1260,6 +1270,7 @@ static posio_result qcow2_read_i_find_snapshots(qcow2_read *q, posio_error *err)
         q->snapshots[q->info.snapshot_count++] = at;
         at = q->snapshots_end;
     }
+    q->snapshots_end = posio_min(at, q->file.size); /* padding need not be there */
     return POSIO_OK;
 }
 
@@ -1307,7 +1318,8 @@ static posio_result qcow2_read_i_find_snapshot(qcow2_read *q, const char *wanted
         if (by_name == UINT32_MAX && strcmp(out->name, wanted) == 0) by_name = i;
     }
     if (by_name != UINT32_MAX) return qcow2_read_get_snapshot(q, by_name, out, err);
-    return posio_fail(err, POSIO_E_NOT_FOUND, POSIO_NO_OFFSET, "there is no snapshot \"%s\"", wanted);
+    return posio_fail(err, POSIO_E_NOT_FOUND, POSIO_NO_OFFSET, "there is no snapshot \"%s\"",
+                      wanted);
 }
 
 // ---------------------------------------------------------------------------------- opening
@@ -1391,7 +1403,8 @@ static posio_result qcow2_read_i_refer(const qcow2_read *q, uint32_t kind, const
     r = q->desc.resolver->open(q->desc.resolver->self, &reference, out, &why);
     if (r == POSIO_OK || err == NULL) return r;
     *err = why;
-    posio_format(err->message, sizeof err->message, "%s file: %s", what, why.message);
+    if (strstr(why.message, " file: ") == NULL) /* once, not for every image of a chain */
+        posio_format(err->message, sizeof err->message, "%s file: %s", what, why.message);
     return r;
 }
 
@@ -1443,8 +1456,8 @@ static posio_result qcow2_read_i_create(qcow2_read **out, const qcow2_read_desc 
     if (desc == NULL) desc = &defaults;
     if (!posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
-    q = (qcow2_read *)posio_allocate_zeroed(
-        &desc->alloc, sizeof *q + QCOW2_READ_I_WARNINGS * sizeof *q->warnings);
+    q = (qcow2_read *)posio_allocate_zeroed(&desc->alloc, sizeof *q + QCOW2_READ_I_WARNINGS *
+                                                                          sizeof *q->warnings);
     if (q == NULL) return qcow2_read_i_no_memory(err);
     q->warnings = (qcow2_read_warning *)(void *)(q + 1);
     q->desc = *desc;
@@ -1644,8 +1657,8 @@ static void qcow2_read_i_issue(qcow2_read_i_check *c, uint32_t severity, uint64_
 /* Some things are found by the first pass only, so that they are said once. */
 static int qcow2_read_i_is_first_pass(const qcow2_read_i_check *c) { return c->from == 0; }
 
-/* One more reference to the clusters that n bytes at `at` lie in. `is`: what for. `by`: the offset of
-   what refers to them. Returns how often the first cluster was wanted before as an L2 table. */
+/* One more reference to the clusters that n bytes at `at` lie in. `is`: what for. `by`: where the
+   reference is. Returns how often the first cluster was wanted before as an L2 table. */
 static uint32_t qcow2_read_i_count(qcow2_read_i_check *c, uint64_t at, uint64_t n, uint32_t is,
                                    uint64_t by, const char *what)
 {
@@ -1673,8 +1686,8 @@ static uint32_t qcow2_read_i_count(qcow2_read_i_check *c, uint64_t at, uint64_t 
     return before;
 }
 
-/* The reference count that the image has for a cluster. *known = 0 when it cannot be looked up (said
-   elsewhere). Source: QCOW2, "Host cluster management". */
+/* The reference count that the image has for a cluster. *known = 0 when it cannot be looked up,
+   which is said elsewhere. Source: QCOW2, "Host cluster management". */
 static posio_result qcow2_read_i_refcount(qcow2_read_i_check *c, uint64_t cluster, uint64_t *count,
                                           int *known, posio_error *err)
 {
@@ -1742,9 +1755,9 @@ static int qcow2_read_i_own_table(qcow2_read_i_check *c, uint64_t at, uint64_t n
                                   const char *what)
 {
     const qcow2_read *q = c->image;
-    const char *fault = at % q->info.cluster_size != 0          ? "is not aligned to a cluster"
-                        : !posio_within(at, n, q->file.size)    ? "reaches beyond the end of the file"
-                                                                : NULL;
+    const char *fault = at % q->info.cluster_size != 0       ? "is not aligned to a cluster"
+                        : !posio_within(at, n, q->file.size) ? "reaches beyond the end of the file"
+                                                             : NULL;
     if (n == 0) return 0;
     if (fault == NULL) {
         (void)qcow2_read_i_count(c, at, n, QCOW2_READ_I_IS_TABLE, by, what);
@@ -1757,6 +1770,43 @@ static int qcow2_read_i_own_table(qcow2_read_i_check *c, uint64_t at, uint64_t n
     return 0;
 }
 
+/* What is wrong with a compressed cluster's entry; if it has a place, that is referred to. */
+static const char *qcow2_read_i_check_compressed(qcow2_read_i_check *c, uint64_t entry,
+                                                 uint64_t bits, uint64_t by)
+{
+    qcow2_read_i_run run;
+    const char *fault = qcow2_read_i_compressed(c->image, entry, &run);
+    if (fault != NULL) return fault;
+    (void)qcow2_read_i_count(c, run.host, run.stored, 0, by, "compressed cluster");
+    qcow2_read_i_reaches(c, run.host + run.stored);
+    if (bits != 0) return "is compressed, and has subclusters";
+    return (entry & QCOW2_READ_I_COPIED) ? "is compressed, with bit 63 set" : NULL;
+}
+
+/* What a standard entry's bits say, without its place. */
+static const char *qcow2_read_i_bits_fault(const qcow2_read *q, uint64_t entry, uint64_t bits)
+{
+    const uint64_t reserved = 0x3f000000000001fe;
+    int may_be_zero = q->info.version >= 3 && !q->info.has_extended_l2;
+    if ((entry & reserved) || ((entry & 1) && !may_be_zero)) return "has reserved bits set";
+    if ((uint32_t)bits & (uint32_t)(bits >> 32))
+        return "has a subcluster that is both allocated and zero";
+    if ((uint32_t)bits != 0 && (entry & QCOW2_READ_I_OFFSET) == 0 && !q->info.has_data_file)
+        return "has an allocated subcluster and no place";
+    return NULL;
+}
+
+static void qcow2_read_i_count_media(qcow2_read_i_check *c, uint64_t entry, uint64_t bits)
+{
+    const qcow2_read *q = c->image;
+    int zero = q->info.has_extended_l2 ? (uint32_t)(bits >> 32) == UINT32_MAX : (entry & 1) != 0;
+    if (entry & QCOW2_READ_I_COMPRESSED_BIT) c->report->compressed_clusters++;
+    else if (zero) c->report->zero_clusters++;
+    if ((entry & QCOW2_READ_I_COMPRESSED_BIT) ||
+        (!zero && ((entry & QCOW2_READ_I_OFFSET) || (q->info.has_data_file && entry != 0))))
+        c->report->allocated_clusters++;
+}
+
 /* An L2 entry: what it says of itself, and a reference to each cluster that it means. */
 static posio_result qcow2_read_i_check_entry(qcow2_read_i_check *c, const unsigned char *e,
                                              uint64_t by, int active, posio_error *err)
@@ -1765,58 +1815,35 @@ static posio_result qcow2_read_i_check_entry(qcow2_read_i_check *c, const unsign
     const int first = qcow2_read_i_is_first_pass(c);
     uint64_t entry = posio_be64(e), at = entry & QCOW2_READ_I_OFFSET;
     uint64_t bits = q->info.has_extended_l2 ? posio_be64(e + 8) : 0;
-    const char *fault = NULL;
+    const char *fault, *misplaced = NULL;
+    posio_result r = POSIO_OK;
+    if (first && active) qcow2_read_i_count_media(c, entry, bits);
     if (entry & QCOW2_READ_I_COMPRESSED_BIT) {
-        qcow2_read_i_run run;
-        fault = qcow2_read_i_compressed(q, entry, &run);
-        if (fault == NULL && bits != 0) fault = "is compressed, and has subclusters";
-        if (fault == NULL && (entry & QCOW2_READ_I_COPIED)) fault = "is compressed, with bit 63 set";
-        if (first && active) {
-            c->report->allocated_clusters++;
-            c->report->compressed_clusters++;
-        }
-        if (fault == NULL) {
-            (void)qcow2_read_i_count(c, run.host, run.stored, 0, by, "compressed cluster");
-            qcow2_read_i_reaches(c, run.host + run.stored);
-        }
+        fault = qcow2_read_i_check_compressed(c, entry, bits, by);
     } else {
-        uint64_t reserved = entry & (q->info.version >= 3 && !q->info.has_extended_l2
-                                         ? (uint64_t)0x3f000000000001fe
-                                         : (uint64_t)0x3f000000000001ff);
-        int zero = q->info.has_extended_l2 ? (uint32_t)(bits >> 32) == 0xffffffff : (entry & 1) != 0;
-        if (first && active && zero) c->report->zero_clusters++;
-        else if (first && active && (at != 0 || (q->info.has_data_file && entry != 0)))
-            c->report->allocated_clusters++;
-        if (reserved != 0) fault = "has reserved bits set";
-        else if ((uint32_t)bits & (uint32_t)(bits >> 32))
-            fault = "has a subcluster that is both allocated and zero";
-        else if ((uint32_t)bits != 0 && at == 0 && !q->info.has_data_file)
-            fault = "has an allocated subcluster and no place";
-        if (first && fault != NULL)
-            qcow2_read_i_issue(c, QCOW2_READ_CORRUPTION, by, "the L2 entry here (%llx) %s",
-                               (unsigned long long)entry, fault);
-        fault = NULL;
+        fault = qcow2_read_i_bits_fault(q, entry, bits);
         if (at != 0 && !q->info.has_data_file) {
-            fault = at % q->info.cluster_size != 0 ? "is not aligned to a cluster"
-                    : at >= q->file.size           ? "lies beyond the end of the file"
-                                                   : NULL;
-            if (fault == NULL) {
-                (void)qcow2_read_i_count(c, at, q->info.cluster_size, 0, by, "data cluster");
-                qcow2_read_i_reaches(c, at + q->info.cluster_size);
-                if (first && active)
-                    return qcow2_read_i_check_copied(c, entry, by, at, "L2 entry", err);
-            }
+            if (at % q->info.cluster_size != 0) misplaced = "is not aligned to a cluster";
+            else if (at >= q->file.size) misplaced = "lies beyond the end of the file";
+            else (void)qcow2_read_i_count(c, at, q->info.cluster_size, 0, by, "data cluster");
+            if (misplaced == NULL) qcow2_read_i_reaches(c, at + q->info.cluster_size);
+            if (misplaced == NULL && first && active)
+                r = qcow2_read_i_check_copied(c, entry, by, at, "L2 entry", err);
         }
     }
     if (first && fault != NULL)
-        qcow2_read_i_issue(c, QCOW2_READ_CORRUPTION, by, "the cluster of the L2 entry here (%llx) %s",
+        qcow2_read_i_issue(c, QCOW2_READ_CORRUPTION, by, "the L2 entry here (%llx) %s",
                            (unsigned long long)entry, fault);
-    return POSIO_OK;
+    if (first && misplaced != NULL)
+        qcow2_read_i_issue(c, QCOW2_READ_CORRUPTION, by,
+                           "the cluster of the L2 entry here (%llx) %s", (unsigned long long)entry,
+                           misplaced);
+    return r;
 }
 
-/* All entries of an L2 table, for one state of the image. Snapshots share tables, so one is walked as
-   often as it is referred to; but never more often than there are states, and all together, in one
-   pass, not for more than 64 times the size of the file, which no sane image comes near. */
+/* All entries of an L2 table, for one state of the image. Snapshots share tables, so one is walked
+   as often as it is referred to; but never more often than there are states, and all together, in
+   one pass, not for more than 64 times the size of the file, which no sane image comes near. */
 static posio_result qcow2_read_i_walk_table(qcow2_read_i_check *c, uint64_t at, int active,
                                             posio_error *err)
 {
@@ -1874,8 +1901,8 @@ static posio_result qcow2_read_i_check_state(qcow2_read_i_check *c, uint64_t at,
         r = posio_read(&c->image->file, at + i * 8, raw, (size_t)count * 8, err);
         for (k = 0; k < count && r == POSIO_OK; k++)
             if (posio_be64(raw + k * 8) != 0)
-                r = qcow2_read_i_check_l1_entry(c, posio_be64(raw + k * 8), at + (i + k) * 8, active,
-                                                err);
+                r = qcow2_read_i_check_l1_entry(c, posio_be64(raw + k * 8), at + (i + k) * 8,
+                                                active, err);
         if (c->desc->progress != NULL &&
             c->desc->progress(c->desc->user, c->from + i * (c->to - c->from) / (entries + 1),
                               c->clusters))
@@ -1993,8 +2020,7 @@ QCOW2_READ_API posio_result qcow2_read_check(qcow2_read *image, const qcow2_read
                                              qcow2_read_check_report *report, posio_error *err)
 {
     static const qcow2_read_check_desc defaults = {NULL, NULL, NULL, 0};
-    const uint64_t memory =
-        desc != NULL && desc->memory != 0 ? desc->memory : (uint64_t)32 << 20;
+    const uint64_t memory = desc != NULL && desc->memory != 0 ? desc->memory : (uint64_t)32 << 20;
     const uint32_t cs = image->info.cluster_size;
     uint64_t window;
     qcow2_read_i_check c;

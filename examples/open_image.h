@@ -9,10 +9,16 @@
 
    The format follows from the content, and the name must not contradict it:
      EWF            *.E01 ... (any segment), or any other file that begins with its signature
-     raw            *.raw *.dd *.img *.bin, a device, or whatever desc.format says is raw
+     QCOW2          *.qcow2, or any other file that begins with its signature
+     raw            *.raw *.dd *.img *.bin, a device, or whatever desc says is raw
      split raw      *.001 with *.002 ... beside it
    A raw image could begin with the signature of a format by the will of whoever wrote it, so a file
-   that is raw by its name and something else by its content is refused unless desc.format decides.
+   that is raw by its name and something else by its content is refused unless desc decides. For the
+   same reason what an image holds is never looked at: that the media of an E01 is itself a QCOW2
+   must be said (desc.formats = EWF, QCOW2).
+
+   Images form a stack. An image may lie in another one, its container; and it may stand on others,
+   its parents (backing files), each in any format that the image names: "raw", "qcow2", "ewf".
 
    Everything is static; for programs with one translation unit. Include the formats' headers with
    their IMPLEMENTATION macros first. */
@@ -21,19 +27,47 @@
 
 #include <string.h>
 
-typedef enum open_image_format { OPEN_IMAGE_AUTO, OPEN_IMAGE_RAW, OPEN_IMAGE_EWF } open_image_format;
+#if defined(__GNUC__)
+#define OPEN_IMAGE_UNUSED __attribute__((unused))
+#else
+#define OPEN_IMAGE_UNUSED
+#endif
+
+typedef enum open_image_format {
+    OPEN_IMAGE_AUTO,
+    OPEN_IMAGE_RAW,
+    OPEN_IMAGE_EWF,
+    OPEN_IMAGE_QCOW2
+} open_image_format;
+
+enum { OPEN_IMAGE_NESTED = 4 };
 
 typedef struct open_image_desc {
-    struct chunkwise_pool *pool; /* lent to the format */
-    open_image_format format;    /* AUTO: by content and name */
+    struct chunkwise_pool *pool; /* lent to the formats */
+    /* Of the file, then of the image in its media, and so on; the first AUTO ends the list, and as
+       the very first one it means: by content and name. */
+    open_image_format formats[OPEN_IMAGE_NESTED];
+    const char *snapshot; /* QCOW2: its ID or name; NULL = the active state */
+    int alone;            /* parents are not opened: what the image does not hold is zeros */
+    int raw_backing;      /* a parent whose format is not named is raw */
+    int allow_outside;    /* names in an image may lead out of its folder */
 } open_image_desc;
 
 typedef struct open_image {
     posio_source source; /* the logical media */
     open_image_format format;
+    const char *role; /* "image", "container", "backing file" */
+    open_image_desc desc;
+    char *path; /* of its file; NULL: it lies in its container */
+    struct open_image *container, *parent;
+    uint32_t depth; /* images above it */
     ewf_read *ewf;
-    posio_file *file;     /* raw */
-    posio_folder *folder; /* split raw: its parts one after the other */
+    qcow2_read *qcow2;
+    posio_layer *layer; /* the file of all formats but split raw, and EWF that the user named */
+    posio_layer *data;  /* QCOW2: the external data file */
+    posio_resolver resolver;
+    posio_folder *folder; /* split raw: its parts one after the other; EWF as a parent */
+    posio_opener opener;  /* of an EWF parent: its segments are names in an image, too */
     posio_source *parts;
     uint64_t *starts;
     uint32_t part_count;
@@ -68,9 +102,53 @@ static int open_image_is_raw_name(const char *path)
     return 0;
 }
 
-static const char *open_image_format_name(const open_image *image)
+/* The name that is asked for, and that an image may give to its parent. */
+static open_image_format open_image_format_of(const char *name, size_t n)
+{
+    static const char *const names[] = {"auto", "raw", "ewf", "qcow2"};
+    int i;
+    for (i = 1; i < 4; i++)
+        if (strlen(names[i]) == n && memcmp(names[i], name, n) == 0) return (open_image_format)i;
+    return OPEN_IMAGE_AUTO;
+}
+
+/* Takes a list such as "ewf/qcow2" into desc->formats; NULL, or what is wrong with it. */
+static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const char *value)
+{
+    open_image_desc *desc = (open_image_desc *)user;
+    int i;
+    memset(desc->formats, 0, sizeof desc->formats);
+    if (strcmp(value, "auto") == 0) return NULL;
+    for (i = 0; i < OPEN_IMAGE_NESTED; i++) {
+        size_t n = strcspn(value, "/");
+        desc->formats[i] = open_image_format_of(value, n);
+        if (desc->formats[i] == OPEN_IMAGE_AUTO)
+            return "unknown format; one of raw, ewf, qcow2, auto, or with an image in an image "
+                   "ewf/qcow2";
+        if (value[n] == 0) return NULL;
+        value += n + 1;
+    }
+    return "images are nested too deep";
+}
+
+/* The options of the tools that say how images are opened, for their tables. */
+#define OPEN_IMAGE_OPTIONS(d)                                                                     \
+    {"format", "NAME", "raw, ewf, qcow2 or auto (by content and name); ewf/qcow2 for one in the " \
+     "other", NULL, NULL, open_image_take_format, (d)},                                           \
+    {"snapshot", "NAME", "read this internal snapshot (ID or name) of a QCOW2 image", NULL,       \
+     &(d)->snapshot, NULL, NULL},                                                                 \
+    {"alone", NULL, "without backing files: what the image does not hold is zeros", &(d)->alone,  \
+     NULL, NULL, NULL},                                                                           \
+    {"raw-backing", NULL, "a backing file whose format the image does not name is raw",           \
+     &(d)->raw_backing, NULL, NULL, NULL},                                                        \
+    {"allow-outside", NULL, "files named in an image may lie outside of its folder",              \
+     &(d)->allow_outside, NULL, NULL, NULL}
+
+static OPEN_IMAGE_UNUSED const char *open_image_format_name(const open_image *image)
 {
     if (image->format == OPEN_IMAGE_EWF) return ewf_read_info(image->ewf)->layout;
+    if (image->format == OPEN_IMAGE_QCOW2)
+        return qcow2_read_info(image->qcow2)->version == 2 ? "QCOW2 version 2" : "QCOW2 version 3";
     return image->part_count != 0 ? "split raw" : "raw";
 }
 
@@ -178,11 +256,35 @@ static void open_image_close(open_image *image)
 {
     if (image == NULL) return;
     ewf_read_close(image->ewf);
-    posio_file_close(image->file);
+    qcow2_read_close(image->qcow2);
+    open_image_close(image->parent);
+    posio_layer_close(image->data);
     posio_folder_close(image->folder);
+    posio_layer_close(image->layer);
+    open_image_close(image->container);
     free(image->parts);
     free(image->starts);
+    free(image->path);
     free(image);
+}
+
+static open_image *open_image_create(open_image_format format, const char *path, const char *role,
+                                     const open_image_desc *desc, posio_error *err)
+{
+    open_image *image = (open_image *)calloc(1, sizeof *image);
+    if (image != NULL && path != NULL) {
+        image->path = (char *)malloc(strlen(path) + 1);
+        if (image->path != NULL) memcpy(image->path, path, strlen(path) + 1);
+    }
+    if (image == NULL || (path != NULL && image->path == NULL)) {
+        free(image);
+        (void)posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+        return NULL;
+    }
+    image->format = format;
+    image->role = role;
+    if (desc != NULL) image->desc = *desc;
+    return image;
 }
 
 /* Decides the format by what the file begins with and what its name promises. */
@@ -194,27 +296,35 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
     uint32_t number = ewf_read_segment_of_name(path, NULL);
     uint64_t size;
     int raw_name = open_image_is_raw_name(path), device;
-    posio_result r = posio_file_open(&file, path, NULL, err), probed;
+    posio_result r = posio_file_open(&file, path, NULL, err), ewf, qcow2;
+    open_image_format found = OPEN_IMAGE_AUTO;
     if (r != POSIO_OK) return r;
     source = posio_file_source(file);
     size = source.size;
     device = posio_file_get_info(file).is_device != 0;
-    probed = ewf_read_probe(&source, err);
+    qcow2 = qcow2_read_probe(&source, err);
+    ewf = qcow2 == POSIO_E_FORMAT ? ewf_read_probe(&source, err) : POSIO_E_FORMAT;
     posio_file_close(file);
+    if (ewf == POSIO_OK || ewf == POSIO_E_UNSUPPORTED) found = OPEN_IMAGE_EWF;
+    if (qcow2 == POSIO_OK || qcow2 == POSIO_E_UNSUPPORTED) found = OPEN_IMAGE_QCOW2;
     if (device) {
         *format = OPEN_IMAGE_RAW;
-    } else if (probed == POSIO_OK || probed == POSIO_E_UNSUPPORTED) {
-        if (raw_name)
-            return posio_fail(err, POSIO_E_FORMAT, 0,
-                              "raw by its name, but it begins like an EWF file: say --format raw "
-                              "or --format ewf");
-        *format = OPEN_IMAGE_EWF; /* which says why, if it refuses */
+    } else if (found != OPEN_IMAGE_AUTO && raw_name) {
+        return posio_fail(err, POSIO_E_FORMAT, 0,
+                          "raw by its name, but it begins like %s file: say --format raw or "
+                          "--format %s",
+                          found == OPEN_IMAGE_EWF ? "an EWF" : "a QCOW2",
+                          found == OPEN_IMAGE_EWF ? "ewf" : "qcow2");
+    } else if (found != OPEN_IMAGE_AUTO) {
+        *format = found; /* which says why, if it refuses */
     } else if (raw_name) { /* before segments: .raw and .img are names of that scheme, too */
         *format = OPEN_IMAGE_RAW;
+    } else if (open_image_has_extension(path, ".qcow2")) {
+        *format = OPEN_IMAGE_QCOW2;
     } else if (number != 0 && number < OPEN_IMAGE_FAA && size < OPEN_IMAGE_EWF_HEADER) {
         *format = OPEN_IMAGE_EWF; /* which says that it is empty, or how short */
     } else if (number != 0 && number < OPEN_IMAGE_FAA) {
-        return posio_fail_in(err, path, 0), probed; /* the name promises what is not there */
+        return posio_fail_in(err, path, 0), ewf; /* the name promises what is not there */
     } else {
         return posio_fail(err, POSIO_E_FORMAT, 0,
                           "not an image of a known format; a raw image of any name is read with "
@@ -223,36 +333,281 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
     return POSIO_OK;
 }
 
-/* Opens path; desc NULL is a complete default. On success close *out with open_image_close. */
-static posio_result open_image_open(open_image **out, const char *path, const open_image_desc *desc,
-                                    posio_error *err)
+static posio_result open_image_open_layer(open_image *image, posio_error *err);
+
+/* What a QCOW2 image in a file names: parents and data files, beside it. */
+static posio_result open_image_resolve(void *self, const posio_reference *reference,
+                                       posio_source *out, posio_error *err)
 {
-    open_image_format format = desc != NULL ? desc->format : OPEN_IMAGE_AUTO;
-    open_image *image;
-    posio_result r = POSIO_OK;
-    if (format == OPEN_IMAGE_AUTO) r = open_image_decide(path, &format, err);
-    if (r != POSIO_OK) return r;
-    image = (open_image *)calloc(1, sizeof *image);
-    if (image == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
-    image->format = format;
-    if (format == OPEN_IMAGE_EWF) {
-        ewf_read_desc d;
-        memset(&d, 0, sizeof d);
-        d.pool = desc != NULL ? desc->pool : NULL;
-        r = ewf_read_open(&image->ewf, path, &d, err);
-        if (r == POSIO_OK) image->source = ewf_read_source(image->ewf);
-    } else if (open_image_has_extension(path, ".001")) {
-        r = open_image_open_split(image, path, err);
+    open_image *above = (open_image *)self, *image;
+    open_image_format format = OPEN_IMAGE_RAW;
+    posio_result r;
+    if (above->layer == NULL)
+        return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
+                          "\"%s\" is named by an image in an image, which has no folder",
+                          reference->name);
+    if (reference->kind == POSIO_REFERENCE_DATA) {
+        r = posio_layer_follow(&above->data, above->layer, reference->name, err);
+        if (r == POSIO_OK) *out = posio_layer_source(above->data);
+        return r;
+    }
+    format = open_image_format_of(reference->format, strlen(reference->format));
+    if (format == OPEN_IMAGE_AUTO)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                          "\"%s\" is in the format \"%s\", which is not supported",
+                          reference->name, reference->format);
+    image = open_image_create(format, NULL, "backing file", &above->desc, err);
+    if (image == NULL) return POSIO_E_NOMEM;
+    image->depth = above->depth + 1;
+    image->desc.snapshot = NULL;
+    r = posio_layer_follow(&image->layer, above->layer, reference->name, err);
+    if (r == POSIO_OK) r = open_image_open_layer(image, err);
+    if (r == POSIO_OK) {
+        above->parent = image;
+        *out = image->source;
     } else {
-        r = posio_file_open(&image->file, path, NULL, err);
-        if (r == POSIO_OK) image->source = posio_file_source(image->file);
+        open_image_close(image);
+    }
+    return r;
+}
+
+static posio_result open_image_open_qcow2(open_image *image, const posio_source *file,
+                                          posio_error *err)
+{
+    qcow2_read_desc d;
+    posio_result r;
+    memset(&d, 0, sizeof d);
+    image->resolver.open = open_image_resolve;
+    image->resolver.self = image;
+    d.pool = image->desc.pool;
+    d.cache_bytes = ((uint64_t)32 << 20) >> image->depth; /* of a chain, twice as much together */
+    if (d.cache_bytes < (1 << 20)) d.cache_bytes = 1 << 20;
+    d.flags = (image->desc.alone ? (uint32_t)QCOW2_READ_ALONE : 0u) |
+              (image->desc.raw_backing ? (uint32_t)QCOW2_READ_RAW_BACKING : 0u);
+    d.snapshot = image->desc.snapshot;
+    d.resolver = &image->resolver;
+    r = qcow2_read_open_source(&image->qcow2, file, &d, err);
+    if (r == POSIO_OK) image->source = qcow2_read_source(image->qcow2);
+    return r;
+}
+
+/* Segments of a parent: found by the naming scheme, but from a name inside an image. */
+static posio_result open_image_open_stored(void *self, const char *name, uint32_t rule,
+                                           posio_source *out, posio_error *err)
+{
+    open_image *image = (open_image *)self;
+    posio_opener folder = posio_folder_opener(image->folder);
+    (void)rule;
+    return folder.open(folder.self, name, POSIO_NAME_STORED, out, err);
+}
+
+static void open_image_close_stored(void *self, posio_source *source)
+{
+    open_image *image = (open_image *)self;
+    posio_opener folder = posio_folder_opener(image->folder);
+    folder.close(folder.self, source);
+}
+
+static posio_result open_image_list_stored(void *self, int (*each)(void *user, const char *name),
+                                           void *user, posio_error *err)
+{
+    open_image *image = (open_image *)self;
+    posio_opener folder = posio_folder_opener(image->folder);
+    return folder.list(folder.self, each, user, err);
+}
+
+static posio_result open_image_open_ewf_parent(open_image *image, const ewf_read_desc *d,
+                                               posio_error *err)
+{
+    const char *path = posio_layer_path(image->layer);
+    posio_folder_desc folder;
+    posio_result r;
+    memset(&folder, 0, sizeof folder);
+    folder.allow = image->desc.allow_outside ? POSIO_ALLOW_OUTSIDE : 0;
+    r = posio_folder_open(&image->folder, path, &folder, err);
+    if (r != POSIO_OK) return r;
+    image->opener.open = open_image_open_stored;
+    image->opener.close = open_image_close_stored;
+    image->opener.list = open_image_list_stored;
+    image->opener.self = image;
+    return ewf_read_open_with(&image->ewf, &image->opener, path + posio_path_folder(path), d, err);
+}
+
+/* EWF: in one source (a container), named by an image, or by the user. */
+static posio_result open_image_open_ewf(open_image *image, const posio_source *file,
+                                        posio_error *err)
+{
+    ewf_read_desc d;
+    posio_result r;
+    memset(&d, 0, sizeof d);
+    d.pool = image->desc.pool;
+    if (file != NULL) r = ewf_read_open_sources(&image->ewf, file, 1, &d, err);
+    else if (image->layer != NULL) r = open_image_open_ewf_parent(image, &d, err);
+    else r = ewf_read_open(&image->ewf, image->path, &d, err);
+    if (r == POSIO_OK) image->source = ewf_read_source(image->ewf);
+    return r;
+}
+
+/* The image whose file is open as a layer. */
+static posio_result open_image_open_layer(open_image *image, posio_error *err)
+{
+    posio_source file = posio_layer_source(image->layer);
+    posio_result r = POSIO_OK;
+    switch (image->format) {
+    case OPEN_IMAGE_EWF: r = open_image_open_ewf(image, NULL, err); break;
+    case OPEN_IMAGE_QCOW2: r = open_image_open_qcow2(image, &file, err); break;
+    default: image->source = file;
+    }
+    if (r != POSIO_OK) (void)posio_fail_in(err, posio_layer_path(image->layer), 0);
+    return r;
+}
+
+/* The image in the file that the user named. */
+static posio_result open_image_open_file(open_image *image, posio_error *err)
+{
+    posio_folder_desc folder;
+    posio_result r;
+    memset(&folder, 0, sizeof folder);
+    folder.allow = image->desc.allow_outside ? POSIO_ALLOW_OUTSIDE : 0;
+    if (image->format == OPEN_IMAGE_EWF) return open_image_open_ewf(image, NULL, err);
+    if (image->format == OPEN_IMAGE_RAW && open_image_has_extension(image->path, ".001"))
+        return open_image_open_split(image, image->path, err);
+    r = posio_layer_open(&image->layer, image->path, &folder, err);
+    return r != POSIO_OK ? r : open_image_open_layer(image, err);
+}
+
+/* The image in the media of `container`, which it owns from now on. */
+static posio_result open_image_open_inner(open_image **out, open_image *container,
+                                          open_image_format format, const open_image_desc *desc,
+                                          posio_error *err)
+{
+    open_image *image = open_image_create(format, NULL, container->role, desc, err);
+    posio_result r = POSIO_OK;
+    if (image == NULL) {
+        open_image_close(container);
+        return POSIO_E_NOMEM;
+    }
+    container->role = "container";
+    image->container = container;
+    switch (format) {
+    case OPEN_IMAGE_EWF: r = open_image_open_ewf(image, &container->source, err); break;
+    case OPEN_IMAGE_QCOW2: r = open_image_open_qcow2(image, &container->source, err); break;
+    default: image->source = container->source;
     }
     if (r == POSIO_OK) *out = image;
     else open_image_close(image);
     return r;
 }
 
+/* Puts the tools' words for the libraries' options into an error. */
+static void open_image_name_option(posio_error *err, const char *constant, const char *option)
+{
+    char *at = err != NULL ? strstr(err->message, constant) : NULL;
+    size_t n = strlen(constant), m = strlen(option);
+    if (at == NULL) return; /* options are shorter than constants */
+    memcpy(at, option, m);
+    memmove(at + m, at + n, strlen(at + n) + 1);
+}
+
+/* Opens path; desc NULL is a complete default. On success close *out with open_image_close. */
+static posio_result open_image_open(open_image **out, const char *path, const open_image_desc *desc,
+                                    posio_error *err)
+{
+    open_image_format format = desc != NULL ? desc->formats[0] : OPEN_IMAGE_AUTO;
+    open_image *image = NULL;
+    int i;
+    posio_result r = POSIO_OK;
+    if (format == OPEN_IMAGE_AUTO) r = open_image_decide(path, &format, err);
+    if (r != POSIO_OK) return r;
+    image = open_image_create(format, path, "image", desc, err);
+    if (image == NULL) return POSIO_E_NOMEM;
+    r = open_image_open_file(image, err);
+    if (r != POSIO_OK) open_image_close(image);
+    for (i = 1; r == POSIO_OK && desc != NULL && i < OPEN_IMAGE_NESTED && desc->formats[i]; i++)
+        r = open_image_open_inner(&image, image, desc->formats[i], desc, err);
+    if (r == POSIO_OK) {
+        *out = image;
+        return r;
+    }
+    open_image_name_option(err, "POSIO_ALLOW_OUTSIDE", "--allow-outside");
+    open_image_name_option(err, "QCOW2_READ_RAW_BACKING", "--raw-backing");
+    return r;
+}
+
 /* The logical media; borrows the image. */
-static posio_source open_image_source(const open_image *image) { return image->source; }
+static OPEN_IMAGE_UNUSED posio_source open_image_source(const open_image *image)
+{
+    return image->source;
+}
+
+// ---------------------------------------------------------------------------------- the stack
+
+/* The i-th image of a stack: itself (0), its container and what that lies in and stands on, then its
+   parent and so on. NULL behind the last. */
+static const open_image *open_image_visit(const open_image *image, uint32_t *i)
+{
+    const open_image *found;
+    if (image == NULL || (*i)-- == 0) return image;
+    found = open_image_visit(image->container, i);
+    return found != NULL ? found : open_image_visit(image->parent, i);
+}
+static OPEN_IMAGE_UNUSED const open_image *open_image_in_stack(const open_image *image, uint32_t i)
+{
+    return open_image_visit(image, &i);
+}
+
+/* The path of an image's file; NULL when it lies in its container. */
+static OPEN_IMAGE_UNUSED const char *open_image_path(const open_image *image)
+{
+    return image->layer != NULL ? posio_layer_path(image->layer) : image->path;
+}
+
+/* Is this a file that the stack is read from? By identity; segments and parts are not looked at. */
+static OPEN_IMAGE_UNUSED int open_image_is_read_from(const open_image *image,
+                                                     const posio_file_info *file)
+{
+    const open_image *at;
+    uint32_t i;
+    for (i = 0; (at = open_image_in_stack(image, i)) != NULL; i++) {
+        if (at->layer != NULL && at->layer->info.device == file->device &&
+            at->layer->info.inode == file->inode)
+            return 1;
+        if (at->data != NULL && at->data->info.device == file->device &&
+            at->data->info.inode == file->inode)
+            return 1;
+    }
+    return 0;
+}
+
+typedef struct open_image_warning {
+    uint32_t segment; /* 0 = does not apply */
+    uint64_t offset;  /* in the file or segment, or POSIO_NO_OFFSET */
+    char message[240];
+} open_image_warning;
+
+/* The i-th warning of an image, not of its stack; POSIO_E_RANGE behind the last. */
+static OPEN_IMAGE_UNUSED posio_result open_image_get_warning(const open_image *image, uint32_t i,
+                                                             open_image_warning *out)
+{
+    posio_result r = POSIO_E_RANGE;
+    memset(out, 0, sizeof *out);
+    if (image->ewf != NULL) {
+        ewf_read_warning w;
+        r = ewf_read_get_warning(image->ewf, i, &w);
+        if (r == POSIO_OK) {
+            out->segment = w.segment;
+            out->offset = w.offset;
+            memcpy(out->message, w.message, sizeof out->message);
+        }
+    } else if (image->qcow2 != NULL) {
+        qcow2_read_warning w;
+        r = qcow2_read_get_warning(image->qcow2, i, &w);
+        if (r == POSIO_OK) {
+            out->offset = w.offset;
+            memcpy(out->message, w.message, sizeof out->message);
+        }
+    }
+    return r;
+}
 
 #endif

@@ -13,9 +13,13 @@
 #define _FILE_OFFSET_BITS 64 /* images beyond 2 GiB, in a 32-bit program */
 #endif
 #define EWF_READ_IMPLEMENTATION
+#define QCOW2_READ_IMPLEMENTATION
 #include "../ewf_read.h"
+#include "../qcow2_read.h"
 #include "cli.h"
 #include "open_image.h"
+#include "image_files.h"
+#include "media_run.h"
 
 // ---------------------------------------------------------------------------------- arguments
 
@@ -116,6 +120,7 @@ typedef struct report {
     uint32_t unexpected; /* digests that are not what --expect says */
     int status;
     posio_error error;
+    cli_progress *progress;
     double seconds;
     uint32_t threads;
 } report;
@@ -145,98 +150,45 @@ static void judge(report *r)
 
 // ---------------------------------------------------------------------------------- raw images
 
-/* A raw image has nothing to check; its digests are computed by the same pipeline. */
-enum { RAW_PART = 1 << 18, RAW_SLOT = 1 << 20, RAW_SLOTS = 6 };
-
-typedef struct raw_run {
-    posio_source source;
-    unsigned char *ring; /* RAW_SLOTS slots */
-    uint32_t lane_count;
-    digest state[EWF_READ_MAX_DIGESTS];
-    uint32_t lane_digest[EWF_READ_MAX_DIGESTS]; /* its index in the list of algorithms */
-    cli_progress *progress;
-} raw_run;
-
-static uint64_t raw_slot_size(const raw_run *run, const thread_pool_slot *slot)
-{
-    return posio_min(RAW_SLOT, run->source.size - slot->number * RAW_SLOT);
-}
-
-static posio_result raw_produce(void *user, thread_pool_slot *slot, posio_error *err)
-{
-    const raw_run *run = (const raw_run *)user;
-    (void)err;
-    if (slot->number * RAW_SLOT >= run->source.size) return THREAD_POOL_END;
-    slot->parts = (uint32_t)((raw_slot_size(run, slot) + RAW_PART - 1) / RAW_PART);
-    return POSIO_OK;
-}
-
-static posio_result raw_work(void *user, const thread_pool_slot *slot, uint32_t part,
-                             posio_error *err)
-{
-    const raw_run *run = (const raw_run *)user;
-    uint64_t from = (uint64_t)part * RAW_PART;
-    size_t n = (size_t)posio_min(RAW_PART, raw_slot_size(run, slot) - from);
-    return posio_read(&run->source, slot->number * RAW_SLOT + from,
-                      run->ring + (size_t)slot->index * RAW_SLOT + from, n, err);
-}
-
-static posio_result raw_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
-                             posio_error *err)
-{
-    raw_run *run = (raw_run *)user;
-    (void)err;
-    digest_update(&run->state[lane], run->ring + (size_t)slot->index * RAW_SLOT,
-                  (size_t)raw_slot_size(run, slot));
-    return POSIO_OK;
-}
+/* A raw image has nothing to check; its digests are computed by the pipeline that exports use. */
 static int raw_progress(void *user, uint64_t done)
 {
-    const raw_run *run = (const raw_run *)user;
-    return cli_progress_update(run->progress, posio_min(done * RAW_SLOT, run->source.size),
-                               run->source.size);
+    const report *r = (const report *)user;
+    return cli_progress_update(r->progress, done, r->verdict.bytes);
 }
 
-static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool,
-                               cli_progress *progress)
+static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool)
 {
-    thread_pool_lane lanes[EWF_READ_MAX_DIGESTS];
-    thread_pool_job job;
+    digest *state = (digest *)calloc(EWF_READ_MAX_DIGESTS, sizeof *state);
+    media_lane lanes[EWF_READ_MAX_DIGESTS];
+    media_desc d;
     posio_result result;
     uint32_t i;
-    raw_run *run = (raw_run *)calloc(1, sizeof *run);
-    if (run != NULL) run->ring = (unsigned char *)malloc((size_t)RAW_SLOTS * RAW_SLOT);
-    if (run == NULL || run->ring == NULL) {
-        free(run);
-        return posio_fail(&r->error, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    if (state == NULL) return posio_fail(&r->error, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    memset(&d, 0, sizeof d);
+    memset(lanes, 0, sizeof lanes);
+    d.source = open_image_source(r->image);
+    d.length = r->verdict.bytes = d.source.size;
+    d.pool = pool;
+    d.lanes = lanes;
+    d.progress = raw_progress;
+    d.user = r;
+    for (i = 0; i < EWF_READ_MAX_DIGESTS; i++) {
+        if (!(digests & algorithms[i])) continue;
+        (void)digest_begin(&state[i], digest_ids[i]);
+        lanes[d.lane_count].run = media_digest_lane;
+        lanes[d.lane_count++].user = &state[i];
     }
-    run->source = open_image_source(r->image);
-    run->progress = progress;
-    for (i = 0; i < EWF_READ_MAX_DIGESTS; i++)
-        if (digests & algorithms[i]) {
-            memset(&lanes[run->lane_count], 0, sizeof lanes[0]);
-            lanes[run->lane_count].run = raw_lane;
-            run->lane_digest[run->lane_count] = i;
-            (void)digest_begin(&run->state[run->lane_count++], digest_ids[i]);
-        }
-    memset(&job, 0, sizeof job);
-    job.user = run;
-    job.slots = RAW_SLOTS;
-    job.lanes = lanes;
-    job.lane_count = run->lane_count;
-    job.produce = raw_produce;
-    job.work = raw_work;
-    job.progress = raw_progress;
-    result = thread_pool_run(pool, &job, &r->error);
-    for (i = 0; i < run->lane_count && result == POSIO_OK; i++) {
-        ewf_read_digest *d = &r->verdict.digest[r->verdict.digest_count++];
-        d->algorithm = algorithms[run->lane_digest[i]];
-        d->size = (uint32_t)digest_result(&run->state[i], d->computed);
-        d->has_computed = 1;
+    result = media_run(&d, &r->error);
+    for (i = 0; i < EWF_READ_MAX_DIGESTS && result == POSIO_OK; i++) {
+        ewf_read_digest *out = &r->verdict.digest[r->verdict.digest_count];
+        if (!(digests & algorithms[i])) continue;
+        r->verdict.digest_count++;
+        out->algorithm = algorithms[i];
+        out->size = (uint32_t)digest_result(&state[i], out->computed);
+        out->has_computed = 1;
     }
-    r->verdict.bytes = run->source.size;
-    free(run->ring);
-    free(run);
+    free(state);
     return result;
 }
 
@@ -275,7 +227,7 @@ static void verify_image(report *r, thread_pool *pool)
     double begin = cli_now();
     memset(&desc, 0, sizeof desc);
     desc.pool = pool;
-    desc.format = a->format;
+    desc.formats[0] = a->format;
     r->threads = thread_pool_threads(pool);
     r->status = STATUS_ERROR;
     if (open_image_open(&r->image, r->path, &desc, &r->error) != POSIO_OK) return;
@@ -284,8 +236,9 @@ static void verify_image(report *r, thread_pool *pool)
         return;
     }
     cli_progress_begin(&progress, r->path, !a->quiet);
+    r->progress = &progress;
     if (ewf_of(r) != NULL) result = verify_ewf(r, digests_to_compute(r), &progress);
-    else result = verify_raw(r, digests_to_compute(r), pool, &progress);
+    else result = verify_raw(r, digests_to_compute(r), pool);
     cli_progress_end(&progress);
     r->seconds = cli_now() - begin;
     if (result != POSIO_OK) return;
@@ -671,82 +624,22 @@ static void print_json(cli_out *f, const report *r)
 
 // ---------------------------------------------------------------------------------- main
 
-/* Does the file begin like an EWF segment? */
-static int is_segment(const char *path)
-{
-    posio_file *file = NULL;
-    posio_source source;
-    int yes;
-    if (posio_file_open(&file, path, NULL, NULL) != POSIO_OK) return 0;
-    source = posio_file_source(file);
-    yes = ewf_read_probe(&source, NULL) == POSIO_OK;
-    posio_file_close(file);
-    return yes;
-}
-
-static int is_digit(char c) { return c >= '0' && c <= '9'; }
-static char lower(char c) { return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); }
-
-/* .E01 .. .EZZ, or .S01 .. .SZZ, belong together by name; .FAA .. .ZZZ only if the content agrees,
-   for image.raw and image.log beside image.E01 are named like that, too. */
-static int is_same_ewf_set(const char *a, const char *b)
-{
-    size_t sa = 0, sb = 0;
-    uint32_t na = ewf_read_segment_of_name(a, &sa), nb = ewf_read_segment_of_name(b, &sb);
-    if (na == 0 || nb == 0 || sa != sb || memcmp(a, b, sa) != 0) return 0;
-    if (na < 100 && nb < 100) return lower(a[sa + 1]) == lower(b[sb + 1]);
-    if (lower(a[sa + 1]) == 'e' && lower(b[sb + 1]) == 'e') return 1;
-    return is_segment(a) && is_segment(b);
-}
-
 /* `image.E*` names all segments of one image: of each set only the first name counts. */
-static int is_same_set(const char *a, const char *b, open_image_format format)
-{
-    size_t n = strlen(a);
-    if (strcmp(a, b) == 0) return 1;
-    if (format != OPEN_IMAGE_RAW && is_same_ewf_set(a, b)) return 1;
-    return open_image_has_extension(a, ".001") && strlen(b) == n && memcmp(a, b, n - 3) == 0 &&
-           is_digit(b[n - 3]) && is_digit(b[n - 2]) && is_digit(b[n - 1]);
-}
-
 static int is_named_before(char **paths, int i, open_image_format format)
 {
     int k;
     for (k = 0; k < i; k++)
-        if (is_same_set(paths[k], paths[i], format)) return 1;
+        if (image_files_is_set(paths[k], paths[i], format)) return 1;
     return 0;
-}
-
-/* Two names of one file that is there. */
-static int is_same_file(const char *a, const char *b)
-{
-    posio_file *fa = NULL, *fb = NULL;
-    int same = 0;
-    if (posio_file_open(&fa, a, NULL, NULL) == POSIO_OK &&
-        posio_file_open(&fb, b, NULL, NULL) == POSIO_OK) {
-        posio_file_info ia = posio_file_get_info(fa), ib = posio_file_get_info(fb);
-        same = ia.device == ib.device && ia.inode == ib.inode && !ia.is_device;
-    }
-    posio_file_close(fa);
-    posio_file_close(fb);
-    return same;
 }
 
 /* Inputs are never written, not even with --force; nor when the log's own .part is one. */
 static int log_is_an_input(char **paths, int count, const arguments *a)
 {
-    size_t n = strlen(a->log_path);
-    char *part = (char *)malloc(n + 6);
-    int i, found = part == NULL;
-    if (part != NULL) {
-        memcpy(part, a->log_path, n);
-        memcpy(part + n, ".part", 6);
-    }
-    for (i = 0; i < count && !found; i++)
-        found = is_same_set(paths[i], a->log_path, a->format) ||
-                is_same_file(paths[i], a->log_path) || is_same_file(paths[i], part);
-    free(part);
-    return found;
+    int i;
+    for (i = 0; i < count; i++)
+        if (image_files_is_input(paths[i], a->log_path, a->format)) return 1;
+    return 0;
 }
 
 /* The log is a complete file or none: it is written beside its name and renamed at the end. */
