@@ -387,9 +387,11 @@ struct qcow2_read {
     chunk_cache *clusters, *pages;
     qcow2_read_warning *warnings;
     uint32_t warning_count;
-    thread_pool_mutex lock; /* guards idle */
+    thread_pool_mutex lock; /* guards idle and known */
     int has_lock;
     qcow2_read_i_scratch *idle;
+    posio_extent known; /* the last answer of data's extent_at; length 0 = none yet */
+    uint64_t known_at;
     posio_resolver own_resolver;
 #ifndef POSIO_NO_FILES
     posio_layer *layer;        /* of qcow2_read_open */
@@ -470,20 +472,27 @@ static const char *qcow2_read_i_table_fault(const qcow2_read *q, uint64_t at)
     return NULL;
 }
 
+/* The bytes that a compressed cluster's entry claims: whole sectors, but for what lies before its
+   first byte, which is at *at. Source: QCOW2, "Compressed Clusters Descriptor". */
+static uint64_t qcow2_read_i_claimed(const qcow2_read *q, uint64_t entry, uint64_t *at)
+{
+    uint32_t x = 62 - (q->cluster_bits - 8);
+    *at = entry & (((uint64_t)1 << x) - 1);
+    return ((entry >> x & (((uint64_t)1 << (62 - x)) - 1)) + 1) * 512 - *at % 512;
+}
+
 /* The compressed bytes that an entry means, cut at the end of the file: the last sector need not be
-   there. Source: QCOW2, "Compressed Clusters Descriptor". */
+   there. */
 static const char *qcow2_read_i_compressed(const qcow2_read *q, uint64_t entry,
                                            qcow2_read_i_run *run)
 {
-    uint32_t x = 62 - (q->cluster_bits - 8);
-    uint64_t at = entry & (((uint64_t)1 << x) - 1);
-    uint64_t sectors = (entry >> x & (((uint64_t)1 << (62 - x)) - 1)) + 1;
+    uint64_t at, claimed = qcow2_read_i_claimed(q, entry, &at);
     run->kind = QCOW2_READ_I_COMPRESSED;
     if (q->info.has_data_file) return "is compressed, though there is an external data file";
     if (at >= q->file.size) return "lies beyond the end of the file";
     if (at < q->info.cluster_size) return "lies in the header";
     run->host = at;
-    run->stored = posio_min(sectors * 512 - at % 512, q->file.size - at);
+    run->stored = posio_min(claimed, q->file.size - at);
     return NULL;
 }
 
@@ -515,7 +524,8 @@ static const char *qcow2_read_i_standard(const qcow2_read *q, uint64_t entry, ui
     run->kind = QCOW2_READ_I_UNALLOCATED;
     if (q->info.has_extended_l2) {
         int allocated = (bits >> sub & 1) != 0, zero = (bits >> (32 + sub) & 1) != 0;
-        if (allocated && zero) return "has a subcluster that is both allocated and zero";
+        if ((uint32_t)bits & (uint32_t)(bits >> 32))
+            return "has a subcluster that is both allocated and zero";
         if (allocated && !present) return "has an allocated subcluster and no place";
         run->kind = zero        ? QCOW2_READ_I_ZERO
                     : allocated ? QCOW2_READ_I_DATA
@@ -532,13 +542,15 @@ static const char *qcow2_read_i_standard(const qcow2_read *q, uint64_t entry, ui
     return qcow2_read_i_cluster_fault(q, at, media, need);
 }
 
-/* How many bytes from offset on, at most n, belong to L1 entries that are 0. */
+/* How many bytes from offset on, at most n, belong to L1 entries that are 0; some thousand entries
+   are looked at, so that asking again and again within a large gap costs little. */
 static posio_result qcow2_read_i_gap(qcow2_read *q, uint64_t offset, uint64_t n,
                                      qcow2_read_i_run *run, posio_error *err)
 {
     const uint32_t span_bits = q->cluster_bits + q->l2_bits;
     unsigned char raw[QCOW2_READ_I_BATCH * 8];
     uint64_t i = (offset >> span_bits) + 1, last = (offset + n - 1) >> span_bits;
+    last = posio_min(last, i + 16 * QCOW2_READ_I_BATCH);
     run->kind = QCOW2_READ_I_UNALLOCATED;
     while (i <= last) {
         uint32_t k = 0, count = (uint32_t)posio_min(QCOW2_READ_I_BATCH, last - i + 1);
@@ -548,7 +560,7 @@ static posio_result qcow2_read_i_gap(qcow2_read *q, uint64_t offset, uint64_t n,
         i += k;
         if (k < count) break;
     }
-    run->length = i > last ? n : (i << span_bits) - offset;
+    run->length = posio_min(n, (i << span_bits) - offset);
     return POSIO_OK;
 }
 
@@ -682,13 +694,13 @@ static const char *qcow2_read_i_inflate(const qcow2_read *q, qcow2_read_i_scratc
 
 #if defined(QCOW2_READ_ZSTD)
 /* zstd frames that make a whole cluster together. Each is decoded in one piece, which needs no
-   window; what does not decode so (a frame that is larger than the cluster, or whose end is not
-   there) is decoded as a stream until the cluster is full, as QEMU does with all. */
+   window; what does not decode so (a frame of a later cluster may follow in the last sector) is
+   decoded as a stream, as QEMU does with all: the last frame must end where the cluster is full. */
 static const char *qcow2_read_i_unzstd(const qcow2_read *q, qcow2_read_i_scratch *s, size_t n,
                                        unsigned char *out)
 {
     const size_t size = q->info.cluster_size;
-    size_t used = 0, made = 0;
+    size_t used = 0, made = 0, more = 0;
     ZSTD_inBuffer in;
     ZSTD_outBuffer to;
     while (made < size && used < n) {
@@ -708,12 +720,13 @@ static const char *qcow2_read_i_unzstd(const qcow2_read *q, qcow2_read_i_scratch
     to.size = size;
     to.pos = made;
     while (to.pos < size) {
-        size_t before = in.pos, filled = to.pos, r = ZSTD_decompressStream(s->zstd, &to, &in);
-        if (ZSTD_isError(r)) return ZSTD_getErrorName(r);
+        size_t before = in.pos, filled = to.pos;
+        more = ZSTD_decompressStream(s->zstd, &to, &in);
+        if (ZSTD_isError(more)) return ZSTD_getErrorName(more);
         if (in.pos == before && to.pos == filled)
             return "the zstd frames end before the cluster is full";
     }
-    return NULL;
+    return more != 0 ? "a zstd frame does not end where the cluster is full" : NULL;
 }
 #endif
 
@@ -880,27 +893,86 @@ static posio_result qcow2_read_i_source_read(void *self, uint64_t offset, void *
     return qcow2_read_at((qcow2_read *)self, offset, buf, n, err);
 }
 
+/* Does the kind of a run depend on the extents of the source below? */
+static int qcow2_read_i_asks_below(const qcow2_read *q, uint64_t offset,
+                                   const qcow2_read_i_run *run)
+{
+    if (run->kind == QCOW2_READ_I_DATA) return q->data.extent_at != NULL;
+    return run->kind == QCOW2_READ_I_UNALLOCATED && q->backing.extent_at != NULL &&
+           offset < q->backing.size;
+}
+
+/* What the data file says of the n bytes at `at`. It is asked once for a long extent: some file
+   systems walk through all of it for every question. */
+static posio_result qcow2_read_i_ask_data(qcow2_read *q, uint64_t at, uint64_t n, posio_extent *out,
+                                          posio_error *err)
+{
+    uint64_t past;
+    posio_result r;
+    thread_pool_lock(&q->lock);
+    *out = q->known;
+    past = at - q->known_at;
+    thread_pool_unlock(&q->lock);
+    if (past < out->length && out->length - past >= n) {
+        out->length -= past;
+        return POSIO_OK;
+    }
+    r = posio_extent_of(&q->data, at, out, err);
+    if (r != POSIO_OK) return r;
+    thread_pool_lock(&q->lock);
+    q->known = *out;
+    q->known_at = at;
+    thread_pool_unlock(&q->lock);
+    return POSIO_OK;
+}
+
+/* What the file knows of the clusters of a run: one (or a subcluster) that is all hole there is a
+   hole, as after preallocation. One that has a hole is data, as for qemu-img map: writers leave out
+   zeros within a cluster, and that is no statement about the guest. */
+static posio_result qcow2_read_i_extent_of_data(qcow2_read *q, uint64_t offset,
+                                                const qcow2_read_i_run *run, posio_extent *out,
+                                                posio_error *err)
+{
+    const uint64_t ss = q->info.subcluster_size, within = offset & (ss - 1);
+    uint64_t n;
+    posio_extent e;
+    posio_result r = qcow2_read_i_ask_data(q, run->host - within, within + run->length, &e, err);
+    if (r != POSIO_OK) return r;
+    n = e.length;
+    out->kind = e.kind;
+    if (n < within + run->length && e.kind == POSIO_EXTENT_HOLE) n &= ~(ss - 1);
+    else if (n < within + run->length) n = (n + ss - 1) & ~(ss - 1);
+    if (n == 0) {
+        n = ss;
+        out->kind = POSIO_EXTENT_DATA;
+    }
+    out->length = posio_min(n, within + run->length) - within;
+    return POSIO_OK;
+}
+
 /* The kind of a run, and perhaps less of it: sources below know holes of their own. */
-static posio_result qcow2_read_i_extent_of_run(const qcow2_read *q, uint64_t offset,
+static posio_result qcow2_read_i_extent_of_run(qcow2_read *q, uint64_t offset,
                                                const qcow2_read_i_run *run, posio_extent *out,
                                                posio_error *err)
 {
-    const posio_source *below = run->kind == QCOW2_READ_I_DATA ? &q->data : &q->backing;
-    uint64_t at = run->kind == QCOW2_READ_I_DATA ? run->host : offset, length = run->length;
     posio_result r;
-    out->length = length;
+    out->length = run->length;
     out->reserved = 0;
-    out->kind = run->kind == QCOW2_READ_I_ZERO         ? POSIO_EXTENT_ZERO
-                : run->kind == QCOW2_READ_I_COMPRESSED ? POSIO_EXTENT_COMPRESSED
-                                                       : POSIO_EXTENT_HOLE;
-    if (run->kind == QCOW2_READ_I_ZERO || run->kind == QCOW2_READ_I_COMPRESSED) return POSIO_OK;
-    if (below->read_at == NULL || at >= below->size) return POSIO_OK;
-    r = posio_extent_of(below, at, out, err);
-    if (r == POSIO_OK) out->length = posio_min(length, out->length);
+    out->kind = POSIO_EXTENT_HOLE;
+    if (run->kind == QCOW2_READ_I_ZERO) out->kind = POSIO_EXTENT_ZERO;
+    if (run->kind == QCOW2_READ_I_COMPRESSED) out->kind = POSIO_EXTENT_COMPRESSED;
+    if (run->kind == QCOW2_READ_I_DATA)
+        return qcow2_read_i_extent_of_data(q, offset, run, out, err);
+    if (run->kind != QCOW2_READ_I_UNALLOCATED || q->backing.read_at == NULL ||
+        offset >= q->backing.size)
+        return POSIO_OK;
+    r = posio_extent_of(&q->backing, offset, out, err);
+    if (r == POSIO_OK) out->length = posio_min(run->length, out->length);
     return r;
 }
 
-/* Runs of one kind, and extents of one kind, are put together as long as a few look-ups go. */
+/* Runs of one kind are put together as long as a few look-ups go. The source below is asked once:
+   to look ahead there too would double the work with each layer of a chain. */
 static posio_result qcow2_read_i_source_extent(void *self, uint64_t offset, posio_extent *out,
                                                posio_error *err)
 {
@@ -914,6 +986,7 @@ static posio_result qcow2_read_i_source_extent(void *self, uint64_t offset, posi
         posio_extent e;
         posio_error *why = i == 0 ? err : NULL;
         posio_result r = qcow2_read_i_map(q, pos, q->info.media_size - pos, &run, why);
+        if (r == POSIO_OK && i != 0 && qcow2_read_i_asks_below(q, pos, &run)) break;
         if (r == POSIO_OK) r = qcow2_read_i_extent_of_run(q, pos, &run, &e, why);
         if (r != POSIO_OK && i == 0) return qcow2_read_i_named(q, r, err);
         if (r != POSIO_OK || (i != 0 && e.kind != out->kind)) break;
@@ -1364,6 +1437,11 @@ static posio_result qcow2_read_i_choose_state(qcow2_read *q, posio_error *err)
         return posio_fail(err, POSIO_E_DATA, field + 4,
                           "the L1 table (%llu entries at %llu) reaches beyond the end of the file",
                           (unsigned long long)needed, (unsigned long long)q->l1_offset);
+    if (!posio_within(q->l1_offset, q->l1_entries * 8, q->file.size))
+        qcow2_read_i_warn(q, field, "the L1 table claims %llu entries, which reach beyond the end of "
+                                    "the file; media of %llu bytes need %llu",
+                          (unsigned long long)q->l1_entries, (unsigned long long)q->info.media_size,
+                          (unsigned long long)needed);
     q->l1_entries = needed;
     return POSIO_OK;
 }
@@ -1622,7 +1700,8 @@ QCOW2_READ_API posio_result qcow2_read_get_warning(const qcow2_read *image, uint
 enum {
     QCOW2_READ_I_IS_TABLE = 0x8000, /* header, L1, refcount or snapshot table: nobody else's */
     QCOW2_READ_I_IS_L2 = 0x4000,    /* an L2 table: snapshots may share it */
-    QCOW2_READ_I_COUNT = 0x3fff
+    QCOW2_READ_I_COUNT = 0x3fff,
+    QCOW2_READ_I_SPARE = 1 << 20 /* bytes of tables that are read in any case */
 };
 
 typedef struct qcow2_read_i_check {
@@ -1632,8 +1711,7 @@ typedef struct qcow2_read_i_check {
     uint16_t *words;
     uint64_t from, to;  /* the window, in clusters */
     uint64_t clusters;  /* of the file */
-    uint64_t walked;    /* L2 tables in this pass, */
-    uint64_t walks_max; /* at most so many: see qcow2_read_i_walk_table */
+    uint64_t left, share; /* bytes of tables that may still be read: see qcow2_read_i_spend */
     unsigned char *table;
 } qcow2_read_i_check;
 
@@ -1657,18 +1735,41 @@ static void qcow2_read_i_issue(qcow2_read_i_check *c, uint32_t severity, uint64_
 /* Some things are found by the first pass only, so that they are said once. */
 static int qcow2_read_i_is_first_pass(const qcow2_read_i_check *c) { return c->from == 0; }
 
+/* Before a table is read, each time: snapshots share L2 tables, and a damaged image refers to one
+   as often as it likes. Sane tables take less than the file for each state and for the bitmaps, and
+   come nowhere near 64 times the file together. What takes more is given up, in every pass at the
+   same place; tables that are small are looked at nevertheless. */
+static int qcow2_read_i_spend(qcow2_read_i_check *c, uint64_t bytes, uint64_t by)
+{
+    if (bytes <= c->left && bytes <= c->share) {
+        c->left -= bytes;
+        c->share -= bytes;
+        return 1;
+    }
+    if (c->left != 0 && bytes > c->share && qcow2_read_i_is_first_pass(c))
+        qcow2_read_i_issue(c, QCOW2_READ_CORRUPTION, by,
+                           "from here on the tables would take more than the whole file: some are "
+                           "referred to again and again, and the check is given up");
+    c->report->is_complete = 0;
+    c->left = 0;
+    return 0;
+}
+
+/* What one state, or all bitmaps, may take; what the whole pass may. */
+static uint64_t qcow2_read_i_allowance(const qcow2_read_i_check *c, uint64_t times)
+{
+    return times * posio_min(c->image->file.size, UINT64_MAX / 128) + QCOW2_READ_I_SPARE;
+}
+
 /* One more reference to the clusters that n bytes at `at` lie in. `is`: what for. `by`: where the
-   reference is. Returns how often the first cluster was wanted before as an L2 table. */
-static uint32_t qcow2_read_i_count(qcow2_read_i_check *c, uint64_t at, uint64_t n, uint32_t is,
-                                   uint64_t by, const char *what)
+   reference is. */
+static void qcow2_read_i_count(qcow2_read_i_check *c, uint64_t at, uint64_t n, uint32_t is,
+                               uint64_t by, const char *what)
 {
     const uint32_t cb = c->image->cluster_bits;
     uint64_t i = at >> cb, last;
-    uint32_t before = 0;
-    if (n == 0) return 0;
+    if (n == 0) return;
     last = posio_min((at + n - 1) >> cb, c->to - 1);
-    if (i >= c->from && i < c->to && (c->words[i - c->from] & QCOW2_READ_I_IS_L2))
-        before = c->words[i - c->from] & QCOW2_READ_I_COUNT;
     if (i < c->from) i = c->from;
     for (; i <= last; i++) {
         uint16_t *w = &c->words[i - c->from];
@@ -1683,7 +1784,6 @@ static uint32_t qcow2_read_i_count(qcow2_read_i_check *c, uint64_t at, uint64_t 
         if ((*w & QCOW2_READ_I_COUNT) != QCOW2_READ_I_COUNT) *w = (uint16_t)(*w + 1);
         *w = (uint16_t)(*w | is);
     }
-    return before;
 }
 
 /* The reference count that the image has for a cluster. *known = 0 when it cannot be looked up,
@@ -1721,7 +1821,7 @@ static posio_result qcow2_read_i_refcount(qcow2_read_i_check *c, uint64_t cluste
     case 16: *count = posio_be16(raw); break;
     case 32: *count = posio_be32(raw); break;
     case 64: *count = posio_be64(raw); break;
-    default: *count = raw[0] >> (k * bits % 8) & ((1u << bits) - 1);
+    default: *count = (uint32_t)raw[0] >> (k * bits % 8) & ((1u << bits) - 1);
     }
     return POSIO_OK;
 }
@@ -1750,9 +1850,9 @@ static void qcow2_read_i_reaches(qcow2_read_i_check *c, uint64_t end)
     if (end > c->report->end_of_data) c->report->end_of_data = end;
 }
 
-/* A table of the image itself: within the file, and nobody else's. Returns whether it is usable. */
-static int qcow2_read_i_own_table(qcow2_read_i_check *c, uint64_t at, uint64_t n, uint64_t by,
-                                  const char *what)
+/* A part of the image itself: within the file, and nobody else's. Returns whether it is usable. */
+static int qcow2_read_i_own(qcow2_read_i_check *c, uint64_t at, uint64_t n, uint64_t by,
+                            const char *what)
 {
     const qcow2_read *q = c->image;
     const char *fault = at % q->info.cluster_size != 0       ? "is not aligned to a cluster"
@@ -1760,7 +1860,7 @@ static int qcow2_read_i_own_table(qcow2_read_i_check *c, uint64_t at, uint64_t n
                                                              : NULL;
     if (n == 0) return 0;
     if (fault == NULL) {
-        (void)qcow2_read_i_count(c, at, n, QCOW2_READ_I_IS_TABLE, by, what);
+        qcow2_read_i_count(c, at, n, QCOW2_READ_I_IS_TABLE, by, what);
         qcow2_read_i_reaches(c, at + n);
         return 1;
     }
@@ -1770,14 +1870,26 @@ static int qcow2_read_i_own_table(qcow2_read_i_check *c, uint64_t at, uint64_t n
     return 0;
 }
 
+/* The same for a table that will be read. */
+static int qcow2_read_i_own_table(qcow2_read_i_check *c, uint64_t at, uint64_t n, uint64_t by,
+                                  const char *what)
+{
+    if (posio_within(at, n, c->image->file.size) && !qcow2_read_i_spend(c, n, by)) return 0;
+    return qcow2_read_i_own(c, at, n, by, what);
+}
+
 /* What is wrong with a compressed cluster's entry; if it has a place, that is referred to. */
 static const char *qcow2_read_i_check_compressed(qcow2_read_i_check *c, uint64_t entry,
                                                  uint64_t bits, uint64_t by)
 {
+    const uint32_t cs = c->image->info.cluster_size;
     qcow2_read_i_run run;
+    uint64_t at;
     const char *fault = qcow2_read_i_compressed(c->image, entry, &run);
     if (fault != NULL) return fault;
-    (void)qcow2_read_i_count(c, run.host, run.stored, 0, by, "compressed cluster");
+    if (qcow2_read_i_claimed(c->image, entry, &at) >= c->image->file.size - at + cs)
+        return "reaches beyond the end of the file by a cluster or more";
+    qcow2_read_i_count(c, run.host, run.stored, 0, by, "compressed cluster");
     qcow2_read_i_reaches(c, run.host + run.stored);
     if (bits != 0) return "is compressed, and has subclusters";
     return (entry & QCOW2_READ_I_COPIED) ? "is compressed, with bit 63 set" : NULL;
@@ -1825,7 +1937,7 @@ static posio_result qcow2_read_i_check_entry(qcow2_read_i_check *c, const unsign
         if (at != 0 && !q->info.has_data_file) {
             if (at % q->info.cluster_size != 0) misplaced = "is not aligned to a cluster";
             else if (at >= q->file.size) misplaced = "lies beyond the end of the file";
-            else (void)qcow2_read_i_count(c, at, q->info.cluster_size, 0, by, "data cluster");
+            else qcow2_read_i_count(c, at, q->info.cluster_size, 0, by, "data cluster");
             if (misplaced == NULL) qcow2_read_i_reaches(c, at + q->info.cluster_size);
             if (misplaced == NULL && first && active)
                 r = qcow2_read_i_check_copied(c, entry, by, at, "L2 entry", err);
@@ -1841,9 +1953,7 @@ static posio_result qcow2_read_i_check_entry(qcow2_read_i_check *c, const unsign
     return r;
 }
 
-/* All entries of an L2 table, for one state of the image. Snapshots share tables, so one is walked
-   as often as it is referred to; but never more often than there are states, and all together, in
-   one pass, not for more than 64 times the size of the file, which no sane image comes near. */
+/* All entries of an L2 table, for one state of the image. */
 static posio_result qcow2_read_i_walk_table(qcow2_read_i_check *c, uint64_t at, int active,
                                             posio_error *err)
 {
@@ -1851,7 +1961,6 @@ static posio_result qcow2_read_i_walk_table(qcow2_read_i_check *c, uint64_t at, 
     const uint32_t size = qcow2_read_i_entry_size(q), cs = q->info.cluster_size;
     uint32_t i;
     posio_result r = posio_read(&q->file, at, c->table, cs, err);
-    c->walked++;
     for (i = 0; i < cs && r == POSIO_OK; i += size)
         if (posio_be64(c->table + i) != 0 || (size == 16 && posio_be64(c->table + i + 8) != 0))
             r = qcow2_read_i_check_entry(c, c->table + i, at + i, active, err);
@@ -1876,13 +1985,8 @@ static posio_result qcow2_read_i_check_l1_entry(qcow2_read_i_check *c, uint64_t 
         !posio_within(at, q->info.cluster_size, q->file.size))
         return POSIO_OK;
     qcow2_read_i_reaches(c, at + q->info.cluster_size);
-    if (qcow2_read_i_count(c, at, q->info.cluster_size, QCOW2_READ_I_IS_L2, by, "L2 table") >
-        q->info.snapshot_count)
-        return POSIO_OK; /* its count will not be right, which is said at the end */
-    if (c->walked >= c->walks_max) {
-        c->report->is_complete = 0;
-        return POSIO_OK;
-    }
+    qcow2_read_i_count(c, at, q->info.cluster_size, QCOW2_READ_I_IS_L2, by, "L2 table");
+    if (!qcow2_read_i_spend(c, q->info.cluster_size, by)) return POSIO_OK;
     if (active && qcow2_read_i_is_first_pass(c))
         r = qcow2_read_i_check_copied(c, entry, by, at, "L1 entry", err);
     return r == POSIO_OK ? qcow2_read_i_walk_table(c, at, active, err) : r;
@@ -1895,6 +1999,7 @@ static posio_result qcow2_read_i_check_state(qcow2_read_i_check *c, uint64_t at,
     unsigned char raw[QCOW2_READ_I_BATCH * 8];
     uint64_t i, k;
     posio_result r = POSIO_OK;
+    c->share = qcow2_read_i_allowance(c, 1);
     if (!qcow2_read_i_own_table(c, at, entries * 8, by, "L1 table")) return POSIO_OK;
     for (i = 0; i < entries && r == POSIO_OK; i += QCOW2_READ_I_BATCH) {
         uint64_t count = posio_min(QCOW2_READ_I_BATCH, entries - i);
@@ -1925,8 +2030,8 @@ static posio_result qcow2_read_i_check_blocks(qcow2_read_i_check *c, posio_error
         for (k = 0; k < sizeof raw && r == POSIO_OK; k += 8) {
             uint64_t block = posio_be64(raw + k);
             if (block != 0)
-                (void)qcow2_read_i_own_table(c, block, q->info.cluster_size,
-                                             q->refcount_offset + i + k, "refcount block");
+                (void)qcow2_read_i_own(c, block, q->info.cluster_size, q->refcount_offset + i + k,
+                                       "refcount block");
         }
     }
     return r;
@@ -1944,8 +2049,8 @@ static posio_result qcow2_read_i_check_bitmap(qcow2_read_i_check *c, uint64_t ta
     for (i = 0; i < count && r == POSIO_OK; i++) {
         r = qcow2_read_i_table(c->image, table + i * 8, raw, 8, err);
         if (r == POSIO_OK && (posio_be64(raw) & QCOW2_READ_I_OFFSET) != 0)
-            (void)qcow2_read_i_own_table(c, posio_be64(raw) & QCOW2_READ_I_OFFSET,
-                                         q->info.cluster_size, table + i * 8, "bitmap");
+            (void)qcow2_read_i_own(c, posio_be64(raw) & QCOW2_READ_I_OFFSET, q->info.cluster_size,
+                                   table + i * 8, "bitmap");
     }
     return r;
 }
@@ -1998,10 +2103,12 @@ static posio_result qcow2_read_i_check_pass(qcow2_read_i_check *c, posio_error *
     uint32_t i;
     posio_result r;
     memset(c->words, 0, (size_t)(c->to - c->from) * sizeof *c->words);
-    c->walked = 0;
-    (void)qcow2_read_i_own_table(c, 0, q->info.cluster_size, 0, "header");
+    c->left = qcow2_read_i_allowance(c, 64);
+    c->share = qcow2_read_i_allowance(c, 1);
+    (void)qcow2_read_i_own(c, 0, q->info.cluster_size, 0, "header");
     r = qcow2_read_i_check_state(c, q->active_l1_offset, q->active_l1_entries, 40, 1, err);
     if (r == POSIO_OK) r = qcow2_read_i_check_blocks(c, err);
+    c->share = qcow2_read_i_allowance(c, 1);
     (void)qcow2_read_i_own_table(c, q->snapshots_offset, q->snapshots_end - q->snapshots_offset, 64,
                                  "snapshot table");
     for (i = 0; i < q->info.snapshot_count && r == POSIO_OK; i++) {
@@ -2012,8 +2119,10 @@ static posio_result qcow2_read_i_check_pass(qcow2_read_i_check *c, posio_error *
         if (r == POSIO_OK)
             r = qcow2_read_i_check_state(c, s.l1_offset, s.l1_entries, q->snapshots[i], 0, err);
     }
+    c->share = qcow2_read_i_allowance(c, 1);
     if (r == POSIO_OK) r = qcow2_read_i_check_bitmaps(c, err);
-    return r == POSIO_OK ? qcow2_read_i_compare(c, err) : r;
+    if (r != POSIO_OK || !c->report->is_complete) return r;
+    return qcow2_read_i_compare(c, err);
 }
 
 QCOW2_READ_API posio_result qcow2_read_check(qcow2_read *image, const qcow2_read_check_desc *desc,
@@ -2035,7 +2144,6 @@ QCOW2_READ_API posio_result qcow2_read_check(qcow2_read *image, const qcow2_read
     found.file_clusters = c.clusters;
     found.is_complete = 1;
     window = posio_min(c.clusters, memory / 2 + 1);
-    c.walks_max = 64 * c.clusters + 1024;
     c.words = (uint16_t *)posio_allocate(&image->desc.alloc, (size_t)window * sizeof *c.words);
     c.table = (unsigned char *)posio_allocate(&image->desc.alloc, cs);
     if (c.words == NULL || c.table == NULL) r = qcow2_read_i_no_memory(err);

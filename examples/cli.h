@@ -305,7 +305,7 @@ static CLI_UNUSED void cli_error(const char *path, const posio_error *err)
 
 /* One option of a tool. value NULL: a flag, counted in *flag. */
 typedef struct cli_option {
-    const char *name;   /* without the dashes */
+    const char *name;   /* without the dashes; of one letter: -o, else --output */
     const char *metavar;/* of its value; NULL for a flag */
     const char *help;
     int *flag;
@@ -321,13 +321,18 @@ typedef struct cli_tool {
     size_t option_count;
 } cli_tool;
 
+static CLI_UNUSED const char *cli_dashes(const cli_option *o)
+{
+    return o->name[1] == 0 ? "-" : "--";
+}
+
 static CLI_UNUSED void cli_help(const cli_tool *t)
 {
     size_t i;
     printf("usage: %s %s\n\n%s\n\noptions:\n", t->name, t->usage, t->summary);
     for (i = 0; i < t->option_count; i++) {
         char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", t->options[i].name,
+        snprintf(left, sizeof left, "%s%s%s%s", cli_dashes(&t->options[i]), t->options[i].name,
                  t->options[i].metavar != NULL ? " " : "",
                  t->options[i].metavar != NULL ? t->options[i].metavar : "");
         printf("  %-22s %s\n", left, t->options[i].help);
@@ -369,11 +374,32 @@ static CLI_UNUSED int cli_take_option(const cli_tool *t, const cli_option *o, co
     if (o->each != NULL) {
         char option[64];
         const char *what = o->each(o->user, value);
-        snprintf(option, sizeof option, "--%s", o->name);
+        snprintf(option, sizeof option, "%s%s", cli_dashes(o), o->name);
         return what == NULL ? -1 : cli_bad_value(t, option, value, what);
     }
     *o->value = value;
     return -1;
+}
+
+/* The option that an argument names (NULL: none), and the value that is part of it: --name=value or
+   -nvalue. */
+static CLI_UNUSED const cli_option *cli_find_option(const cli_tool *t, const char *arg,
+                                                    const char **value)
+{
+    const char *equals = strchr(arg, '=');
+    size_t n = equals != NULL ? (size_t)(equals - arg) : strlen(arg), k;
+    *value = equals != NULL ? equals + 1 : NULL;
+    for (k = 0; k < t->option_count; k++) {
+        const cli_option *o = &t->options[k];
+        if (o->name[1] == 0 && arg[1] == o->name[0]) {
+            *value = arg[2] != 0 ? arg + 2 : NULL;
+            return o;
+        }
+        if (o->name[1] != 0 && arg[1] == '-' && strlen(o->name) == n - 2 &&
+            memcmp(arg + 2, o->name, n - 2) == 0)
+            return o;
+    }
+    return NULL;
 }
 
 /* Splits argv into options and operands (moved to the front, *count). -1 = go on, else exit code. */
@@ -383,9 +409,8 @@ static CLI_UNUSED int cli_parse(const cli_tool *t, int argc, char **argv, char *
     int i, rest = 0;
     *count = 0;
     for (i = 1; i < argc; i++) {
-        const char *arg = argv[i], *equals, *value = NULL;
-        const cli_option *o = NULL;
-        size_t k, n;
+        const char *arg = argv[i], *value = NULL;
+        const cli_option *o;
         int r;
         if (rest || arg[0] != '-' || arg[1] == 0) {
             operands[(*count)++] = argv[i];
@@ -398,15 +423,9 @@ static CLI_UNUSED int cli_parse(const cli_tool *t, int argc, char **argv, char *
         if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) return cli_help(t), CLI_GOOD;
         if (strcmp(arg, "--version") == 0)
             return printf("%s (chunkwise) %s\n", t->name, CLI_VERSION), CLI_GOOD;
-        equals = strchr(arg, '=');
-        n = equals != NULL ? (size_t)(equals - arg) : strlen(arg);
-        for (k = 0; k < t->option_count && o == NULL; k++)
-            if (n > 2 && arg[1] == '-' && strlen(t->options[k].name) == n - 2 &&
-                memcmp(arg + 2, t->options[k].name, n - 2) == 0)
-                o = &t->options[k];
+        o = cli_find_option(t, arg, &value);
         if (o == NULL) return cli_usage_error(t, arg, "no such option");
-        if (equals != NULL) value = equals + 1;
-        else if (o->metavar != NULL && i + 1 < argc) value = argv[++i];
+        if (value == NULL && o->metavar != NULL && i + 1 < argc) value = argv[++i];
         r = cli_take_option(t, o, arg, value);
         if (r >= 0) return r;
     }
@@ -421,6 +440,39 @@ static CLI_UNUSED int cli_number(const char *s, uint32_t max, uint32_t *out)
     for (; *p >= '0' && *p <= '9' && v <= max; p++) v = v * 10 + (uint64_t)(*p - '0');
     if (p == s || *p != 0 || v > max) return 0;
     *out = (uint32_t)v;
+    return 1;
+}
+
+/* 16 for what is no digit. */
+static CLI_UNUSED uint64_t cli_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return (uint64_t)(c - '0');
+    if (c >= 'a' && c <= 'f') return (uint64_t)(c - 'a') + 10;
+    return c >= 'A' && c <= 'F' ? (uint64_t)(c - 'A') + 10 : 16;
+}
+
+/* A number of bytes at the beginning of s: decimal or 0x and hexadecimal, then K, M, G or T (1024,
+   1024 * 1024, ...) or s (512, a sector). *end: behind it. 0 = not one, or too large. */
+static CLI_UNUSED int cli_bytes(const char *s, const char **end, uint64_t *out)
+{
+    static const char suffixes[] = "KMGTs";
+    static const uint64_t worth[] = {(uint64_t)1 << 10, (uint64_t)1 << 20, (uint64_t)1 << 30,
+                                     (uint64_t)1 << 40, 512};
+    uint64_t v = 0, base = 10, d;
+    const char *first, *p;
+    char suffix;
+    if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X')) {
+        base = 16;
+        s += 2;
+    }
+    for (first = s; (d = cli_hex_digit(*s)) < base; s++)
+        if (!posio_mul(v, base, &v) || !posio_add(v, d, &v)) return 0;
+    if (s == first) return 0;
+    suffix = *s == 'k' || *s == 'm' || *s == 'g' || *s == 't' ? (char)(*s - 'a' + 'A') : *s;
+    p = suffix != 0 ? strchr(suffixes, suffix) : NULL;
+    if (p != NULL && !posio_mul(v, worth[p - suffixes], &v)) return 0;
+    *end = p != NULL ? s + 1 : s;
+    *out = v;
     return 1;
 }
 

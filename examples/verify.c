@@ -164,7 +164,8 @@ static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool)
     media_desc d;
     posio_result result;
     uint32_t i;
-    if (state == NULL) return posio_fail(&r->error, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    if (state == NULL)
+        return posio_fail(&r->error, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
     memset(&d, 0, sizeof d);
     memset(lanes, 0, sizeof lanes);
     d.source = open_image_source(r->image);
