@@ -1,12 +1,15 @@
-/* bench_deflate_read.c - independent 32 KiB zlib chunks: deflate_read.h, zlib and libdeflate.
+/* bench_deflate_read.c - chunks of disk images: deflate_read.h at each feature level, zlib, igzip
+   and libdeflate.
 
-       cc -O2 -DHAVE_LIBDEFLATE bench/bench_deflate_read.c -o bench_deflate_read -lz -ldeflate
+       cc -O2 -DHAVE_LIBDEFLATE -DHAVE_ISAL bench/bench_deflate_read.c -lz -ldeflate -lisal
        bench_deflate_read [--json] [--runs N] [--mib N]
 
    Three kinds of data, collected from this system: text (headers and documents), binaries, and a
-   mix as a disk holds it (text, binaries, zeros, already compressed data). Each is cut into chunks
-   that zlib compresses at levels 1 and 6. The engines take turns, run after run; the figure is the
-   best run, in output bytes per second of processor time. Every byte that was timed is compared. */
+   mix as a disk holds it (text, binaries, zeros, already compressed data). Each is cut into pieces
+   that zlib compresses at levels 1 and 6: 32 KiB zlib chunks as in EWF images, and 64 KiB and 2 MiB
+   raw streams with a window of 4 KiB as in QCOW2 images. The engines take turns, run after run; the
+   figure is the best run, in output bytes per second of thread time, and its ratio to libdeflate
+   (else zlib). Every byte that was timed is compared. */
 #define DEFLATE_READ_IMPLEMENTATION
 #include "../deflate_read.h"
 
@@ -20,10 +23,24 @@
 #ifdef HAVE_LIBDEFLATE
 #include <libdeflate.h>
 #endif
+#ifdef HAVE_ISAL
+#include <isa-l/igzip_lib.h>
+#endif
 
-enum { CHUNK = 32768, BATCH = 16, ROOM = CHUNK + DEFLATE_READ_SLACK };
+/* How the data is cut and compressed. */
+typedef struct shape {
+    const char *name;
+    size_t chunk;
+    int window; /* as zlib's windowBits: negative = raw */
+} shape;
+
+static const shape shapes[] = {{"32 KiB zlib", 32768, 15},
+                               {"64 KiB raw, 4 KiB window", 65536, -12},
+                               {"2 MiB raw, 4 KiB window", (size_t)2 << 20, -12}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0], KINDS = 3, COLUMNS = 2 * KINDS };
 
 typedef struct chunks {
+    const shape *how;
     unsigned char *plain, *packed; /* packed: at[i] .. at[i + 1] */
     size_t *at, count;
 } chunks;
@@ -32,49 +49,85 @@ typedef struct chunks {
 
 static deflate_read decoder;
 
-static int run_ours(const void *in, size_t n, void *out, size_t slack)
+static int run_ours(const shape *how, const void *in, size_t n, void *out, size_t slack)
 {
     deflate_read_end end;
-    return deflate_read_zlib(&decoder, in, n, out, CHUNK, slack, 0, &end, NULL) == POSIO_OK;
+    return (how->window < 0 ? deflate_read_raw : deflate_read_zlib)(
+               &decoder, in, n, out, how->chunk, slack, 0, &end, NULL) == POSIO_OK;
 }
 
-static int run_slack(const void *in, size_t n, void *out)
+static int run_slack(const shape *how, const void *in, size_t n, void *out)
 {
-    return run_ours(in, n, out, DEFLATE_READ_SLACK);
+    return run_ours(how, in, n, out, DEFLATE_READ_SLACK);
 }
 
-static int run_exact(const void *in, size_t n, void *out) { return run_ours(in, n, out, 0); }
-
-static int run_zlib(const void *in, size_t n, void *out)
+static int run_exact(const shape *how, const void *in, size_t n, void *out)
 {
-    uLongf size = CHUNK;
-    return uncompress((Bytef *)out, &size, (const Bytef *)in, (uLong)n) == Z_OK;
+    return run_ours(how, in, n, out, 0);
 }
+
+static int run_zlib(const shape *how, const void *in, size_t n, void *out)
+{
+    static z_stream z;
+    if (z.state == NULL && inflateInit(&z) != Z_OK) return 0;
+    if (inflateReset2(&z, how->window < 0 ? -15 : 15) != Z_OK) return 0;
+    z.next_in = (Bytef *)(uintptr_t)in;
+    z.avail_in = (uInt)n;
+    z.next_out = (Bytef *)out;
+    z.avail_out = (uInt)how->chunk;
+    return inflate(&z, Z_FINISH) == Z_STREAM_END;
+}
+
+#ifdef HAVE_ISAL
+static int run_igzip(const shape *how, const void *in, size_t n, void *out)
+{
+    static struct inflate_state state;
+    isal_inflate_init(&state);
+    state.crc_flag = how->window < 0 ? ISAL_DEFLATE : ISAL_ZLIB;
+    state.next_in = (uint8_t *)(uintptr_t)in;
+    state.avail_in = (uint32_t)n;
+    state.next_out = (uint8_t *)out;
+    state.avail_out = (uint32_t)how->chunk;
+    return isal_inflate_stateless(&state) == ISAL_DECOMP_OK && state.avail_out == 0;
+}
+#endif
 
 #ifdef HAVE_LIBDEFLATE
 static struct libdeflate_decompressor *peer;
 
-static int run_libdeflate(const void *in, size_t n, void *out)
+static int run_libdeflate(const shape *how, const void *in, size_t n, void *out)
 {
     size_t size;
-    return libdeflate_zlib_decompress(peer, in, n, out, CHUNK, &size) == LIBDEFLATE_SUCCESS;
+    return (how->window < 0 ? libdeflate_deflate_decompress : libdeflate_zlib_decompress)(
+               peer, in, n, out, how->chunk, &size) == LIBDEFLATE_SUCCESS;
 }
 #endif
 
 static const struct {
     const char *name;
-    int (*run)(const void *in, size_t n, void *out);
+    int (*run)(const shape *how, const void *in, size_t n, void *out);
     uint32_t cpu; /* features left switched on */
 } engines[] = {
     {"deflate_read", run_slack, UINT32_MAX},
     {"deflate_read, no slack", run_exact, UINT32_MAX},
-    {"deflate_read, plain C", run_slack, 0},
+    {"- BMI2, no AVX2", run_slack, POSIO_CPU_BMI2},
+    {"- BMI2, no AVX2, no slack", run_exact, POSIO_CPU_BMI2},
+    {"- plain C", run_slack, 0},
+    {"- plain C, no slack", run_exact, 0},
     {"zlib", run_zlib, UINT32_MAX},
+#ifdef HAVE_ISAL
+    {"igzip", run_igzip, UINT32_MAX},
+#endif
 #ifdef HAVE_LIBDEFLATE
     {"libdeflate", run_libdeflate, UINT32_MAX},
 #endif
 };
-enum { ENGINES = sizeof engines / sizeof engines[0], PEER = ENGINES - 1 };
+enum { ENGINES = sizeof engines / sizeof engines[0] };
+#ifdef HAVE_LIBDEFLATE
+enum { PEER = ENGINES - 1 };
+#else
+enum { PEER = 6 };
+#endif
 
 // ---------------------------------------------------------------------------------- data
 
@@ -128,49 +181,59 @@ static void mix(unsigned char *to, size_t size, const unsigned char *text, const
     }
 }
 
-static chunks pack(unsigned char *plain, size_t size, int level)
+static chunks pack(const shape *how, unsigned char *plain, size_t size, int level)
 {
     chunks c;
-    size_t i;
+    size_t i, room = how->chunk + how->chunk / 8 + 64;
+    z_stream z;
+    memset(&z, 0, sizeof z);
+    c.how = how;
     c.plain = plain;
-    c.count = size / CHUNK;
-    c.packed = (unsigned char *)malloc(c.count * (CHUNK + 64));
+    c.count = size / how->chunk;
+    c.packed = (unsigned char *)malloc(c.count * room);
     c.at = (size_t *)malloc((c.count + 1) * sizeof(size_t));
     if (c.packed == NULL || c.at == NULL) exit(2);
+    if (deflateInit2(&z, level, Z_DEFLATED, how->window, 8, Z_DEFAULT_STRATEGY) != Z_OK) exit(2);
     c.at[0] = 0;
     for (i = 0; i < c.count; i++) {
-        uLongf n = CHUNK + 64;
-        if (compress2(c.packed + c.at[i], &n, plain + i * CHUNK, CHUNK, level) != Z_OK) exit(2);
-        c.at[i + 1] = c.at[i] + n;
+        z.next_in = plain + i * how->chunk;
+        z.avail_in = (uInt)how->chunk;
+        z.next_out = c.packed + c.at[i];
+        z.avail_out = (uInt)room;
+        if (deflate(&z, Z_FINISH) != Z_STREAM_END) exit(2);
+        c.at[i + 1] = c.at[i] + (room - z.avail_out);
+        deflateReset(&z);
     }
+    deflateEnd(&z);
     return c;
 }
 
 // ---------------------------------------------------------------------------------- timing
 
-static double cpu_seconds(void)
+static double thread_seconds(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* Seconds for all chunks, decoded in batches that are compared outside of the measured time. */
-static double measure(const chunks *c, size_t engine, unsigned char *out)
+static double measure(const chunks *c, size_t engine, unsigned char *out, size_t batch)
 {
+    const size_t chunk = c->how->chunk, room = chunk + DEFLATE_READ_SLACK;
     double seconds = 0;
     size_t i, k;
     posio_cpu_mask(engines[engine].cpu);
-    for (i = 0; i < c->count; i += BATCH) {
-        size_t n = c->count - i < BATCH ? c->count - i : BATCH;
+    for (i = 0; i < c->count; i += batch) {
+        size_t n = c->count - i < batch ? c->count - i : batch;
         int good = 1;
-        double begin = cpu_seconds();
+        double begin = thread_seconds();
         for (k = 0; k < n; k++)
-            good &= engines[engine].run(c->packed + c->at[i + k], c->at[i + k + 1] - c->at[i + k],
-                                        out + k * ROOM);
-        seconds += cpu_seconds() - begin;
+            good &= engines[engine].run(c->how, c->packed + c->at[i + k],
+                                        c->at[i + k + 1] - c->at[i + k], out + k * room);
+        seconds += thread_seconds() - begin;
         for (k = 0; k < n; k++)
-            if (memcmp(out + k * ROOM, c->plain + (i + k) * CHUNK, CHUNK) != 0) good = 0;
+            if (memcmp(out + k * room, c->plain + (i + k) * chunk, chunk) != 0) good = 0;
         if (!good) {
             fprintf(stderr, "%s: wrong output near chunk %u\n", engines[engine].name, (unsigned)i);
             exit(1);
@@ -180,70 +243,81 @@ static double measure(const chunks *c, size_t engine, unsigned char *out)
     return seconds;
 }
 
-static void bench(const char *kind, unsigned char *plain, size_t size, int level, int runs,
-                  int json)
+/* The best rates of all engines for one column of the table, in MB/s. */
+static void bench(const shape *how, const char *kind, unsigned char *plain, size_t size, int level,
+                  int runs, int json, double rates[ENGINES])
 {
-    chunks c = pack(plain, size, level);
-    unsigned char *out = (unsigned char *)malloc((size_t)BATCH * ROOM);
-    double best[ENGINES], bytes = (double)c.count * CHUNK;
-    size_t e;
+    chunks c = pack(how, plain, size, level);
+    size_t e, batch = how->chunk < 524288 ? 524288 / how->chunk : 1;
+    unsigned char *out = (unsigned char *)malloc(batch * (how->chunk + DEFLATE_READ_SLACK));
+    double bytes = (double)c.count * (double)how->chunk;
     int run;
     if (out == NULL) exit(2);
+    memset(out, 0, batch * (how->chunk + DEFLATE_READ_SLACK));
     for (run = 0; run < runs; run++)
         for (e = 0; e < ENGINES; e++) {
-            double s = measure(&c, e, out);
-            if (run == 0 || s < best[e]) best[e] = s;
+            double rate = bytes / 1e6 / measure(&c, e, out, batch);
+            if (run == 0 || rate > rates[e]) rates[e] = rate;
         }
-    for (e = 0; e < ENGINES; e++) {
-        double rate = bytes / best[e] / 1e6, ratio = best[PEER] / best[e];
-        if (json)
-            printf("{\"bench\":\"deflate_read\",\"data\":\"%s\",\"level\":%d,\"engine\":\"%s\","
-                   "\"bytes\":%.0f,\"packed\":%lu,\"mb_per_s\":%.1f,\"ratio\":%.3f,"
-                   "\"ratio_to\":\"%s\"}\n",
-                   kind, level, engines[e].name, bytes, (unsigned long)c.at[c.count], rate, ratio,
-                   engines[PEER].name);
-        else
-            printf("%-8s %d   %-24s %8.0f MB/s   %.2f x %s\n", kind, level, engines[e].name, rate,
-                   ratio, engines[PEER].name);
-    }
+    for (e = 0; e < ENGINES && json; e++)
+        printf("{\"bench\":\"deflate_read\",\"shape\":\"%s\",\"chunk\":%lu,\"data\":\"%s\","
+               "\"level\":%d,\"engine\":\"%s\",\"bytes\":%.0f,\"packed\":%lu,"
+               "\"mb_per_s\":%.1f,\"ratio\":%.3f,\"ratio_to\":\"%s\"}\n",
+               how->name, (unsigned long)how->chunk, kind, level, engines[e].name, bytes,
+               (unsigned long)c.at[c.count], rates[e], rates[e] / rates[PEER], engines[PEER].name);
     free(out);
     free(c.packed);
     free(c.at);
 }
 
+static void print_table(const shape *how, double rates[COLUMNS][ENGINES],
+                        const char *const kinds[KINDS])
+{
+    size_t e, k;
+    printf("%s; MB/s, x %s\n%-26s", how->name, engines[PEER].name, "");
+    for (k = 0; k < COLUMNS; k++) printf("%9s %d  ", kinds[k / 2], k % 2 == 0 ? 1 : 6);
+    puts("");
+    for (e = 0; e < ENGINES; e++) {
+        printf("%-26s", engines[e].name);
+        for (k = 0; k < COLUMNS; k++)
+            printf("%7.0f %4.2f ", rates[k][e], rates[k][e] / rates[k][PEER]);
+        puts("");
+    }
+    puts("");
+}
+
 int main(int argc, char **argv)
 {
-    int json = 0, runs = 7, mib = 4, i, level;
-    size_t size;
-    unsigned char *text, *bin, *disk;
+    static const char *const kinds[KINDS] = {"text", "binary", "disk"};
+    static double rates[COLUMNS][ENGINES];
+    unsigned char *data[KINDS];
+    int json = 0, runs = 7, mib = 4, i;
+    size_t size, s, k;
     for (i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) json = 1;
         else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc) runs = atoi(argv[++i]);
         else if (strcmp(argv[i], "--mib") == 0 && i + 1 < argc) mib = atoi(argv[++i]);
         else return puts("usage: bench_deflate_read [--json] [--runs N] [--mib N]"), 2;
     }
-    if (runs < 1 || mib < 1 || mib > 1024) return 2;
+    if (runs < 1 || mib < 2 || mib > 1024) return 2;
     size = (size_t)mib << 20;
-    text = (unsigned char *)malloc(size);
-    bin = (unsigned char *)malloc(size);
-    disk = (unsigned char *)malloc(size);
-    if (text == NULL || bin == NULL || disk == NULL) return 2;
+    for (k = 0; k < KINDS; k++)
+        if ((data[k] = (unsigned char *)malloc(size)) == NULL) return 2;
 #ifdef HAVE_LIBDEFLATE
     if ((peer = libdeflate_alloc_decompressor()) == NULL) return 2;
 #endif
-    gather(text, size, "/usr/include", "/usr/share/doc");
-    gather(bin, size, "/usr/bin", "/usr/lib");
-    mix(disk, size, text, bin);
-    for (level = 1; level <= 6; level += 5) {
-        bench("text", text, size, level, runs, json);
-        bench("binary", bin, size, level, runs, json);
-        bench("disk", disk, size, level, runs, json);
+    gather(data[0], size, "/usr/include", "/usr/share/doc");
+    gather(data[1], size, "/usr/bin", "/usr/lib");
+    mix(data[2], size, data[0], data[1]);
+    for (s = 0; s < SHAPES; s++) {
+        for (k = 0; k < COLUMNS; k++)
+            bench(&shapes[s], kinds[k / 2], data[k / 2], size, k % 2 == 0 ? 1 : 6, runs, json,
+                  rates[k]);
+        if (!json) print_table(&shapes[s], rates, kinds);
     }
 #ifdef HAVE_LIBDEFLATE
     libdeflate_free_decompressor(peer);
 #endif
-    free(text);
-    free(bin);
-    free(disk);
+    for (k = 0; k < KINDS; k++) free(data[k]);
     return 0;
 }

@@ -1,8 +1,9 @@
 /* test_deflate_read.c - streams built bit by bit, streams of other tools, and damaged ones.
 
    Every stream is decoded by each variant of the decoder (slack or none, all processor features or
-   none, tables full of rubbish before), from and into buffers that end at a page without access,
-   and all must agree on the result, the bytes and where decoding stopped. With -DHAVE_ZLIB (-lz)
+   none, tables full of rubbish before), from and into buffers that end at a page without access
+   (the output: with its slack) or begin behind one, and all must agree on the result, the bytes and
+   where decoding stopped. With -DHAVE_ZLIB (-lz)
    they must also agree with zlib. With -DPLUG_LIBDEFLATE (-ldeflate) that decoder is plugged in,
    and the streams that it takes though zlib refuses them are left out. */
 #ifdef PLUG_LIBDEFLATE
@@ -17,7 +18,9 @@ static int plugged(const void *in, size_t n, void *out, size_t out_max, int zlib
 #include "../deflate_read.h"
 #include "test.h"
 
-#if !defined(_WIN32)
+#if defined(_WIN32)
+#include <windows.h>
+#else
 #include <sys/mman.h>
 #include <unistd.h>
 #endif
@@ -28,20 +31,26 @@ static int plugged(const void *in, size_t n, void *out, size_t out_max, int zlib
 // ---------------------------------------------------------------------------------- buffers
 
 enum { ARENA = 1 << 18 };
-static unsigned char *arena_in, *arena_out; /* what lies at + ARENA must not be touched */
+static unsigned char *arena_in, *arena_out; /* what lies before, or at + ARENA, has no access */
 
 static unsigned char *make_arena(void)
 {
 #if defined(_WIN32)
-    unsigned char *p = (unsigned char *)malloc(ARENA + 65536);
-    if (p == NULL) exit(2);
-    return p;
+    unsigned char *p = (unsigned char *)VirtualAlloc(NULL, ARENA + 2 * 65536,
+                                                     MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    DWORD before;
+    if (p == NULL || !VirtualProtect(p, 65536, PAGE_NOACCESS, &before) ||
+        !VirtualProtect(p + 65536 + ARENA, 65536, PAGE_NOACCESS, &before))
+        exit(2);
+    return p + 65536;
 #else
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    unsigned char *p = (unsigned char *)mmap(NULL, ARENA + page, PROT_READ | PROT_WRITE,
+    unsigned char *p = (unsigned char *)mmap(NULL, ARENA + 2 * page, PROT_READ | PROT_WRITE,
                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == (unsigned char *)MAP_FAILED || mprotect(p + ARENA, page, PROT_NONE) != 0) exit(2);
-    return p;
+    if (p == (unsigned char *)MAP_FAILED || mprotect(p, page, PROT_NONE) != 0 ||
+        mprotect(p + page + ARENA, page, PROT_NONE) != 0)
+        exit(2);
+    return p + page;
 #endif
 }
 
@@ -60,21 +69,33 @@ static int bad_variants;
 
 enum { RAW = 0, ZLIB = 1 };
 
-static void run_variant(outcome *o, int format, uint32_t flags, const unsigned char *in, size_t n,
-                        size_t out_max, size_t slack, int rubbish)
+typedef struct variant {
+    size_t slack;
+    int plain;   /* without processor features, if this is one of the calls for that */
+    int rubbish; /* in the decoder, before */
+    int front;   /* the pages without access are before the buffers, not behind */
+} variant;
+
+static void run_variant(outcome *o, const variant *v, int format, uint32_t flags,
+                        const unsigned char *in, size_t n, size_t out_max, size_t slack)
 {
     unsigned char *pi = arena_in + ARENA - n, *po = arena_out + ARENA - out_max - slack;
-    unsigned char canary[32];
+    unsigned char *edge = po - 32, canary[32];
+    if (v->front) {
+        pi = arena_in;
+        po = arena_out;
+        edge = po + out_max + slack;
+    }
     if (n != 0) memcpy(pi, in, n);
-    memset(po - 32, 0x5a, 32);
+    memset(edge, 0x5a, 32);
     memset(po, 0xcc, out_max);
     memset(canary, 0x5a, 32);
-    if (rubbish) memset(&decoder, 0xa5, sizeof decoder);
+    if (v->rubbish) memset(&decoder, 0xa5, sizeof decoder);
     memset(&o->end, 0xee, sizeof o->end);
     memset(&o->err, 0, sizeof o->err);
     o->result = (format == ZLIB ? deflate_read_zlib : deflate_read_raw)(
         &decoder, pi, n, po, out_max, slack, flags, &o->end, &o->err);
-    if (memcmp(po - 32, canary, 32) != 0 || o->end.out_size > out_max || o->end.in_used > n ||
+    if (memcmp(edge, canary, 32) != 0 || o->end.out_size > out_max || o->end.in_used > n ||
         (o->result != POSIO_OK && o->err.code != o->result))
         bad_variants++;
     else memcpy(o->out, po, o->end.out_size);
@@ -86,23 +107,25 @@ static posio_result decode_flags(int format, uint32_t flags, const unsigned char
                                  size_t out_max)
 {
     static outcome other;
-    static const size_t slacks[6] = {0, 512, 0, 512, 310, 100000};
+    static const variant variants[8] = {{0, 0, 0, 0},   {512, 0, 0, 0}, {0, 1, 1, 0},
+                                        {512, 1, 0, 0}, {300, 1, 0, 0}, {295, 0, 0, 1},
+                                        {0, 0, 0, 1},   {100000, 0, 0, 0}};
     static unsigned calls;
     int i, differs = 0, plain = calls++ % 4 == 0;
     bad_variants = 0;
-    run_variant(&got, format, flags, in, n, out_max, 0, 0);
-    for (i = 1; i < 6; i++) {
-        size_t slack = slacks[i];
+    run_variant(&got, &variants[0], format, flags, in, n, out_max, 0);
+    for (i = 1; i < 8; i++) {
+        size_t slack = variants[i].slack;
         if (out_max + slack + 32 > ARENA) slack = 0;
-        if (plain && i == 2) posio_cpu_mask(0);
-        run_variant(&other, format, flags, in, n, out_max, slack, i == 2);
+        if (plain && i > 1 && variants[i].plain != variants[i - 1].plain)
+            posio_cpu_mask(variants[i].plain ? 0 : UINT32_MAX);
+        run_variant(&other, &variants[i], format, flags, in, n, out_max, slack);
         if (other.result != got.result || other.end.in_used != got.end.in_used ||
             other.end.out_size != got.end.out_size || other.err.offset != got.err.offset ||
             strcmp(other.err.message, got.err.message) != 0 ||
             memcmp(other.out, got.out, got.end.out_size) != 0)
             differs = 1;
     }
-    if (plain) posio_cpu_mask(UINT32_MAX);
     CHECK_EQ(bad_variants, 0);
     CHECK(!differs);
     return got.result;
@@ -1032,11 +1055,33 @@ TEST(preset_dictionary_is_refused)
     CHECK_STR(got.err.message, "zlib: needs a preset dictionary");
 }
 
+/* The built-in sum with and without processor features, against the definition. */
+TEST(adler32_of_all_sizes)
+{
+    static unsigned char data[3 * 5504 + 300];
+    int way;
+    for (way = 0; way < 4; way++) { // all bytes 255 and the highest sums before: the worst case
+        uint32_t begin = way < 2 ? 65520u << 16 | 65520 : 1, a = begin & 0xffff, b = begin >> 16;
+        size_t n, bad = 0;
+        if (way < 2) memset(data, 0xff, sizeof data);
+        else fill_random(data, sizeof data, 9);
+        posio_cpu_mask(way % 2 == 0 ? 0 : UINT32_MAX);
+        for (n = 0; n < sizeof data; n++) {
+            if (n < 700 || n % 5504 < 70 || n % 5504 > 5504 - 70 || n % 97 == 0)
+                bad += deflate_read_i_adler32(begin, data, n) != (b << 16 | a);
+            a = (a + data[n]) % 65521;
+            b = (b + a) % 65521;
+        }
+        CHECK_EQ(bad, 0);
+    }
+    posio_cpu_mask(UINT32_MAX);
+}
+
 TEST(adler32)
 {
     static unsigned char in[ARENA], big[70000];
     size_t n, i, k;
-    static const size_t sizes[10] = {1, 31, 32, 33, 100, 5535, 5536, 5537, 5568, 65535};
+    static const size_t sizes[10] = {1, 63, 64, 65, 184, 5503, 5504, 5505, 5568, 65535};
     for (k = 0; k < 20; k++) { // all bytes 255 is the worst case of its sums
         if (k < 10) memset(big, 0xff, sizeof big);
         else fill_random(big, sizeof big, k);
@@ -1218,4 +1263,4 @@ TEST_MAIN(make_arenas(); RUN(golden_streams); RUN(empty_outputs); RUN(wrong_argu
           RUN(runs_of_code_lengths); RUN(lengths_of_258); RUN(distances_before_the_start);
           RUN(block_types_and_stored_lengths); RUN(nlen_0); RUN(truncated_anywhere);
           RUN(every_output_limit); RUN(zlib_headers); RUN(preset_dictionary_is_refused);
-          RUN(adler32); RUN(damaged_streams); RUN_ZLIB RUN_PLUG)
+          RUN(adler32_of_all_sizes); RUN(adler32); RUN(damaged_streams); RUN_ZLIB RUN_PLUG)
