@@ -18,15 +18,19 @@ COMPILE  = $(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) -pthread
 
 HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h ewf_read.h qcow2_read.h
 FORMATS  = ewf_read.h qcow2_read.h
-TOOLS    = verify
-TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read faults
-BENCHES  = digest deflate_read thread_pool ewf_read
-FUZZERS  = deflate_read ewf_read
+TOOLS    = verify export
+TOOL_HEADERS = examples/cli.h examples/open_image.h examples/image_files.h examples/media_run.h
+TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read qcow2_read faults
+BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read
+FUZZERS  = deflate_read ewf_read qcow2_read
 
 # Libraries that some tests compare with, where they are installed; none is needed.
 HAVE     = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
 ifeq ($(call HAVE,zlib),yes)
 ZLIB     = -DHAVE_ZLIB -lz
+endif
+ifeq ($(call HAVE,libisal),yes)
+ISAL     = -DHAVE_ISAL -lisal
 endif
 ifeq ($(call HAVE,libzstd),yes)
 ZSTD     = -DQCOW2_READ_ZSTD -lzstd
@@ -38,20 +42,23 @@ endif
 
 all: $(TOOLS:%=$(BUILD)/%$(EXE))            ## build the tools (the default)
 
-$(BUILD)/%$(EXE): examples/%.c examples/cli.h examples/open_image.h $(HEADERS)
+$(BUILD)/%$(EXE): examples/%.c $(TOOL_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(TOOLS:%=$(BUILD)/%$(EXE)): LDLIBS += $(ZSTD)
 
 # ------------------------------------------------------------------ set-up
 
 setup:                                      ## install what `demo` and `test` need (Debian)
-	@tools/setup.sh gcc libc6-dev make pkg-config ewf-tools ntfs-3g zlib1g-dev python3
+	@tools/setup.sh gcc libc6-dev make pkg-config ewf-tools ntfs-3g zlib1g-dev \
+	    libzstd-dev qemu-utils python3
 
 setup-ci: setup                             ## install what all tiers need (Debian)
 	@tools/setup.sh g++ clang libclang-rt-14-dev tcc musl-tools valgrind strace time \
 	    gcc-i686-linux-gnu libc6-dev-i386-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross \
 	    qemu-user-static gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64 \
-	    libssl-dev libdeflate-dev
+	    libssl-dev libdeflate-dev libisal-dev
 
 # ------------------------------------------------------------------ demo
 
@@ -60,21 +67,32 @@ demo: $(BUILD)/verify                       ## make a real E01 with an NTFS volu
 
 # ------------------------------------------------------------------ tests
 
-$(BUILD)/tests/test_%$(EXE): tests/test_%.c tests/test.h tests/fixtures/ewf_build.h $(HEADERS)
+TEST_HEADERS = tests/test.h tests/fixtures/ewf_build.h tests/fixtures/qcow2_build.h \
+               tests/fixtures/faults.h
+
+$(BUILD)/tests/test_%$(EXE): tests/test_%.c $(TEST_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/tests/test_deflate_read$(EXE): LDLIBS += $(ZLIB)
+$(BUILD)/tests/test_qcow2_read$(EXE): LDLIBS += $(ZSTD)
 
 $(BUILD)/make_ewf$(EXE): tests/fixtures/make_ewf.c tests/fixtures/ewf_build.h
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 
+$(BUILD)/check_qcow2$(EXE): tests/fixtures/check_qcow2.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/check_qcow2$(EXE): LDLIBS += $(ZSTD)
+
 $(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< tests/fuzz/replay.c -o $@ $(LDFLAGS) $(LDLIBS)
 
-$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c tests/fixtures/ewf_build.h
+$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c tests/fixtures/ewf_build.h \
+                          tests/fixtures/qcow2_build.h
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 
@@ -82,19 +100,24 @@ $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(HEADERS)
 	@mkdir -p $(@D)
 	clang $(STD) -g -O1 -DFUZZ_MUTATOR -fsanitize=fuzzer,address,undefined \
 	    -fno-sanitize-recover=undefined \
-	    -pthread $< -o $@
+	    -pthread $< -o $@ $(LDLIBS)
+
+$(BUILD)/fuzz/replay_qcow2_read $(BUILD)/fuzz/fuzz_qcow2_read: LDLIBS += $(ZSTD)
+$(BUILD)/fuzz/fuzz_deflate_read: LDLIBS += $(ZLIB)
 
 TEST_PROGRAMS = $(TESTS:%=$(BUILD)/tests/test_%$(EXE))
 
-test-programs: $(TEST_PROGRAMS) $(BUILD)/make_ewf$(EXE) $(FUZZERS:%=$(BUILD)/fuzz/replay_%) \
-               $(BUILD)/fuzz/make_seeds
+test-programs: $(TEST_PROGRAMS) $(BUILD)/make_ewf$(EXE) $(BUILD)/check_qcow2$(EXE) \
+               $(FUZZERS:%=$(BUILD)/fuzz/replay_%) $(BUILD)/fuzz/make_seeds
 
 test: all test-programs                     ## the one test command: everything native
 	@tests/run.sh $(TEST_PROGRAMS:%="%") \
 	    "tests/fuzz/replay.sh $(BUILD) $(FUZZERS)" \
 	    "tests/compile/matrix.sh $(BUILD)/compile" \
 	    "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/cli" \
-	    "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers"
+	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/cli" \
+	    "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
+	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/peers"
 
 test-core: $(TEST_PROGRAMS)                 ## the core of the tests, by $(CC), run by $(RUNNER)
 	@tests/run.sh $(TEST_PROGRAMS:%="$(RUNNER) %")
@@ -103,10 +126,12 @@ test-compile:                               ## headers by every compiler at hand
 	@tests/run.sh "tests/compile/matrix.sh $(BUILD)/compile"
 
 test-cli: all $(BUILD)/make_ewf             ## the command lines
-	@tests/run.sh "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/cli"
+	@tests/run.sh "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/cli" \
+	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/cli"
 
-test-peers: all                             ## images by other tools, and samples
-	@tests/run.sh "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers"
+test-peers: all $(BUILD)/check_qcow2        ## images by other tools, and samples
+	@tests/run.sh "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
+	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/peers"
 
 # One tier: the core (or the target $(4)) in another way, or a counted SKIP where $(2) is missing.
 TIER = @if command -v $(2) >/dev/null 2>&1; then $(MAKE) --no-print-directory $(or $(4),test-core) \
@@ -118,14 +143,15 @@ test-clang:                                 ## the core by clang
 	$(call TIER,clang,clang,CC=clang)
 
 test-32:                                    ## the core as 32-bit code
-	$(call TIER,i686,i686-linux-gnu-gcc,CC="i686-linux-gnu-gcc -D_FILE_OFFSET_BITS=64 -static")
+	$(call TIER,i686,i686-linux-gnu-gcc,ZSTD= \
+	    CC="i686-linux-gnu-gcc -D_FILE_OFFSET_BITS=64 -static")
 
 test-s390x:                                 ## the core on a big-endian machine, emulated
-	$(call TIER,s390x,s390x-linux-gnu-gcc,CC="s390x-linux-gnu-gcc -static" \
+	$(call TIER,s390x,s390x-linux-gnu-gcc,ZSTD= CC="s390x-linux-gnu-gcc -static" \
 	    RUNNER=qemu-s390x-static)
 
 test-wine:                                  ## the core on Windows, under Wine
-	$(call TIER,wine,x86_64-w64-mingw32-gcc,CC="x86_64-w64-mingw32-gcc" EXE=.exe \
+	$(call TIER,wine,x86_64-w64-mingw32-gcc,ZSTD= CC="x86_64-w64-mingw32-gcc" EXE=.exe \
 	    RUNNER="env WINEDEBUG=-all wine")
 
 test-asan:                                  ## the core under AddressSanitizer and UBSan
@@ -136,10 +162,10 @@ test-cli-asan:                              ## the command lines under ASan and 
 
 test-tsan:                                  ## the threaded tests under ThreadSanitizer
 	$(call TIER,tsan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=thread" \
-	    TESTS="posio thread_pool chunk_cache ewf_read")
+	    TESTS="posio thread_pool chunk_cache ewf_read qcow2_read")
 
 test-valgrind:                              ## the parsing tests under valgrind
-	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" TESTS="deflate_read ewf_read" \
+	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" TESTS="deflate_read ewf_read qcow2_read" \
 	    RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes")
 
 test-plugged:                               ## libdeflate and OpenSSL in place of our own codecs
@@ -167,7 +193,8 @@ $(BUILD)/bench/bench_%: bench/bench_%.c $(HEADERS)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/bench/bench_digest: LDLIBS += -lcrypto -ldeflate -lz
-$(BUILD)/bench/bench_deflate_read: LDLIBS += -DHAVE_LIBDEFLATE -lz -ldeflate
+$(BUILD)/bench/bench_deflate_read: LDLIBS += -DHAVE_LIBDEFLATE -lz -ldeflate $(ISAL)
+$(BUILD)/bench/bench_qcow2_read: LDLIBS += $(ZSTD)
 
 bench: all $(BENCHES:%=$(BUILD)/bench/bench_%) ## ours and its peers, side by side (setup-ci)
 	@for b in $(BENCHES); do echo "== $$b"; $(BUILD)/bench/bench_$$b || exit 1; done

@@ -241,6 +241,34 @@ typedef struct ewf_read_verdict {
 EWF_READ_API posio_result ewf_read_verify(ewf_read *image, const ewf_read_verify_desc *desc,
                                           ewf_read_verdict *verdict, posio_error *err);
 
+/* Many images. */
+typedef struct ewf_read_many_desc {
+    struct chunkwise_pool *pool; /* lent; NULL = the calling thread. Those of the images rest. */
+    uint32_t digests;            /* EWF_READ_MD5 | ... to compute besides those stored in each */
+    uint32_t threads;            /* at most this many of the pool; 0 = all */
+    /* Images in flight, 64 at most; 0 = usable cores - 2, at least 8, which fill the lanes of vector
+       registers. Where seeking is slow (a spinning disk), one at a time is the fastest. */
+    uint32_t at_once;
+    uint32_t reserved;
+    /* The i-th image (0, 1, ...), open until it is done, or NULL: there are no more. *digests is the
+       member above, and may be changed for this image. */
+    ewf_read *(*next)(void *user, uint32_t i, uint32_t *digests);
+    /* The i-th image has been verified, and may be closed. In any order. */
+    void (*done)(void *user, uint32_t i, const ewf_read_verdict *verdict);
+    /* As in ewf_read_verify_desc, for each image in flight in turn. May be NULL. */
+    int (*progress)(void *user, uint32_t i, uint64_t done, uint64_t total);
+    void *user; /* of next and done, which are called one at a time, on any thread; of progress */
+    posio_alloc alloc;
+} ewf_read_many_desc;
+
+/* Verifies images side by side: some are in flight at once, and a digest that several of them want
+   is computed for all of them together, in the lanes of vector registers. Each verdict, and what
+   each image records, is what ewf_read_verify would have given. Memory: a ring of slots of 256 KiB
+   (or one chunk, if larger) for each image in flight, at most 24 MiB, or three slots.
+   Errors: as ewf_read_verify; images that are not done then have no verdict.
+   Threads: any. Allocates: yes. Blocks: workers. */
+EWF_READ_API posio_result ewf_read_verify_many(const ewf_read_many_desc *desc, posio_error *err);
+
 /* ------------------------------------------------------------------ inspection */
 
 /* Texts of header, header2 and xheader, in UTF-8 as far as the image says how they are encoded. */
@@ -377,6 +405,7 @@ enum {
     EWF_READ_I_RANGES = 65536,     /* acquisition errors or sessions kept */
     EWF_READ_I_WARNINGS = 1000,    /* kept; a hostile image could make any number */
     EWF_READ_I_DAMAGES = 1 << 20,
+    EWF_READ_I_AT_ONCE = 64, /* images verified at the same time, at most */
     EWF_READ_I_LAST_SEGMENT = 99 + 22 * 676 /* .E01-.E99, .EAA-.ZZZ */
 };
 
@@ -2638,116 +2667,50 @@ EWF_READ_API posio_source ewf_read_source(ewf_read *image)
 
 // ---------------------------------------------------------------------------------- verify
 
-/* The pipeline of a verify: produce names the next chunks, work reads and decodes parts of them
-   into the slot's buffer, and each digest is a lane. */
-typedef struct ewf_read_i_verify_slot {
-    unsigned char *data;
-    uint64_t first; /* chunk */
-    uint32_t count;
-    uint64_t bytes; /* of media */
-    size_t beyond;  /* bytes behind the media in its last chunk */
-} ewf_read_i_verify_slot;
-
-typedef struct ewf_read_i_verify_run {
-    ewf_read *image;
-    const ewf_read_verify_desc *desc;
-    ewf_read_i_verify_slot *slots;
+/* The pipeline of a verify, of one image or of many: produce names the next chunks of every image in
+   flight, work reads and decodes parts of them into the slot's buffers, and each digest is a lane,
+   which takes the batches of all images at once. An image in flight has a column: a state, and one
+   buffer in every slot. */
+typedef struct ewf_read_i_column {
+    ewf_read *image; /* NULL: free */
+    uint32_t number; /* of the image, as the caller counts */
+    uint32_t wanted; /* EWF_READ_MD5 | ... */
+    int digesting;
+    int drains;            /* all chunks are produced; */
+    uint64_t drained;      /* when produce fills this slot, they have left the ring */
     uint64_t next;         /* chunk */
     uint64_t total, bytes; /* bytes of media present; good bytes decoded */
+    uint64_t worked;       /* bytes of media that work has done with */
     uint64_t damaged;      /* chunks, missing ones included */
     uint64_t missing;      /* of media that is not all there is no digest */
-    uint32_t per_slot, per_part, slot_count, lane_count;
-    thread_pool_mutex lock;
-    int digesting;
-    uint32_t lane_digest[EWF_READ_MAX_DIGESTS]; /* DIGEST_... of each lane */
+    uint32_t per_slot, per_part;
+    int has_untrimmed[EWF_READ_MAX_DIGESTS];
     digest state[EWF_READ_MAX_DIGESTS];
     uint8_t media[EWF_READ_MAX_DIGESTS][DIGEST_MAX_SIZE];     /* results */
     uint8_t untrimmed[EWF_READ_MAX_DIGESTS][DIGEST_MAX_SIZE]; /* with the bytes beyond */
-    int has_beyond;
+} ewf_read_i_column;
+
+typedef struct ewf_read_i_batch {
+    unsigned char *data;
+    size_t room;
+    uint64_t first; /* chunk */
+    uint32_t count; /* 0: nothing of this column in the slot */
+    uint32_t parts;
+    uint64_t bytes; /* of media */
+    size_t beyond;  /* bytes behind the media in its last chunk */
+} ewf_read_i_batch;
+
+typedef struct ewf_read_i_verify_run {
+    const ewf_read_many_desc *desc;
+    ewf_read_i_column *columns;
+    ewf_read_i_batch *batches; /* of slot i, column k: [i * column_count + k] */
+    uint32_t column_count, slot_count;
+    uint32_t batch_bytes; /* of media of one image in a slot, unless a chunk is larger */
+    uint32_t asked;       /* images, of the caller */
+    int no_more;
+    uint32_t lane_count, lane_digest[EWF_READ_MAX_DIGESTS]; /* index of the digest of each lane */
+    thread_pool_mutex lock; /* guards what the columns count, and which image they have */
 } ewf_read_i_verify_run;
-
-static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot, posio_error *err)
-{
-    ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
-    ewf_read_i_verify_slot *s = &v->slots[slot->index];
-    const ewf_read *image = v->image;
-    const uint64_t chunks = image->info.chunk_count, cs = image->info.chunk_size;
-    const ewf_read_i_table *t = NULL;
-    ewf_read_i_place place;
-    uint64_t end;
-    for (; v->next < chunks; v->next = t->first + t->count) {
-        t = ewf_read_i_table_of(image, v->next);
-        if (!t->missing) break;
-        ewf_read_i_place_missing(t, &place);
-        if (!ewf_read_i_record_missing(v->image, t, t->first, place.fault))
-            return ewf_read_i_no_memory(err);
-        thread_pool_lock(&v->lock);
-        v->damaged += t->count;
-        thread_pool_unlock(&v->lock);
-    }
-    if (v->next >= chunks) return THREAD_POOL_END;
-    end = posio_min(v->next + v->per_slot, chunks);
-    while (t->first + t->count < end) { /* up to the next missing chunk */
-        t = ewf_read_i_table_of(image, t->first + t->count);
-        if (t->missing) end = t->first;
-    }
-    s->first = v->next;
-    s->count = (uint32_t)(end - v->next);
-    s->bytes = posio_min(end * cs, image->info.media_size) - v->next * cs;
-    s->beyond = 0;
-    v->next = end;
-    slot->parts = (s->count + v->per_part - 1) / v->per_part;
-    return POSIO_OK;
-}
-
-static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *slot, uint32_t part,
-                                           posio_error *err)
-{
-    ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
-    ewf_read_i_verify_slot *s = &v->slots[slot->index];
-    uint32_t k = part * v->per_part;
-    ewf_read_i_order o;
-    posio_result r;
-    memset(&o, 0, sizeof o);
-    o.first = s->first + k;
-    o.count = (uint32_t)posio_min(v->per_part, s->count - k);
-    o.on_damage = EWF_READ_DAMAGE_RAW;
-    o.out = s->data + (size_t)k * v->image->info.chunk_size;
-    if (k + o.count == v->per_slot)
-        o.slack = DEFLATE_READ_SLACK; /* the buffer's, behind the slot */
-    r = ewf_read_i_decode(v->image, &o, err);
-    if (o.beyond != 0) s->beyond = o.beyond;
-    thread_pool_lock(&v->lock);
-    v->bytes += o.decoded;
-    v->damaged += o.damaged;
-    v->missing += o.missing;
-    thread_pool_unlock(&v->lock);
-    return r;
-}
-
-static posio_result ewf_read_i_verify_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
-                                           posio_error *err)
-{
-    ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
-    const ewf_read_i_verify_slot *s = &v->slots[slot->index];
-    digest *d = &v->state[lane];
-    (void)err;
-    digest_update(d, s->data, (size_t)s->bytes);
-    if (s->first + s->count < v->image->info.chunk_count) return POSIO_OK;
-    (void)digest_result(d, v->media[lane]);
-    if (s->beyond == 0) return POSIO_OK;
-    digest_update(d, s->data + s->bytes, s->beyond);
-    (void)digest_result(d, v->untrimmed[lane]);
-    if (lane == 0) v->has_beyond = 1;
-    return POSIO_OK;
-}
-
-static int ewf_read_i_verify_progress(void *user, uint64_t done)
-{
-    const ewf_read_i_verify_run *v = (const ewf_read_i_verify_run *)user;
-    uint64_t bytes = done * v->per_slot * v->image->info.chunk_size;
-    return v->desc->progress(v->desc->user, posio_min(bytes, v->total), v->total);
-}
 
 static const uint8_t *ewf_read_i_stored(const ewf_read *image, uint32_t algorithm)
 {
@@ -2756,129 +2719,382 @@ static const uint8_t *ewf_read_i_stored(const ewf_read *image, uint32_t algorith
     return NULL;
 }
 
-static void ewf_read_i_verdict(const ewf_read_i_verify_run *v, uint32_t wanted,
-                               ewf_read_verdict *out)
+static void ewf_read_i_verdict(const ewf_read_i_column *c, ewf_read_verdict *out)
 {
-    static const uint32_t algorithms[EWF_READ_MAX_DIGESTS] = {EWF_READ_MD5, EWF_READ_SHA1,
-                                                              EWF_READ_SHA256, EWF_READ_BLAKE3};
     static const uint32_t sizes[EWF_READ_MAX_DIGESTS] = {16, 20, 32, 32};
-    uint32_t i, lane = 0;
+    uint32_t i;
+    memset(out, 0, sizeof *out);
     for (i = 0; i < EWF_READ_MAX_DIGESTS; i++) {
         ewf_read_digest *d = &out->digest[out->digest_count];
-        const uint8_t *stored = ewf_read_i_stored(v->image, algorithms[i]);
-        if (!(wanted & algorithms[i])) continue;
+        const uint8_t *stored = ewf_read_i_stored(c->image, 1u << i);
+        if (!(c->wanted >> i & 1)) continue;
         out->digest_count++;
-        d->algorithm = algorithms[i];
+        d->algorithm = 1u << i;
         d->size = sizes[i];
         if (stored != NULL) {
             memcpy(d->stored, stored, d->size);
             d->has_stored = 1;
         }
-        if (v->missing == 0) {
-            memcpy(d->computed, v->media[lane], d->size);
+        if (c->missing == 0) {
+            memcpy(d->computed, c->media[i], d->size);
             d->has_computed = 1;
             d->match = stored != NULL && memcmp(d->computed, stored, d->size) == 0;
-            d->untrimmed = stored != NULL && !d->match && v->has_beyond &&
-                           memcmp(v->untrimmed[lane], stored, d->size) == 0;
+            d->untrimmed = stored != NULL && !d->match && c->has_untrimmed[i] &&
+                           memcmp(c->untrimmed[i], stored, d->size) == 0;
             if (d->untrimmed) d->match = 1;
         }
-        lane++;
         if (d->has_stored && !d->match) out->mismatches++;
     }
-    out->bytes = v->bytes;
-    out->damaged_chunks = v->damaged;
+    out->bytes = c->bytes;
+    out->damaged_chunks = c->damaged;
 }
 
-static posio_result ewf_read_i_verify_all(ewf_read_i_verify_run *v, posio_error *err)
+/* Tells the caller about an image that is done, and frees its column. */
+static void ewf_read_i_finish_column(ewf_read_i_verify_run *v, ewf_read_i_column *c)
+{
+    ewf_read_verdict verdict;
+    ewf_read_i_verdict(c, &verdict);
+    thread_pool_lock(&v->lock);
+    c->image = NULL;
+    thread_pool_unlock(&v->lock);
+    v->desc->done(v->desc->user, c->number, &verdict);
+}
+
+/* Takes the caller's next image into a free column. */
+static void ewf_read_i_begin_column(ewf_read_i_verify_run *v, ewf_read_i_column *c)
+{
+    static const int ids[EWF_READ_MAX_DIGESTS] = {DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256,
+                                                  DIGEST_BLAKE3};
+    uint32_t i, digests = v->desc->digests;
+    ewf_read *image = v->desc->next(v->desc->user, v->asked, &digests);
+    v->no_more = image == NULL;
+    if (image == NULL) return;
+    thread_pool_lock(&v->lock);
+    memset(c, 0, sizeof *c);
+    c->image = image;
+    c->number = v->asked++;
+    c->total = image->info.media_size -
+               posio_min(image->missing_chunks * image->info.chunk_size, image->info.media_size);
+    thread_pool_unlock(&v->lock);
+    c->wanted = digests | (image->info.has_md5 ? (uint32_t)EWF_READ_MD5 : 0u) |
+                (image->info.has_sha1 ? (uint32_t)EWF_READ_SHA1 : 0u);
+    c->missing = image->missing_chunks;
+    c->digesting = c->missing == 0;
+    c->per_part = ewf_read_i_chunks_in(image, EWF_READ_I_PART);
+    c->per_slot = ewf_read_i_chunks_in(image, v->batch_bytes);
+    for (i = 0; i < EWF_READ_MAX_DIGESTS; i++) {
+        if (!(c->wanted >> i & 1)) continue;
+        (void)digest_begin(&c->state[i], ids[i]);
+        (void)digest_result(&c->state[i], c->media[i]); /* of media without a byte */
+    }
+}
+
+/* Passes by chunks that are missing altogether; *t = the table of the next chunk that is there. */
+static posio_result ewf_read_i_pass_missing(ewf_read_i_verify_run *v, ewf_read_i_column *c,
+                                            const ewf_read_i_table **t, posio_error *err)
+{
+    ewf_read_i_place place;
+    for (; c->next < c->image->info.chunk_count; c->next = (*t)->first + (*t)->count) {
+        *t = ewf_read_i_table_of(c->image, c->next);
+        if (!(*t)->missing) break;
+        ewf_read_i_place_missing(*t, &place);
+        if (!ewf_read_i_record_missing(c->image, *t, (*t)->first, place.fault))
+            return ewf_read_i_no_memory(err);
+        thread_pool_lock(&v->lock);
+        c->damaged += (*t)->count;
+        thread_pool_unlock(&v->lock);
+    }
+    return POSIO_OK;
+}
+
+/* Names the next chunks of an image, up to the next missing one. */
+static posio_result ewf_read_i_fill_batch(ewf_read_i_verify_run *v, ewf_read_i_column *c,
+                                          ewf_read_i_batch *b, uint64_t slot, posio_error *err)
+{
+    const ewf_read *image = c->image;
+    const uint64_t chunks = image->info.chunk_count, cs = image->info.chunk_size;
+    const uint64_t need = c->per_slot * cs + DEFLATE_READ_SLACK;
+    const ewf_read_i_table *t = NULL;
+    uint64_t end;
+    posio_result r = ewf_read_i_pass_missing(v, c, &t, err);
+    if (r != POSIO_OK) return r;
+    if (c->next >= chunks) {
+        c->drains = 1;
+        c->drained = slot + v->slot_count;
+        return POSIO_OK;
+    }
+    if (b->room < need) {
+        posio_release(&v->desc->alloc, b->data);
+        b->room = 0;
+        b->data = need < SIZE_MAX / 2
+                      ? (unsigned char *)posio_allocate(&v->desc->alloc, (size_t)need)
+                      : NULL;
+        if (b->data == NULL) return ewf_read_i_no_memory(err);
+        b->room = (size_t)need;
+    }
+    end = posio_min(c->next + c->per_slot, chunks);
+    while (t->first + t->count < end) {
+        t = ewf_read_i_table_of(image, t->first + t->count);
+        if (t->missing) end = t->first;
+    }
+    b->first = c->next;
+    b->count = (uint32_t)(end - c->next);
+    b->bytes = posio_min(end * cs, image->info.media_size) - c->next * cs;
+    b->beyond = 0;
+    b->parts = (b->count + c->per_part - 1) / c->per_part;
+    c->next = end;
+    return POSIO_OK;
+}
+
+static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot, posio_error *err)
+{
+    ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
+    uint32_t k, busy = 0;
+    posio_result r = POSIO_OK;
+    slot->parts = 0;
+    for (k = 0; k < v->column_count && r == POSIO_OK; k++) {
+        ewf_read_i_column *c = &v->columns[k];
+        ewf_read_i_batch *b = &v->batches[(size_t)slot->index * v->column_count + k];
+        b->count = b->parts = 0;
+        if (c->image != NULL && c->drains && slot->number >= c->drained)
+            ewf_read_i_finish_column(v, c);
+        if (c->image == NULL && !v->no_more) ewf_read_i_begin_column(v, c);
+        if (c->image == NULL) continue;
+        if (!c->drains) r = ewf_read_i_fill_batch(v, c, b, slot->number, err);
+        slot->parts += b->parts;
+        busy += !c->drains || !v->no_more; /* draining makes room for the next one */
+    }
+    return r == POSIO_OK && busy == 0 ? THREAD_POOL_END : r;
+}
+
+static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *slot, uint32_t part,
+                                           posio_error *err)
+{
+    ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
+    ewf_read_i_batch *b = &v->batches[(size_t)slot->index * v->column_count];
+    ewf_read_i_column *c = v->columns;
+    ewf_read_i_order o;
+    uint32_t k;
+    posio_result r;
+    for (; part >= b->parts; b++, c++) part -= b->parts;
+    k = part * c->per_part;
+    memset(&o, 0, sizeof o);
+    o.first = b->first + k;
+    o.count = (uint32_t)posio_min(c->per_part, b->count - k);
+    o.on_damage = EWF_READ_DAMAGE_RAW;
+    o.out = b->data + (size_t)k * c->image->info.chunk_size;
+    if (k + o.count == c->per_slot)
+        o.slack = DEFLATE_READ_SLACK; /* the buffer's, behind the batch */
+    r = ewf_read_i_decode(c->image, &o, err);
+    if (o.beyond != 0) b->beyond = o.beyond;
+    thread_pool_lock(&v->lock);
+    c->bytes += o.decoded;
+    c->worked += (uint64_t)o.count * c->image->info.chunk_size;
+    c->damaged += o.damaged;
+    c->missing += o.missing;
+    thread_pool_unlock(&v->lock);
+    return r;
+}
+
+/* Results of an image whose last chunk has been digested, without and with what lies beyond. */
+static void ewf_read_i_end_digest(ewf_read_i_column *c, const ewf_read_i_batch *b, uint32_t which)
+{
+    digest *d = &c->state[which];
+    (void)digest_result(d, c->media[which]);
+    if (b->beyond == 0) return;
+    digest_update(d, b->data + b->bytes, b->beyond);
+    (void)digest_result(d, c->untrimmed[which]);
+    c->has_untrimmed[which] = 1;
+}
+
+/* One digest, over the batches of all images that want it. */
+static posio_result ewf_read_i_verify_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
+                                           posio_error *err)
+{
+    ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
+    const ewf_read_i_batch *batches = &v->batches[(size_t)slot->index * v->column_count];
+    const uint32_t which = v->lane_digest[lane];
+    digest *states[EWF_READ_I_AT_ONCE];
+    const void *data[EWF_READ_I_AT_ONCE];
+    size_t sizes[EWF_READ_I_AT_ONCE];
+    uint32_t k, n = 0;
+    (void)err;
+    for (k = 0; k < v->column_count; k++) {
+        ewf_read_i_column *c = &v->columns[k];
+        if (batches[k].count == 0 || !c->digesting || !(c->wanted >> which & 1)) continue;
+        states[n] = &c->state[which];
+        data[n] = batches[k].data;
+        sizes[n++] = (size_t)batches[k].bytes;
+    }
+    digest_update_many(states, data, sizes, n);
+    for (k = 0; k < v->column_count; k++) {
+        ewf_read_i_column *c = &v->columns[k];
+        const ewf_read_i_batch *b = &batches[k];
+        if (b->count != 0 && c->digesting && (c->wanted >> which & 1) &&
+            b->first + b->count == c->image->info.chunk_count)
+            ewf_read_i_end_digest(c, b, which);
+    }
+    return POSIO_OK;
+}
+
+static int ewf_read_i_verify_progress(void *user, uint64_t done)
+{
+    ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
+    uint32_t k, number = 0;
+    int stop = 0;
+    (void)done;
+    for (k = 0; k < v->column_count && !stop; k++) {
+        const ewf_read_i_column *c = &v->columns[k];
+        uint64_t worked = 0, total = 0;
+        int running;
+        thread_pool_lock(&v->lock);
+        running = c->image != NULL;
+        if (running) {
+            number = c->number;
+            total = c->total;
+            worked = posio_min(c->worked, total);
+        }
+        thread_pool_unlock(&v->lock);
+        if (running) stop = v->desc->progress(v->desc->user, number, worked, total);
+    }
+    return stop;
+}
+
+/* The ring: enough slots that all threads have a part to work on while the lanes digest others. */
+static void ewf_read_i_size_ring(ewf_read_i_verify_run *v)
+{
+    const uint32_t threads = thread_pool_threads(v->desc->pool);
+    const uint32_t want = v->desc->threads != 0 && v->desc->threads < threads ? v->desc->threads
+                                                                              : threads;
+    uint32_t parts, most;
+    v->batch_bytes = v->column_count == 1 ? EWF_READ_I_SLOT : EWF_READ_I_SLOT / 4;
+    parts = v->column_count * (v->batch_bytes / EWF_READ_I_PART);
+    v->slot_count = 3 + 2 * ((want + parts - 1) / parts);
+    /* A digest takes some 0.7 GB/s, so no number of threads needs more than this in flight. */
+    most = EWF_READ_I_RING / v->batch_bytes / v->column_count;
+    if (v->slot_count > most) v->slot_count = most > 3 ? most : 3;
+}
+
+static posio_result ewf_read_i_verify_run_job(ewf_read_i_verify_run *v, posio_error *err)
 {
     static const thread_pool_lane lane = {ewf_read_i_verify_lane, 0, 0};
     thread_pool_lane lanes[EWF_READ_MAX_DIGESTS];
     thread_pool_job job;
+    posio_result r;
     uint32_t i;
     memset(&job, 0, sizeof job);
-    for (i = 0; i < v->lane_count; i++) {
-        lanes[i] = lane;
-        (void)digest_begin(&v->state[i], (int)v->lane_digest[i]);
-        (void)digest_result(&v->state[i], v->media[i]); /* of media without a byte */
-    }
+    for (i = 0; i < v->lane_count; i++) lanes[i] = lane;
     job.user = v;
     job.slots = v->slot_count;
     job.lanes = lanes;
-    job.lane_count = v->digesting ? v->lane_count : 0;
+    job.lane_count = v->lane_count;
     job.threads = v->desc->threads;
     job.produce = ewf_read_i_verify_produce;
     job.work = ewf_read_i_verify_work;
     job.progress = v->desc->progress != NULL ? ewf_read_i_verify_progress : NULL;
-    job.alloc = v->image->desc.alloc;
-    return thread_pool_run(v->image->desc.pool, &job, err);
+    job.alloc = v->desc->alloc;
+    r = thread_pool_run(v->desc->pool, &job, err);
+    for (i = 0; i < v->column_count && r == POSIO_OK; i++)
+        if (v->columns[i].image != NULL) ewf_read_i_finish_column(v, &v->columns[i]);
+    return r;
 }
 
-/* The ring: enough slots that all threads have a part to work on while the lanes digest others. */
-static posio_result ewf_read_i_verify_ring(ewf_read_i_verify_run *v, unsigned char **memory,
-                                           posio_error *err)
+/* `lanes`: the digests that any of the images may want. */
+static posio_result ewf_read_i_verify(const ewf_read_many_desc *desc, uint32_t at_once,
+                                      uint32_t lanes, posio_error *err)
 {
-    const ewf_read *image = v->image;
-    uint32_t threads = thread_pool_threads(image->desc.pool), parts, i;
-    uint64_t slot, bytes;
-    if (v->desc->threads != 0 && v->desc->threads < threads) threads = v->desc->threads;
-    v->per_part = ewf_read_i_chunks_in(image, EWF_READ_I_PART);
-    v->per_slot = ewf_read_i_chunks_in(image, EWF_READ_I_SLOT);
-    parts = (v->per_slot + v->per_part - 1) / v->per_part;
-    v->slot_count = 3 + 2 * ((threads + parts - 1) / parts);
-    slot = (uint64_t)v->per_slot * image->info.chunk_size + DEFLATE_READ_SLACK;
-    /* A digest takes some 0.7 GB/s, so no number of threads needs more than this in flight. */
-    if (v->slot_count * slot > EWF_READ_I_RING)
-        v->slot_count = EWF_READ_I_RING / slot > 3 ? (uint32_t)(EWF_READ_I_RING / slot) : 3;
-    if (!posio_mul(slot + sizeof *v->slots, v->slot_count, &bytes) || bytes > SIZE_MAX / 2)
+    ewf_read_i_verify_run *v;
+    posio_result r = POSIO_OK;
+    uint32_t i;
+    if (desc->digests >> EWF_READ_MAX_DIGESTS)
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "ewf_read: unknown digest");
+    v = (ewf_read_i_verify_run *)posio_allocate_zeroed(&desc->alloc, sizeof *v);
+    if (v == NULL || !thread_pool_mutex_init(&v->lock)) {
+        posio_release(&desc->alloc, v);
         return ewf_read_i_no_memory(err);
-    *memory = (unsigned char *)posio_allocate(&image->desc.alloc, (size_t)bytes);
-    if (*memory == NULL) return ewf_read_i_no_memory(err);
-    v->slots = (ewf_read_i_verify_slot *)(void *)*memory;
-    for (i = 0; i < v->slot_count; i++)
-        v->slots[i].data = *memory + v->slot_count * sizeof *v->slots + (size_t)(i * slot);
-    return POSIO_OK;
+    }
+    v->desc = desc;
+    v->column_count = at_once;
+    for (i = 0; i < EWF_READ_MAX_DIGESTS; i++)
+        if (lanes >> i & 1) v->lane_digest[v->lane_count++] = i;
+    ewf_read_i_size_ring(v);
+    v->columns = (ewf_read_i_column *)posio_allocate_zeroed(
+        &desc->alloc, at_once * sizeof *v->columns);
+    v->batches = (ewf_read_i_batch *)posio_allocate_zeroed(
+        &desc->alloc, (size_t)at_once * v->slot_count * sizeof *v->batches);
+    if (v->columns == NULL || v->batches == NULL) r = ewf_read_i_no_memory(err);
+    else r = ewf_read_i_verify_run_job(v, err);
+    for (i = 0; v->batches != NULL && i < at_once * v->slot_count; i++)
+        posio_release(&desc->alloc, v->batches[i].data);
+    posio_release(&desc->alloc, v->batches);
+    posio_release(&desc->alloc, v->columns);
+    thread_pool_mutex_destroy(&v->lock);
+    posio_release(&desc->alloc, v);
+    return r;
+}
+
+EWF_READ_API posio_result ewf_read_verify_many(const ewf_read_many_desc *desc, posio_error *err)
+{
+    uint32_t at_once;
+    if (desc == NULL || desc->next == NULL || desc->done == NULL ||
+        !posio_alloc_is_valid(&desc->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET,
+                          "ewf_read: next and done are needed, and alloc_fn with free_fn");
+    at_once = desc->at_once;
+    if (at_once == 0) at_once = thread_pool_usable_cores() - 2;
+    if (desc->at_once == 0 && (at_once < 8 || at_once > EWF_READ_I_AT_ONCE)) at_once = 8;
+    if (at_once > EWF_READ_I_AT_ONCE) at_once = EWF_READ_I_AT_ONCE;
+    return ewf_read_i_verify(desc, at_once, (1u << EWF_READ_MAX_DIGESTS) - 1, err);
+}
+
+/* One image, as many of which there is one. */
+typedef struct ewf_read_i_single {
+    ewf_read *image;
+    const ewf_read_verify_desc *desc;
+    ewf_read_verdict *verdict;
+} ewf_read_i_single;
+
+static ewf_read *ewf_read_i_single_next(void *user, uint32_t i, uint32_t *digests)
+{
+    (void)digests;
+    return i == 0 ? ((const ewf_read_i_single *)user)->image : NULL;
+}
+static void ewf_read_i_single_done(void *user, uint32_t i, const ewf_read_verdict *verdict)
+{
+    (void)i;
+    *((const ewf_read_i_single *)user)->verdict = *verdict;
+}
+static int ewf_read_i_single_progress(void *user, uint32_t i, uint64_t done, uint64_t total)
+{
+    const ewf_read_verify_desc *desc = ((const ewf_read_i_single *)user)->desc;
+    (void)i;
+    return desc->progress(desc->user, done, total);
 }
 
 EWF_READ_API posio_result ewf_read_verify(ewf_read *image, const ewf_read_verify_desc *desc,
                                           ewf_read_verdict *verdict, posio_error *err)
 {
     static const ewf_read_verify_desc defaults = {0, 0, NULL, NULL};
-    static const uint32_t ids[EWF_READ_MAX_DIGESTS] = {DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256,
-                                                       DIGEST_BLAKE3};
-    ewf_read_i_verify_run *v;
-    unsigned char *memory = NULL;
-    uint32_t wanted, i;
-    posio_result r;
-    if (desc == NULL) desc = &defaults;
-    wanted = desc->digests;
-    if (image->info.has_md5) wanted |= EWF_READ_MD5;
-    if (image->info.has_sha1) wanted |= EWF_READ_SHA1;
-    if (wanted >> EWF_READ_MAX_DIGESTS)
-        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "ewf_read: unknown digest");
-    v = (ewf_read_i_verify_run *)posio_allocate_zeroed(&image->desc.alloc, sizeof *v);
-    if (v == NULL) return ewf_read_i_no_memory(err);
-    v->image = image;
-    v->desc = desc;
-    v->missing = image->missing_chunks;
-    v->digesting = v->missing == 0;
-    v->total = image->info.media_size -
-               posio_min(image->missing_chunks * image->info.chunk_size, image->info.media_size);
-    for (i = 0; i < EWF_READ_MAX_DIGESTS; i++)
-        if (wanted >> i & 1) v->lane_digest[v->lane_count++] = ids[i];
-    if (!thread_pool_mutex_init(&v->lock)) {
-        posio_release(&image->desc.alloc, v);
-        return ewf_read_i_no_memory(err);
-    }
-    r = ewf_read_i_verify_ring(v, &memory, err);
-    if (r == POSIO_OK) r = ewf_read_i_verify_all(v, err);
-    if (r == POSIO_OK) {
-        memset(verdict, 0, sizeof *verdict);
-        ewf_read_i_verdict(v, wanted, verdict);
-    }
-    thread_pool_mutex_destroy(&v->lock);
-    posio_release(&image->desc.alloc, memory);
-    posio_release(&image->desc.alloc, v);
-    return r;
+    ewf_read_many_desc many;
+    ewf_read_i_single single;
+    single.image = image;
+    single.desc = desc != NULL ? desc : &defaults;
+    single.verdict = verdict;
+    memset(&many, 0, sizeof many);
+    many.pool = image->desc.pool;
+    many.digests = single.desc->digests;
+    many.threads = single.desc->threads;
+    many.next = ewf_read_i_single_next;
+    many.done = ewf_read_i_single_done;
+    many.progress = single.desc->progress != NULL ? ewf_read_i_single_progress : NULL;
+    many.user = &single;
+    many.alloc = image->desc.alloc;
+    return ewf_read_i_verify(&many, 1,
+                             image->missing_chunks != 0 ? 0
+                                                        : many.digests |
+                                      (image->info.has_md5 ? (uint32_t)EWF_READ_MD5 : 0u) |
+                                      (image->info.has_sha1 ? (uint32_t)EWF_READ_SHA1 : 0u),
+                             err);
 }
 
 // ---------------------------------------------------------------------------------- numbering

@@ -124,6 +124,12 @@ static CLI_UNUSED char **cli_begin(int *argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
 #endif
 #if defined(_WIN32)
+    {
+        HANDLE console = GetStdHandle(STD_ERROR_HANDLE);
+        DWORD mode;
+        if (GetConsoleMode(console, &mode)) /* 4: ENABLE_VIRTUAL_TERMINAL_PROCESSING */
+            (void)SetConsoleMode(console, mode | 4);
+    }
     SetConsoleOutputCP(CP_UTF8);
     return cli_utf8_arguments(argc, argv);
 #else
@@ -534,16 +540,12 @@ static CLI_UNUSED const char *cli_duration(double left, double rate, char out[32
 }
 
 /* Draws at most ten times a second. Returns non-zero once Ctrl-C was pressed. */
-static CLI_UNUSED int cli_progress_update(cli_progress *p, uint64_t done, uint64_t total)
+/* "name [####....]  42 %  1.2 GiB/s  ETA 3 s", without an end of line. */
+static CLI_UNUSED void cli_progress_print(const cli_progress *p, uint64_t done, uint64_t total)
 {
-    double now, rate;
+    double rate = (double)done / (cli_now() - p->begin);
     char speed[32], left[32], tail[128], label[256];
     int width, filled, i;
-    if (!p->enabled) return cli_interrupted != 0;
-    now = cli_now();
-    if (now - p->last < 0.1) return cli_interrupted != 0;
-    p->last = now;
-    rate = (double)done / (now - p->begin);
     snprintf(tail, sizeof tail, " %3d %%  %s/s  ETA %s",
              total != 0 ? (int)((double)done * 100 / (double)total) : 100, cli_size(rate, speed),
              cli_duration((double)(total - done), rate, left));
@@ -554,12 +556,56 @@ static CLI_UNUSED int cli_progress_update(cli_progress *p, uint64_t done, uint64
     if (width > 50) width = 50;
     if (width < 0) width = 0;
     filled = total != 0 ? (int)((double)done * width / (double)total) : width;
-    fprintf(stderr, "\r%s [", label);
+    fprintf(stderr, "%s [", label);
     for (i = 0; i < width; i++) fputc(i < filled ? '#' : '.', stderr);
-    fprintf(stderr, "]%s  ", tail);
+    fprintf(stderr, "]%s", tail);
+}
+
+static CLI_UNUSED int cli_progress_update(cli_progress *p, uint64_t done, uint64_t total)
+{
+    if (!p->enabled || cli_now() - p->last < 0.1) return cli_interrupted != 0;
+    p->last = cli_now();
+    fputc('\r', stderr);
+    cli_progress_print(p, done, total);
+    fputs("  ", stderr);
     fflush(stderr);
     p->shown = 1;
     return cli_interrupted != 0;
+}
+
+/* Several bars, one below the other, on a terminal that knows the sequences of ECMA-48 (8.3.14 CPL,
+   8.3.39 ED). Ten times a second: if (cli_bars_are_due) cli_bars_clear, cli_bars_line ... */
+typedef struct cli_bars {
+    int enabled, rows;
+    double last;
+} cli_bars;
+
+static CLI_UNUSED void cli_bars_init(cli_bars *b, int enabled)
+{
+    memset(b, 0, sizeof *b);
+    b->last = cli_now();
+    b->enabled = enabled && cli_is_terminal(stderr);
+}
+static CLI_UNUSED int cli_bars_are_due(cli_bars *b)
+{
+    if (cli_now() - b->last < 0.1) return 0;
+    b->last = cli_now();
+    return 1;
+}
+/* Takes all bars away, so that something else may be printed. */
+static CLI_UNUSED void cli_bars_clear(cli_bars *b)
+{
+    if (b->rows != 0) fprintf(stderr, "\033[%dF\033[J", b->rows);
+    if (b->rows != 0) fflush(stderr);
+    b->rows = 0;
+}
+static CLI_UNUSED void cli_bars_line(cli_bars *b, const cli_progress *p, uint64_t done,
+                                     uint64_t total)
+{
+    if (!b->enabled) return;
+    cli_progress_print(p, done, total);
+    fputc('\n', stderr);
+    b->rows++;
 }
 
 #endif

@@ -3,9 +3,9 @@
 
        cc -O2 -pthread examples/verify.c -o verify
 
-   One translation unit; see `verify --help`. The data flow from top to bottom: arguments, one image
-   after the other is opened, described, verified into a report, and the report printed as text or
-   as one line of JSON. */
+   One translation unit; see `verify --help`. The data flow from top to bottom: arguments; images are
+   opened and verified, each into a report, E01 images several at once; a report is rendered as text
+   or as one line of JSON when its image is done, and printed when those before it are. */
 #if !defined(_WIN32) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE 1 /* O_DIRECT, where there is one */
 #endif
@@ -27,8 +27,8 @@ typedef struct arguments {
     uint32_t digests;   /* EWF_READ_MD5 | ... that were asked for */
     uint32_t expected;  /* those with an --expect */
     uint8_t expect[EWF_READ_MAX_DIGESTS][32];
-    open_image_format format;
-    uint32_t threads;
+    open_image_desc open;
+    uint32_t threads, at_once;
     int info, json, quiet, force;
     const char *log_path;
 } arguments;
@@ -89,26 +89,36 @@ static const char *take_expect(void *user, const char *value)
     return NULL;
 }
 
-static const char *take_format(void *user, const char *value)
-{
-    arguments *a = (arguments *)user;
-    if (strcmp(value, "raw") == 0) a->format = OPEN_IMAGE_RAW;
-    else if (strcmp(value, "ewf") == 0) a->format = OPEN_IMAGE_EWF;
-    else if (strcmp(value, "auto") == 0) a->format = OPEN_IMAGE_AUTO;
-    else return "unknown format; one of raw, ewf, auto";
-    return NULL;
-}
-
 static const char *take_threads(void *user, const char *value)
 {
     if (cli_number(value, 4096, &((arguments *)user)->threads)) return NULL;
     return "not a whole number from 0 to 4096";
 }
 
+static const char *take_at_once(void *user, const char *value)
+{
+    if (cli_number(value, 64, &((arguments *)user)->at_once)) return NULL;
+    return "not a whole number from 0 to 64";
+}
+
 // ---------------------------------------------------------------------------------- the report
 
 enum { STATUS_OK, STATUS_MISMATCH, STATUS_DAMAGED, STATUS_ERROR };
 static const char *const status_names[] = {"ok", "mismatch", "damaged", "error"};
+
+/* Bytes of media that could not be read; of images that are not EWF, which keep such a list. */
+typedef struct bad_range {
+    uint64_t offset, length; /* media */
+    posio_error why;
+} bad_range;
+
+/* Something wrong with the structure of an image of the stack. */
+typedef struct issue {
+    const open_image *image;
+    qcow2_read_issue what;
+} issue;
+
+enum { MOST_BAD_RANGES = 65536, MOST_ISSUES = 1000 }; /* kept; all are counted */
 
 /* Everything about one image; text and JSON are printed from this alone. */
 typedef struct report {
@@ -117,12 +127,22 @@ typedef struct report {
     open_image *image; /* NULL when it could not be opened */
     int verified;
     ewf_read_verdict verdict;
+    bad_range *bad;
+    uint64_t bad_count, bad_room;
+    issue *issues;
+    uint64_t issue_count, issue_room;
+    uint64_t corruptions, leaks;
+    int checked;         /* the structure, of as many images */
+    int incomplete;      /* the check was given up */
     uint32_t unexpected; /* digests that are not what --expect says */
     int status;
     posio_error error;
-    cli_progress *progress;
-    double seconds;
+    cli_progress progress;
+    uint64_t done, total; /* bytes of media, for the progress */
+    double begin, seconds;
     uint32_t threads;
+    char *text[2]; /* rendered: for standard output, for the log */
+    int finished;
 } report;
 
 static ewf_read *ewf_of(const report *r) { return r->image != NULL ? r->image->ewf : NULL; }
@@ -143,21 +163,42 @@ static void judge(report *r)
             !(d->has_computed && memcmp(d->computed, a->expect[k], d->size) == 0))
             r->unexpected |= d->algorithm;
     }
-    if (r->verdict.damaged_chunks != 0) r->status = STATUS_DAMAGED;
+    if (r->verdict.damaged_chunks != 0 || r->corruptions != 0) r->status = STATUS_DAMAGED;
     else if (r->verdict.mismatches != 0 || r->unexpected != 0) r->status = STATUS_MISMATCH;
     else r->status = STATUS_OK;
 }
 
-// ---------------------------------------------------------------------------------- raw images
+// ---------------------------------------------------------------------------------- any media
 
-/* A raw image has nothing to check; its digests are computed by the pipeline that exports use. */
-static int raw_progress(void *user, uint64_t done)
+/* Keeps a range that could not be read, with the one before it if it goes on for the same reason. */
+static void keep_bad_range(void *user, uint64_t offset, uint64_t length, const posio_error *why)
 {
-    const report *r = (const report *)user;
-    return cli_progress_update(r->progress, done, r->verdict.bytes);
+    report *r = (report *)user;
+    bad_range *last = r->bad_count != 0 ? &r->bad[r->bad_count - 1] : NULL;
+    void *list = r->bad;
+    r->verdict.damaged_chunks++;
+    if (last != NULL && last->offset + last->length == offset &&
+        strcmp(last->why.message, why->message) == 0) {
+        last->length += length;
+    } else if (r->bad_count < MOST_BAD_RANGES &&
+               posio_grow(NULL, &list, r->bad_count, &r->bad_room, sizeof *r->bad)) {
+        r->bad = (bad_range *)list;
+        last = &r->bad[r->bad_count++];
+        last->offset = offset;
+        last->length = length;
+        last->why = *why;
+    }
 }
 
-static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool)
+static int media_progress(void *user, uint64_t done)
+{
+    report *r = (report *)user;
+    return cli_progress_update(&r->progress, done, r->verdict.bytes);
+}
+
+/* Where an image has nothing to compare with, digests are computed by the pipeline that exports
+   use. Media that is not all there has none. */
+static posio_result verify_media(report *r, uint32_t digests, thread_pool *pool)
 {
     digest *state = (digest *)calloc(EWF_READ_MAX_DIGESTS, sizeof *state);
     media_lane lanes[EWF_READ_MAX_DIGESTS];
@@ -172,7 +213,9 @@ static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool)
     d.length = r->verdict.bytes = d.source.size;
     d.pool = pool;
     d.lanes = lanes;
-    d.progress = raw_progress;
+    d.on_damage = MEDIA_DAMAGE_ZEROS;
+    d.damage = keep_bad_range;
+    d.progress = media_progress;
     d.user = r;
     for (i = 0; i < EWF_READ_MAX_DIGESTS; i++) {
         if (!(digests & algorithms[i])) continue;
@@ -187,28 +230,65 @@ static posio_result verify_raw(report *r, uint32_t digests, thread_pool *pool)
         r->verdict.digest_count++;
         out->algorithm = algorithms[i];
         out->size = (uint32_t)digest_result(&state[i], out->computed);
-        out->has_computed = 1;
+        out->has_computed = r->verdict.damaged_chunks == 0;
     }
     free(state);
     return result;
 }
 
+// ---------------------------------------------------------------------------------- structure
+
+typedef struct check {
+    report *report;
+    const open_image *image;
+} check;
+
+static void keep_issue(void *user, const qcow2_read_issue *what)
+{
+    const check *c = (const check *)user;
+    report *r = c->report;
+    void *list = r->issues;
+    if (r->issue_count == MOST_ISSUES ||
+        !posio_grow(NULL, &list, r->issue_count, &r->issue_room, sizeof *r->issues))
+        return;
+    r->issues = (issue *)list;
+    r->issues[r->issue_count].image = c->image;
+    r->issues[r->issue_count++].what = *what;
+}
+
+static int check_progress(void *user, uint64_t done, uint64_t total)
+{
+    return cli_progress_update(&((const check *)user)->report->progress, done, total);
+}
+
+/* The structure of every image of the stack that has one to check. */
+static posio_result check_structure(report *r)
+{
+    const open_image *image;
+    qcow2_read_check_report found;
+    qcow2_read_check_desc d;
+    check c;
+    uint32_t i;
+    memset(&d, 0, sizeof d);
+    d.issue = keep_issue;
+    d.progress = check_progress;
+    d.user = &c;
+    c.report = r;
+    for (i = 0; (image = open_image_in_stack(r->image, i)) != NULL; i++) {
+        posio_result result;
+        if (image->qcow2 == NULL) continue;
+        c.image = image;
+        result = qcow2_read_check(image->qcow2, &d, &found, &r->error);
+        if (result != POSIO_OK) return result;
+        r->corruptions += found.corruptions;
+        r->leaks += found.leaks;
+        r->incomplete |= !found.is_complete;
+        r->checked++;
+    }
+    return POSIO_OK;
+}
+
 // ---------------------------------------------------------------------------------- verifying
-
-static int ewf_progress(void *user, uint64_t done, uint64_t total)
-{
-    return cli_progress_update((cli_progress *)user, done, total);
-}
-
-static posio_result verify_ewf(report *r, uint32_t digests, cli_progress *progress)
-{
-    ewf_read_verify_desc desc;
-    memset(&desc, 0, sizeof desc);
-    desc.digests = digests;
-    desc.progress = ewf_progress;
-    desc.user = progress;
-    return ewf_read_verify(ewf_of(r), &desc, &r->verdict, &r->error);
-}
 
 /* Without a wish and without a stored digest there is still one worth having: MD5. */
 static uint32_t digests_to_compute(const report *r)
@@ -219,32 +299,42 @@ static uint32_t digests_to_compute(const report *r)
     return EWF_READ_MD5;
 }
 
-static void verify_image(report *r, thread_pool *pool)
+/* A new report on an image, which is opened if it can be; NULL without memory. */
+static report *open_report(const char *path, const arguments *a, thread_pool *pool)
 {
-    const arguments *a = r->asked;
-    open_image_desc desc;
-    cli_progress progress;
-    posio_result result;
-    double begin = cli_now();
-    memset(&desc, 0, sizeof desc);
-    desc.pool = pool;
-    desc.formats[0] = a->format;
+    report *r = (report *)calloc(1, sizeof *r);
+    open_image_desc desc = a->open;
+    if (r == NULL) return NULL;
+    r->path = path;
+    r->asked = a;
+    r->begin = cli_now();
     r->threads = thread_pool_threads(pool);
     r->status = STATUS_ERROR;
-    if (open_image_open(&r->image, r->path, &desc, &r->error) != POSIO_OK) return;
-    if (a->info) {
-        r->status = STATUS_OK;
-        return;
-    }
-    cli_progress_begin(&progress, r->path, !a->quiet);
-    r->progress = &progress;
-    if (ewf_of(r) != NULL) result = verify_ewf(r, digests_to_compute(r), &progress);
-    else result = verify_raw(r, digests_to_compute(r), pool);
-    cli_progress_end(&progress);
-    r->seconds = cli_now() - begin;
+    desc.pool = pool;
+    if (open_image_open(&r->image, path, &desc, &r->error) != POSIO_OK) return r;
+    if (a->info) r->status = STATUS_OK;
+    cli_progress_begin(&r->progress, path, !a->quiet);
+    return r;
+}
+
+static void end_verification(report *r, posio_result result)
+{
+    r->seconds = cli_now() - r->begin;
     if (result != POSIO_OK) return;
     r->verified = 1;
     judge(r);
+}
+
+/* An image that is not EWF. */
+static void verify_other(report *r, thread_pool *pool)
+{
+    posio_result result;
+    r->begin = cli_now(); /* others may have been verified since it was opened */
+    cli_progress_begin(&r->progress, r->path, !r->asked->quiet);
+    result = check_structure(r);
+    if (result == POSIO_OK) result = verify_media(r, digests_to_compute(r), pool);
+    cli_progress_end(&r->progress);
+    end_verification(r, result);
 }
 
 // ---------------------------------------------------------------------------------- as text
@@ -305,6 +395,63 @@ static void print_guid(cli_out *f, const uint8_t g[16])
                g[11], g[12], g[13], g[14], g[15]);
 }
 
+/* What the image lies in and stands on. */
+static void print_stack(cli_out *f, const report *r)
+{
+    const open_image *image;
+    uint32_t i;
+    for (i = 1; (image = open_image_in_stack(r->image, i)) != NULL; i++) {
+        char size[32];
+        const char *path = open_image_path(image);
+        cli_printf(f, "  %-18s", image->role);
+        if (path != NULL) cli_text(f, path);
+        cli_printf(f, "%s%s, %s\n", path != NULL ? ": " : "", open_image_format_name(image),
+                   cli_size((double)open_image_source(image).size, size));
+    }
+}
+
+/* 2026-11-20 14:22:59 UTC */
+static const char *utc(uint32_t seconds, char out[40])
+{
+    time_t t = (time_t)seconds;
+    const struct tm *u = gmtime(&t);
+    if (u == NULL || strftime(out, 40, "%Y-%m-%d %H:%M:%S UTC", u) == 0) out[0] = 0;
+    return out;
+}
+
+static void print_snapshots(cli_out *f, qcow2_read *q)
+{
+    qcow2_read_snapshot s;
+    char when[40], size[32], more[32];
+    uint32_t i, count = qcow2_read_info(q)->snapshot_count;
+    for (i = 0; i < count && i < MOST_RANGES && qcow2_read_get_snapshot(q, i, &s, NULL) == POSIO_OK;
+         i++) {
+        cli_printf(f, "  %-18sID ", i == 0 ? "snapshots" : "");
+        cli_text(f, s.id);
+        cli_puts(f, " \"");
+        cli_text(f, s.name);
+        cli_printf(f, "\", %s, %s\n", utc(s.date, when), cli_size((double)s.media_size, size));
+    }
+    if (i < count) cli_printf(f, "  %-18s... and %s more\n", "", cli_grouped(count - i, more));
+}
+
+static void print_qcow2(cli_out *f, qcow2_read *q)
+{
+    const qcow2_read_metadata *m = qcow2_read_info(q);
+    char size[32];
+    cli_printf(f, "  %-18s%s, %s%s\n", "clusters", cli_size(m->cluster_size, size), m->compression,
+               m->has_extended_l2 ? ", extended L2 entries" : "");
+    if (m->data_name != NULL) line(f, "data file", m->data_name);
+    if (m->backing_name != NULL) {
+        cli_printf(f, "  %-18s", "stands on");
+        cli_text(f, m->backing_name);
+        cli_puts(f, m->backing_format != NULL ? " (" : "");
+        cli_text(f, m->backing_format != NULL ? m->backing_format : "");
+        cli_puts(f, m->backing_format != NULL ? ")\n" : "\n");
+    }
+    print_snapshots(f, q);
+}
+
 static void print_media(cli_out *f, const report *r)
 {
     static const uint8_t no_guid[16] = {0};
@@ -317,6 +464,8 @@ static void print_media(cli_out *f, const report *r)
                    m->segment_count == 1 ? "" : "s");
     cli_printf(f, "\n  %-18s%s (%s bytes)\n", "media size", cli_size((double)size, a),
                cli_grouped(size, b));
+    print_stack(f, r);
+    if (r->image->qcow2 != NULL) print_qcow2(f, r->image->qcow2);
     if (m == NULL) return;
     cli_printf(f, "  %-18s%s, %s sectors of %u bytes\n", "media", media_type_name(m->media_type),
                cli_grouped(m->sector_count, a), (unsigned)m->sector_size);
@@ -379,15 +528,53 @@ static void print_digests(cli_out *f, const report *r)
         }
         digest_hex(d->computed, d->size, hex);
         cli_printf(f, "  %-18s%s  %s\n", name,
-                   d->has_computed ? hex : "not possible: parts of the media are missing",
+                   d->has_computed ? hex : "not possible: parts of the media cannot be read",
                    digest_verdict(r, d));
     }
+}
+
+static void print_bad_ranges(cli_out *f, const report *r)
+{
+    uint64_t i;
+    for (i = 0; i < r->bad_count; i++) {
+        const bad_range *b = &r->bad[i];
+        cli_printf(f, "  %-18smedia %llu to %llu: ", i == 0 ? "damaged" : "",
+                   (unsigned long long)b->offset, (unsigned long long)(b->offset + b->length - 1));
+        cli_text(f, b->why.message);
+        cli_puts(f, b->why.file[0] != 0 ? " (" : "");
+        cli_text(f, b->why.file);
+        cli_puts(f, b->why.file[0] != 0 ? ")\n" : "\n");
+    }
+}
+
+static void print_issues(cli_out *f, const report *r)
+{
+    uint64_t i;
+    char more[32];
+    for (i = 0; i < r->issue_count && i < MOST_RANGES; i++) {
+        const issue *s = &r->issues[i];
+        const char *path = s->image != r->image ? open_image_path(s->image) : NULL;
+        cli_printf(f, "  %-18s", s->what.severity == QCOW2_READ_LEAK ? "leak" : "corruption");
+        if (path != NULL) cli_text(f, path);
+        cli_printf(f, "%soffset %llu: ", path != NULL ? ", " : "",
+                   (unsigned long long)s->what.offset);
+        cli_text(f, s->what.message);
+        cli_puts(f, "\n");
+    }
+    if (r->corruptions + r->leaks > i)
+        cli_printf(f, "  %-18s... and %s more\n", "", cli_grouped(r->corruptions + r->leaks - i, more));
+    if (r->incomplete)
+        line(f, "structure", "not checked to the end: its tables refer to each other too often");
+    else if (r->checked != 0 && r->corruptions == 0)
+        line(f, "structure", r->leaks == 0 ? "no errors" : "no errors, but space is lost");
 }
 
 static void print_damage(cli_out *f, const report *r)
 {
     ewf_read_damage d;
     uint32_t i;
+    print_bad_ranges(f, r);
+    print_issues(f, r);
     if (ewf_of(r) == NULL) return;
     for (i = 0; ewf_read_get_damage(ewf_of(r), i, &d) == POSIO_OK; i++) {
         cli_printf(f, "  %-18schunk %llu", i == 0 ? "damaged" : "", (unsigned long long)d.chunk);
@@ -400,7 +587,7 @@ static void print_damage(cli_out *f, const report *r)
 }
 
 /* "segment 2: what it is (offset 76)"; a message that begins with its segment stays as it is. */
-static const char *warning_text(const ewf_read_warning *w, char out[320])
+static const char *warning_text(const open_image_warning *w, char out[320])
 {
     char where[32] = "", offset[48] = "";
     if (w->segment != 0 && strncmp(w->message, "segment", 7) != 0)
@@ -411,16 +598,32 @@ static const char *warning_text(const ewf_read_warning *w, char out[320])
     return out;
 }
 
+/* Warnings of the whole stack: *layer and *i go on from one call to the next. */
+static const open_image *next_warning(const report *r, uint32_t *layer, uint32_t *i,
+                                      open_image_warning *out)
+{
+    const open_image *image;
+    for (; (image = open_image_in_stack(r->image, *layer)) != NULL; ++*layer, *i = 0)
+        if (open_image_get_warning(image, (*i)++, out) == POSIO_OK) return image;
+    return NULL;
+}
+
 static void print_warnings(cli_out *f, const report *r)
 {
-    ewf_read_warning w;
+    open_image_warning w;
     char text[320];
-    uint32_t i;
-    if (ewf_of(r) == NULL) return;
-    for (i = 0; ewf_read_get_warning(ewf_of(r), i, &w) == POSIO_OK; i++) {
-        cli_printf(f, "  %-18s", i == 0 ? "warnings" : "");
+    uint32_t layer = 0, i = 0;
+    const open_image *image;
+    const char *title = "warnings";
+    while ((image = next_warning(r, &layer, &i, &w)) != NULL) {
+        cli_printf(f, "  %-18s", title);
+        if (image != r->image && open_image_path(image) != NULL) {
+            cli_text(f, open_image_path(image));
+            cli_puts(f, ": ");
+        }
         cli_text(f, warning_text(&w, text));
         cli_puts(f, "\n");
+        title = "";
     }
 }
 
@@ -431,7 +634,10 @@ static void print_verdict(cli_out *f, const report *r)
     double bytes = (double)r->verdict.bytes;
     for (i = 0; i < r->verdict.digest_count; i++) stored += r->verdict.digest[i].has_stored;
     cli_printf(f, "  %-18s", "verdict");
-    if (r->status == STATUS_DAMAGED)
+    if (r->status == STATUS_DAMAGED && r->verdict.damaged_chunks == 0)
+        cli_printf(f, "DAMAGED: all of the media can be read, but the structure has %s error%s\n",
+                   cli_grouped(r->corruptions, a), r->corruptions == 1 ? "" : "s");
+    else if (r->status == STATUS_DAMAGED)
         cli_printf(f, "DAMAGED: %s chunk%s cannot be trusted\n",
                    cli_grouped(r->verdict.damaged_chunks, a),
                    r->verdict.damaged_chunks == 1 ? "" : "s");
@@ -502,11 +708,33 @@ static void json_digests(cli_out *f, const report *r)
     cli_puts(f, "}");
 }
 
+/* Chunks are units of the media here, as large as its clusters. */
+static void json_bad_ranges(cli_out *f, const report *r)
+{
+    uint64_t i, unit = r->bad_count != 0 ? open_image_source(r->image).unit : 0;
+    if (unit == 0) unit = MEDIA_I_SMALL_UNIT;
+    for (i = 0; i < r->bad_count; i++) {
+        const bad_range *b = &r->bad[i];
+        cli_printf(f, "%s{\"chunk\":%llu,\"media_offset\":%llu,\"length\":%llu,",
+                   i != 0 ? "," : "", (unsigned long long)(b->offset / unit),
+                   (unsigned long long)b->offset, (unsigned long long)b->length);
+        if (b->why.offset != POSIO_NO_OFFSET)
+            cli_printf(f, "\"offset\":%llu,", (unsigned long long)b->why.offset);
+        else cli_puts(f, "\"offset\":null,");
+        cli_puts(f, "\"segment\":null,\"file\":");
+        cli_json_string(f, b->why.file[0] != 0 ? b->why.file : NULL);
+        cli_puts(f, ",\"reason\":");
+        cli_json_string(f, b->why.message);
+        cli_puts(f, "}");
+    }
+}
+
 static void json_damage(cli_out *f, const report *r)
 {
     ewf_read_damage d;
     uint32_t i;
     cli_puts(f, ",\"damaged_chunks\":[");
+    json_bad_ranges(f, r);
     for (i = 0; ewf_of(r) != NULL && ewf_read_get_damage(ewf_of(r), i, &d) == POSIO_OK; i++) {
         cli_printf(f, "%s{\"chunk\":%llu,", i != 0 ? "," : "", (unsigned long long)d.chunk);
         if (d.count > 1) cli_printf(f, "\"count\":%llu,", (unsigned long long)d.count);
@@ -525,12 +753,12 @@ static void json_damage(cli_out *f, const report *r)
 /* The library's warnings, and those that follow from the verdict. */
 static void json_warnings(cli_out *f, const report *r)
 {
-    ewf_read_warning w;
+    open_image_warning w;
     char text[320];
     const char *sep = "";
-    uint32_t i;
+    uint32_t i = 0, layer = 0;
     cli_puts(f, ",\"warnings\":[");
-    for (i = 0; ewf_of(r) != NULL && ewf_read_get_warning(ewf_of(r), i, &w) == POSIO_OK; i++) {
+    while (next_warning(r, &layer, &i, &w) != NULL) {
         cli_puts(f, sep);
         cli_json_string(f, warning_text(&w, text));
         sep = ",";
@@ -588,6 +816,73 @@ static void json_metadata(cli_out *f, const ewf_read_metadata *m)
     json_ranges(f, "sessions", m->sessions, m->session_count);
 }
 
+/* What the image lies in and stands on. */
+static void json_stack(cli_out *f, const report *r)
+{
+    const open_image *image;
+    uint32_t i;
+    cli_puts(f, ",\"stack\":[");
+    for (i = 1; (image = open_image_in_stack(r->image, i)) != NULL; i++) {
+        cli_printf(f, "%s{\"role\":\"%s\",\"format\":", i != 1 ? "," : "", image->role);
+        cli_json_string(f, open_image_format_name(image));
+        cli_puts(f, ",\"path\":");
+        cli_json_string(f, open_image_path(image));
+        cli_printf(f, ",\"media_size\":%llu}", (unsigned long long)open_image_source(image).size);
+    }
+    cli_puts(f, "]");
+}
+
+static void json_check(cli_out *f, const report *r)
+{
+    uint64_t i;
+    cli_printf(f, ",\"check\":{\"corruptions\":%llu,\"leaks\":%llu,\"complete\":%s,\"issues\":[",
+               (unsigned long long)r->corruptions, (unsigned long long)r->leaks,
+               r->incomplete ? "false" : "true");
+    for (i = 0; i < r->issue_count; i++) {
+        const issue *s = &r->issues[i];
+        cli_printf(f, "%s{\"severity\":\"%s\",\"offset\":%llu,\"file\":", i != 0 ? "," : "",
+                   s->what.severity == QCOW2_READ_LEAK ? "leak" : "corruption",
+                   (unsigned long long)s->what.offset);
+        cli_json_string(f, open_image_path(s->image));
+        cli_puts(f, ",\"message\":");
+        cli_json_string(f, s->what.message);
+        cli_puts(f, "}");
+    }
+    cli_puts(f, "]}");
+}
+
+static void json_snapshots(cli_out *f, qcow2_read *q)
+{
+    qcow2_read_snapshot s;
+    uint32_t i;
+    cli_puts(f, ",\"snapshots\":[");
+    for (i = 0; qcow2_read_get_snapshot(q, i, &s, NULL) == POSIO_OK; i++) {
+        cli_puts(f, i != 0 ? ",{\"id\":" : "{\"id\":");
+        cli_json_string(f, s.id);
+        cli_puts(f, ",\"name\":");
+        cli_json_string(f, s.name);
+        cli_printf(f, ",\"date\":%u,\"media_size\":%llu,\"vm_state_size\":%llu}", (unsigned)s.date,
+                   (unsigned long long)s.media_size, (unsigned long long)s.vm_state_size);
+    }
+    cli_puts(f, "]");
+}
+
+static void json_qcow2(cli_out *f, qcow2_read *q)
+{
+    const qcow2_read_metadata *m = qcow2_read_info(q);
+    cli_printf(f, ",\"version\":%u,\"cluster_size\":%u,\"compression\":\"%s\",\"refcount_bits\":%u,"
+               "\"extended_l2\":%s,\"dirty\":%s,\"corrupt\":%s,\"backing_file\":",
+               (unsigned)m->version, (unsigned)m->cluster_size, m->compression,
+               (unsigned)m->refcount_bits, m->has_extended_l2 ? "true" : "false",
+               m->is_dirty ? "true" : "false", m->is_corrupt ? "true" : "false");
+    cli_json_string(f, m->backing_name);
+    cli_puts(f, ",\"backing_format\":");
+    cli_json_string(f, m->backing_format);
+    cli_puts(f, ",\"data_file\":");
+    cli_json_string(f, m->data_name);
+    json_snapshots(f, q);
+}
+
 static void json_error(cli_out *f, const posio_error *err)
 {
     cli_puts(f, ",\"error\":");
@@ -617,13 +912,14 @@ static void print_json(cli_out *f, const report *r)
     json_digests(f, r);
     json_damage(f, r);
     json_warnings(f, r);
+    if (r->image != NULL) json_stack(f, r);
+    if (r->checked != 0) json_check(f, r);
     if (ewf_of(r) != NULL) json_metadata(f, ewf_read_info(ewf_of(r)));
+    else if (r->image != NULL && r->image->qcow2 != NULL) json_qcow2(f, r->image->qcow2);
     if (r->status == STATUS_ERROR) json_error(f, &r->error);
     cli_printf(f, ",\"seconds\":%.3f,\"bytes_per_second\":%.0f,\"threads\":%u}\n", r->seconds,
                r->seconds > 0 ? (double)r->verdict.bytes / r->seconds : 0.0, (unsigned)r->threads);
 }
-
-// ---------------------------------------------------------------------------------- main
 
 /* `image.E*` names all segments of one image: of each set only the first name counts. */
 static int is_named_before(char **paths, int i, open_image_format format)
@@ -639,7 +935,7 @@ static int log_is_an_input(char **paths, int count, const arguments *a)
 {
     int i;
     for (i = 0; i < count; i++)
-        if (image_files_is_input(paths[i], a->log_path, a->format)) return 1;
+        if (image_files_is_input(paths[i], a->log_path, a->open.formats[0])) return 1;
     return 0;
 }
 
@@ -654,29 +950,237 @@ static int finish_log(posio_file_sink *log, cli_out *text, const char *path)
     return r == POSIO_OK ? CLI_GOOD : CLI_FAILED;
 }
 
-static int verify_one(const char *path, const arguments *a, thread_pool *pool, cli_out *log)
+// ---------------------------------------------------------------------------------- all images
+
+/* Everything that is to be verified, in the order of the command line. */
+typedef struct batch {
+    const arguments *asked;
+    char **paths;
+    report **reports; /* NULL: not opened yet, or named before */
+    int *run;         /* the numbers that ewf_read_verify_many counts with */
+    int count, at;    /* at: the next to be opened */
+    int printed;      /* all before are */
+    report *held;     /* opened, and not for ewf_read_verify_many */
+    int code, out_of_memory;
+    thread_pool *pool;
+    thread_pool_mutex lock; /* guards what is finished: images end on any thread */
+    cli_bars bars;
+    cli_out *log;
+} batch;
+
+/* A growing text in memory, as a sink. */
+typedef struct text_buffer {
+    char *text;
+    size_t used;
+    uint64_t room;
+} text_buffer;
+
+static posio_result append_text(void *self, const void *buf, size_t n, posio_error *err)
 {
-    report *r = (report *)calloc(1, sizeof *r);
-    cli_out out;
-    int code = CLI_FAILED;
-    if (r == NULL) return fprintf(stderr, "%s: out of memory\n", path), CLI_FAILED;
-    cli_out_to_file(&out, stdout);
-    r->path = path;
-    r->asked = a;
-    verify_image(r, pool);
-    code = exit_code_of(r);
-    if (r->status == STATUS_ERROR) cli_error(path, &r->error);
-    if (a->json) print_json(&out, r);
-    else if (!(a->quiet && r->status == STATUS_OK) && (r->image != NULL)) print_text(&out, r);
-    cli_flush(&out);
-    if (log != NULL) {
-        print_text(log, r);
-        cli_flush(log);
+    text_buffer *b = (text_buffer *)self;
+    while (b->room < b->used + n + 1) {
+        void *list = b->text;
+        if (!posio_grow(NULL, &list, b->room, &b->room, 1))
+            return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+        b->text = (char *)list;
     }
-    open_image_close(r->image);
-    free(r);
-    return code;
+    memcpy(b->text + b->used, buf, n);
+    b->used += n;
+    b->text[b->used] = 0;
+    return POSIO_OK;
 }
+
+static char *render(const report *r, void (*print)(cli_out *f, const report *r))
+{
+    text_buffer b;
+    cli_out out;
+    posio_sink sink;
+    memset(&b, 0, sizeof b);
+    sink.write = append_text;
+    sink.hole = NULL;
+    sink.self = &b;
+    cli_out_to_sink(&out, sink);
+    print(&out, r);
+    cli_flush(&out);
+    if (out.error.code == POSIO_OK) return b.text;
+    free(b.text);
+    return NULL;
+}
+
+/* The image is done: only what is to be printed of it stays. */
+static void finish_report(batch *b, report *r)
+{
+    const arguments *a = r->asked;
+    int wanted = a->json || (r->image != NULL && !(a->quiet && r->status == STATUS_OK));
+    if (wanted) r->text[0] = render(r, a->json ? print_json : print_text);
+    if (b->log != NULL) r->text[1] = render(r, print_text);
+    open_image_close(r->image);
+    free(r->bad);
+    free(r->issues);
+    r->image = NULL;
+    r->bad = NULL;
+    r->issues = NULL;
+    thread_pool_lock(&b->lock);
+    if ((wanted && r->text[0] == NULL) || (b->log != NULL && r->text[1] == NULL))
+        b->out_of_memory = 1;
+    if (exit_code_of(r) > b->code) b->code = exit_code_of(r);
+    r->finished = 1;
+    thread_pool_unlock(&b->lock);
+}
+
+/* Prints what is finished and has nothing unfinished before it. */
+static void print_finished(batch *b)
+{
+    for (; b->printed < b->at; b->printed++) {
+        report *r = b->reports[b->printed];
+        int finished;
+        if (r == NULL) continue;
+        thread_pool_lock(&b->lock);
+        finished = r->finished;
+        thread_pool_unlock(&b->lock);
+        if (!finished) return;
+        cli_bars_clear(&b->bars);
+        if (r->status == STATUS_ERROR) cli_error(r->path, &r->error);
+        if (r->text[0] != NULL) fputs(r->text[0], stdout);
+        fflush(stdout);
+        if (b->log != NULL && r->text[1] != NULL) {
+            cli_puts(b->log, r->text[1]);
+            cli_flush(b->log);
+        }
+        free(r->text[0]);
+        free(r->text[1]);
+        free(r);
+        b->reports[b->printed] = NULL;
+    }
+}
+
+/* Opens the next image; NULL: there is none, or no memory. Those that fail are finished with. */
+static report *open_next(batch *b)
+{
+    while (b->at < b->count && !cli_interrupted && !b->out_of_memory) {
+        int i = b->at;
+        report *r = NULL;
+        if (!is_named_before(b->paths, i, b->asked->open.formats[0])) {
+            r = open_report(b->paths[i], b->asked, b->pool);
+            if (r == NULL) b->out_of_memory = 1;
+        }
+        thread_pool_lock(&b->lock);
+        b->reports[i] = r;
+        b->at = i + 1;
+        thread_pool_unlock(&b->lock);
+        if (r == NULL) continue;
+        if (r->image != NULL && !b->asked->info) return r;
+        finish_report(b, r);
+    }
+    return NULL;
+}
+
+/* Images that are not EWF end the run of those that are verified together. */
+static ewf_read *next_image(void *user, uint32_t i, uint32_t *digests)
+{
+    batch *b = (batch *)user;
+    report *r = b->held == NULL ? open_next(b) : NULL;
+    if (r == NULL) return NULL;
+    if (ewf_of(r) == NULL) {
+        b->held = r;
+        return NULL;
+    }
+    *digests = digests_to_compute(r);
+    b->run[i] = b->at - 1;
+    return ewf_of(r);
+}
+
+static void image_is_done(void *user, uint32_t i, const ewf_read_verdict *verdict)
+{
+    batch *b = (batch *)user;
+    report *r = b->reports[b->run[i]];
+    r->verdict = *verdict;
+    end_verification(r, POSIO_OK);
+    finish_report(b, r);
+}
+
+/* Bars of the images in flight, and the reports that can be printed. Called for one image after the
+   other, in any order. */
+static int batch_progress(void *user, uint32_t i, uint64_t done, uint64_t total)
+{
+    batch *b = (batch *)user;
+    report *r;
+    int k, at;
+    thread_pool_lock(&b->lock);
+    r = b->reports[b->run[i]];
+    at = b->at;
+    thread_pool_unlock(&b->lock);
+    if (r == NULL) return cli_interrupted != 0;
+    r->done = done;
+    r->total = total;
+    if (!cli_bars_are_due(&b->bars)) return cli_interrupted != 0;
+    print_finished(b);
+    cli_bars_clear(&b->bars);
+    for (k = b->printed; k < at; k++) {
+        int shown = 0;
+        thread_pool_lock(&b->lock);
+        r = b->reports[k];
+        shown = r != NULL && !r->finished && r->total != 0;
+        thread_pool_unlock(&b->lock);
+        if (shown) cli_bars_line(&b->bars, &r->progress, r->done, r->total);
+    }
+    return cli_interrupted != 0;
+}
+
+/* What was in flight when a run was given up. */
+static void fail_unfinished(batch *b, const posio_error *why)
+{
+    int i;
+    for (i = b->printed; i < b->at; i++) {
+        report *r = b->reports[i];
+        if (r == NULL || r->finished || r == b->held) continue;
+        r->error = *why;
+        r->seconds = cli_now() - r->begin;
+        finish_report(b, r);
+    }
+}
+
+/* From b->at on: EWF images, together, up to the first that is none. */
+static void verify_run(batch *b)
+{
+    ewf_read_many_desc d;
+    posio_error why;
+    memset(&d, 0, sizeof d);
+    d.pool = b->pool;
+    d.at_once = b->asked->at_once;
+    if (b->count - b->at == 1) d.at_once = 1;
+    d.next = next_image;
+    d.done = image_is_done;
+    d.progress = batch_progress;
+    d.user = b;
+    if (ewf_read_verify_many(&d, &why) != POSIO_OK) fail_unfinished(b, &why);
+    print_finished(b);
+    cli_bars_clear(&b->bars);
+    if (b->held == NULL) return;
+    if (!cli_interrupted) verify_other(b->held, b->pool);
+    finish_report(b, b->held);
+    b->held = NULL;
+    print_finished(b);
+}
+
+static int verify_batch(batch *b)
+{
+    b->reports = (report **)calloc((size_t)b->count, sizeof(report *));
+    b->run = (int *)calloc((size_t)b->count, sizeof *b->run);
+    if (b->reports == NULL || b->run == NULL || !thread_pool_mutex_init(&b->lock)) {
+        b->out_of_memory = 1;
+    } else {
+        cli_bars_init(&b->bars, !b->asked->quiet);
+        while (b->at < b->count && !cli_interrupted && !b->out_of_memory) verify_run(b);
+        thread_pool_mutex_destroy(&b->lock);
+    }
+    free(b->reports);
+    free(b->run);
+    if (b->out_of_memory) fputs("verify: out of memory\n", stderr);
+    return b->out_of_memory || cli_interrupted ? CLI_FAILED : b->code;
+}
+
+// ---------------------------------------------------------------------------------- main
 
 static int open_log(posio_file_sink **log, char **paths, int count, const arguments *a)
 {
@@ -695,25 +1199,25 @@ static int open_log(posio_file_sink **log, char **paths, int count, const argume
 
 static int verify_all(char **paths, int count, const arguments *a)
 {
-    thread_pool *pool;
     posio_file_sink *log = NULL;
     cli_out text;
-    int i, code = CLI_GOOD;
+    batch b;
+    int code;
+    memset(&b, 0, sizeof b);
+    b.asked = a;
+    b.paths = paths;
+    b.count = count;
     if (a->log_path != NULL) {
         if (!open_log(&log, paths, count, a)) return CLI_FAILED;
         cli_out_to_sink(&text, posio_file_sink_sink(log));
+        b.log = &text;
     }
-    pool = thread_pool_create(a->threads);
-    for (i = 0; i < count && !cli_interrupted; i++) {
-        int one;
-        if (is_named_before(paths, i, a->format)) continue;
-        one = verify_one(paths[i], a, pool, log != NULL ? &text : NULL);
-        if (one > code) code = one;
-    }
-    if (cli_interrupted) code = CLI_FAILED;
-    else if (log != NULL && finish_log(log, &text, a->log_path) != CLI_GOOD) code = CLI_FAILED;
+    b.pool = thread_pool_create(a->threads);
+    code = verify_batch(&b);
+    if (!cli_interrupted && log != NULL && finish_log(log, &text, a->log_path) != CLI_GOOD)
+        code = CLI_FAILED;
     posio_file_sink_close(log);
-    thread_pool_destroy(pool);
+    thread_pool_destroy(b.pool);
     return code;
 }
 
@@ -727,10 +1231,11 @@ int main(int argc, char **argv)
          take_expect, &a},
         {"info", NULL, "print what the image says of itself; read no chunk", &a.info, NULL, NULL,
          NULL},
-        {"format", "NAME", "raw, ewf or auto (default: by content and name)", NULL, NULL,
-         take_format, &a},
+        OPEN_IMAGE_OPTIONS(&a.open),
         {"threads", "N", "threads to use; 0 = all usable cores (default)", NULL, NULL, take_threads,
          &a},
+        {"at-once", "N", "E01 images verified side by side; 0 = cores - 2, at least 8 (default)",
+         NULL, NULL, take_at_once, &a},
         {"json", NULL, "one JSON object per image, one per line", &a.json, NULL, NULL, NULL},
         {"quiet", NULL, "no progress, and no report for images that are good", &a.quiet, NULL, NULL,
          NULL},
@@ -739,8 +1244,9 @@ int main(int argc, char **argv)
     const cli_tool tool = {
         "verify", "[options] IMAGE...",
         "Checks forensic images: decodes every chunk, computes digests, and compares them with\n"
-        "those stored in the image. Reads EnCase E01 (any segment names the set), SMART S01, raw\n"
-        "and split raw (.001) images. Images are never written.",
+        "those stored in the image; checks the structure of QCOW2. Reads EnCase E01 (any segment\n"
+        "names the set), SMART S01, QCOW2 with its backing files, raw and split raw (.001) images.\n"
+        "Images are never written.",
         "Exit codes: 0 = good, 1 = damaged or mismatch, 2 = could not do it; of several images\n"
         "the highest.",
         options, sizeof options / sizeof options[0]};

@@ -38,21 +38,42 @@ static void peer_sha256(uint32_t *s, const uint8_t *p, size_t n)
 #define DIGEST_IMPLEMENTATION
 #include "../digest.h"
 #include "test.h"
+#if !defined(_WIN32)
+#include <sys/mman.h>
+#endif
 
 /* ------------------------------------------------------------------ helpers */
 
 // The sets of processor features every vector is run with, each cut to what is here.
-#define SHA_NI (POSIO_CPU_SHA | POSIO_CPU_SSSE3 | POSIO_CPU_SSE41)
+#define SSSE3 (POSIO_CPU_SSSE3 | POSIO_CPU_SSE41)
+#define SHA_NI (POSIO_CPU_SHA | SSSE3)
 static const uint32_t masks[] = {0,
-                                 POSIO_CPU_SSE42,
+                                 POSIO_CPU_SSE42 | POSIO_CPU_NEON,
                                  POSIO_CPU_SHA, // without SSSE3 it must not be used
-                                 SHA_NI,
+                                 SHA_NI | POSIO_CPU_ARM_SHA,
+                                 SSSE3 | POSIO_CPU_ARM_CRC,
                                  POSIO_CPU_BMI2,
+                                 POSIO_CPU_SSE42 | POSIO_CPU_PCLMUL | POSIO_CPU_ARM_CRC,
                                  POSIO_CPU_AVX2,
+                                 POSIO_CPU_AVX2 | SHA_NI,
                                  POSIO_CPU_AVX2 | POSIO_CPU_AVX512,
-                                 POSIO_CPU_SHA | POSIO_CPU_ARM_SHA | POSIO_CPU_ARM_CRC,
+                                 POSIO_CPU_VNNI512,
+                                 POSIO_CPU_NEON | POSIO_CPU_ARM_SHA | POSIO_CPU_ARM_CRC,
                                  UINT32_MAX}; // the last: whatever comes after runs with all
 enum { MASKS = sizeof masks / sizeof masks[0], LARGE = 102400 };
+
+// Whether masks[m], cut to what is here, is what an earlier one was too: then the rest of a costly
+// test is spared.
+static int seen_before(size_t m)
+{
+    uint32_t here;
+    size_t i;
+    posio_cpu_mask(UINT32_MAX);
+    here = posio_cpu();
+    for (i = 0; i < m && (masks[i] & here) != (masks[m] & here); i++) {}
+    posio_cpu_mask(masks[m]);
+    return i < m;
+}
 
 // The input of the BLAKE3 project's test vectors: 0, 1, ... 250, 0, 1, ...
 static const uint8_t *pattern(void)
@@ -355,7 +376,9 @@ static uint32_t naive_crc32c(uint32_t crc, const uint8_t *p, size_t size)
 TEST(checksums_by_definition)
 {
     static const size_t sizes[] = {1,    7,    8,    31,   32,    33,    63,   64,
-                                   65,   183,  184,  185,  368,   5519,  5520, 5521,
+                                   65,   127,  128,  191,  192,   255,   256,  257,
+                                   447,  511,  512,  767,  768,   4095,  4097, 6144,
+                                   183,  184,  185,  368,   5519,  5520, 5521,
                                    5552, 5553, 11040, 65535, 65536, 65537, 70000, LARGE};
     uint8_t *data = (uint8_t *)malloc(LARGE);
     uint64_t random = 1;
@@ -505,6 +528,245 @@ TEST(begin_again_and_nothing)
     }
 }
 
+/* ------------------------------------------------------------------ lengths, oracles */
+
+#if !defined(TEST_PEERS)
+#define oracle digest_of // by the portable code, which the vectors above have found right
+#else
+// OpenSSL and libdeflate themselves, not what they do for digest.h.
+static size_t oracle(int algorithm, const void *data, size_t size, uint8_t *out)
+{
+    uint32_t adler;
+    int i;
+    switch (algorithm) {
+    case DIGEST_MD5: MD5((const uint8_t *)data, size, out); return 16;
+    case DIGEST_SHA1: SHA1((const uint8_t *)data, size, out); return 20;
+    case DIGEST_SHA256: SHA256((const uint8_t *)data, size, out); return 32;
+    case DIGEST_ADLER32:
+        adler = libdeflate_adler32(1, data, size);
+        for (i = 0; i < 4; i++) out[i] = (uint8_t)(adler >> (24 - 8 * i));
+        return 4;
+    default: return digest_of(algorithm, data, size, out);
+    }
+}
+#endif
+
+// Around every border of chunks and of subtrees, of lanes, of what is hashed at once.
+TEST(blake3_lengths)
+{
+    const size_t most = (size_t)1100 * 1024;
+    uint8_t *data = (uint8_t *)malloc(most + 1), want[DIGEST_MAX_SIZE], got[DIGEST_MAX_SIZE];
+    uint64_t random = 3;
+    size_t i, m, chunks, cut;
+    REQUIRE(data != NULL);
+    for (i = 0; i <= most; i++) data[i] = (uint8_t)(test_random(&random) >> 56);
+    for (chunks = 0; chunks < 1100; chunks += chunks < 20 ? 1 : chunks < 80 ? 7 : 213) {
+        for (i = 0; i < 3; i++) {
+            const size_t size = chunks * 1024 + i - (i > chunks ? 1 : 0);
+            posio_cpu_mask(0);
+            digest_of(DIGEST_BLAKE3, data, size, want);
+            for (m = 0; m < MASKS; m++) {
+                digest d;
+                if (seen_before(m)) continue;
+                digest_of(DIGEST_BLAKE3, data, size, got);
+                CHECK_MEM(got, want, 32);
+                // The same in pieces that end on a chunk, or do not.
+                cut = (size_t)(test_random(&random) >> 32) % (size + 1);
+                if (m & 1) cut -= cut % 1024;
+                digest_begin(&d, DIGEST_BLAKE3);
+                digest_update(&d, data, cut);
+                digest_result(&d, got); // must not disturb
+                digest_update(&d, data + cut, size - cut);
+                digest_result(&d, got);
+                CHECK_MEM(got, want, 32);
+            }
+        }
+    }
+    free(data);
+}
+
+// python3 -c 'import sys; sys.stdout.buffer.write(bytes(i % 251 for i in range(N)))' | b3sum
+TEST(blake3_megabytes)
+{
+    static const vector vectors[] = {
+        {65536, "68d647e619a930e7b1082f74f334b0c65a315725569bdc123f0ee11881717bfe"},
+        {65537, "7c99f9840a73dfcb6e5bfe4ff6d1558acab7e015640790c26411818bdbe17eca"},
+        {262144, "d57dc906e20d3fd326ffaa85535500486f46a0979f5a323f028dcabfd381fd4a"},
+        {262145, "531c319935cf78f34869faebd865e5748266b1799039103bfb851a680d9ed30c"},
+        {1048576, "74cb441fd087764ca9c3694da742ebe30cbeb3060a17009ca81825c7a8d10343"},
+        {1048577, "2f053cd7472cf0cd2f9adaf45c1180255b91b9a865404a63671a0ee5f792ed33"},
+        {1500001, "81c023a08d613d8dbba54c57952755c1b00c364ddf7a1aecebe5f85427d26735"},
+    };
+    const size_t most = vectors[sizeof vectors / sizeof vectors[0] - 1].size;
+    uint8_t *data = (uint8_t *)malloc(most);
+    size_t i, m;
+    REQUIRE(data != NULL);
+    for (i = 0; i < most; i++) data[i] = (uint8_t)(i % 251);
+    for (m = 0; m < MASKS; m++) {
+        if (seen_before(m)) continue;
+        for (i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
+            check_hex(DIGEST_BLAKE3, data, vectors[i].size, vectors[i].hex);
+    }
+    free(data);
+}
+
+/* ------------------------------------------------------------------ many streams */
+
+enum { STREAMS = 37, CALLS = 4 };
+
+// Random sizes for a random number of streams; between calls some leave, join, or rest.
+static void many_streams(int algorithm, uint64_t *random, const uint8_t *data)
+{
+    static digest d[STREAMS], by_itself[STREAMS];
+    digest *states[STREAMS];
+    const void *from[STREAMS];
+    size_t sizes[STREAMS];
+    uint32_t i, call, streams = (uint32_t)(test_random(random) >> 32) % STREAMS + 1;
+    const uint32_t kind = (uint32_t)(test_random(random) >> 32) % 4;
+    for (i = 0; i < streams; i++) {
+        digest_begin(&d[i], algorithm);
+        digest_begin(&by_itself[i], algorithm);
+    }
+    for (call = 0; call < CALLS; call++) {
+        uint32_t count = 0;
+        for (i = 0; i < streams; i++) {
+            const uint64_t r = test_random(random);
+            size_t size = (size_t)(r >> 32) % 6000;
+            if (kind == 1 || r % 7 == 0) size %= 130;
+            if (kind == 2) size = 2048;
+            if (kind == 3 && i != 0) size %= 700; // the first outlasts the others
+            if (r % 11 == 0) continue;
+            if (r % 13 == 0) size = 0;
+            states[count] = &d[i];
+            from[count] = size == 0 ? NULL : data + (r >> 8) % (LARGE - 6000);
+            sizes[count] = size;
+            digest_update(&by_itself[i], from[count], size);
+            count++;
+        }
+        digest_update_many(states, from, sizes, count);
+    }
+    for (i = 0; i < streams; i++) {
+        uint8_t want[DIGEST_MAX_SIZE], got[DIGEST_MAX_SIZE];
+        digest_result(&d[i], got);
+        CHECK_MEM(got, want, digest_result(&by_itself[i], want));
+        CHECK_EQ(d[i].size, by_itself[i].size);
+    }
+}
+
+TEST(many_at_random)
+{
+    uint64_t random = 11;
+    size_t m;
+    int a, round;
+    for (m = 0; m < MASKS; m++) {
+        if (seen_before(m)) continue;
+        for (a = DIGEST_MD5; a < DIGEST_COUNT; a++)
+            for (round = 0; round < (a <= DIGEST_SHA256 ? 12 : 2); round++)
+                many_streams(a, &random, pattern());
+    }
+}
+
+// Every number of streams, each against its oracle: so that every lane is used, and is alone.
+TEST(many_by_oracle)
+{
+    static digest d[STREAMS];
+    static uint8_t want[4][STREAMS][DIGEST_MAX_SIZE];
+    digest *states[STREAMS];
+    const void *from[STREAMS];
+    size_t sizes[STREAMS], m;
+    uint32_t i, streams;
+    int a;
+    posio_cpu_mask(0);
+    for (i = 0; i < STREAMS; i++) {
+        states[i] = &d[i], from[i] = pattern() + 13 * i, sizes[i] = 300 + 67 * i;
+        for (a = DIGEST_MD5; a <= DIGEST_SHA256; a++) oracle(a, from[i], sizes[i], want[a][i]);
+    }
+    for (m = 0; m < MASKS; m++) {
+        if (seen_before(m)) continue;
+        for (a = DIGEST_MD5; a <= DIGEST_SHA256; a++) {
+            for (streams = 0; streams <= STREAMS; streams++) {
+                uint8_t got[DIGEST_MAX_SIZE];
+                for (i = 0; i < streams; i++) digest_begin(&d[i], a);
+                digest_update_many(states, from, sizes, streams);
+                for (i = 0; i < streams; i++)
+                    CHECK_MEM(got, want[a][i], digest_result(&d[i], got));
+            }
+        }
+    }
+}
+
+TEST(many_of_nothing)
+{
+    digest md5, blake3, none, *states[3];
+    const void *from[3] = {"abc", "abc", "abc"};
+    const size_t sizes[3] = {3, 3, 3};
+    uint8_t want[DIGEST_MAX_SIZE], got[DIGEST_MAX_SIZE];
+    memset(&none, 0, sizeof none);
+    states[0] = &md5, states[1] = &blake3, states[2] = &none;
+    digest_begin(&md5, DIGEST_MD5);
+    digest_begin(&blake3, DIGEST_BLAKE3);
+    digest_update_many(NULL, NULL, NULL, 0);
+    digest_update_many(states, from, sizes, 3); // other algorithms than the first are right too
+    digest_of(DIGEST_MD5, "abc", 3, want);
+    CHECK_MEM(got, want, digest_result(&md5, got));
+    digest_of(DIGEST_BLAKE3, "abc", 3, want);
+    CHECK_MEM(got, want, digest_result(&blake3, got));
+    CHECK_EQ(digest_result(&none, got), 0);
+}
+
+/* ------------------------------------------------------------------ guard pages */
+
+#if defined(_WIN32)
+TEST(guard_pages) { SKIP("no mmap"); }
+#else
+// Data that begins right behind a page that cannot be touched, or ends right before one.
+TEST(guard_pages)
+{
+    const size_t page = 65536, room = 2 * page; // a multiple of any page size
+    uint8_t *block = (uint8_t *)mmap(NULL, room + 2 * page, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *data = block + page, want[DIGEST_MAX_SIZE], got[DIGEST_MAX_SIZE];
+    static const size_t sizes[] = {1,   15,  16,  63,  64,   65,   127,  128,  129,   191,   192,
+                                   193, 255, 256, 257, 511,  767,  768,  1000, 1024,  1025,  4096,
+                                   6143, 6144, 6200, 8192, 16384, 17 * 1024 + 3, 65536, 131072};
+    size_t i, m, end;
+    uint32_t k;
+    int a;
+    if (block == (uint8_t *)MAP_FAILED) SKIP("no memory");
+    REQUIRE(mprotect(block, page, PROT_NONE) == 0);
+    REQUIRE(mprotect(data + room, page, PROT_NONE) == 0);
+    for (i = 0; i < room; i++) data[i] = (uint8_t)(i * i >> 3);
+    for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        for (end = 0; end < 2; end++) {
+            const uint8_t *p = end ? data + room - sizes[i] : data;
+            for (a = DIGEST_MD5; a < DIGEST_COUNT; a++) {
+                posio_cpu_mask(0);
+                oracle(a, p, sizes[i], want);
+                for (m = 0; m < MASKS; m++) {
+                    digest d[3], *states[3];
+                    const void *from[3];
+                    size_t each[3];
+                    if (sizes[i] > 20000 && a != DIGEST_BLAKE3 && a < DIGEST_ADLER32) continue;
+                    if (seen_before(m)) continue;
+                    digest_of(a, p, sizes[i], got);
+                    CHECK_MEM(got, want, digest_size(a));
+                    for (k = 0; k < 3; k++) {
+                        digest_begin(&d[k], a);
+                        states[k] = &d[k], from[k] = p, each[k] = sizes[i];
+                    }
+                    digest_update_many(states, from, each, 3);
+                    for (k = 0; k < 3; k++) {
+                        digest_result(&d[k], got);
+                        CHECK_MEM(got, want, digest_size(a));
+                    }
+                }
+            }
+        }
+    }
+    munmap(block, room + 2 * page);
+}
+#endif
+
 /* ------------------------------------------------------------------ arguments, names, hex */
 
 TEST(unknown_algorithms)
@@ -580,4 +842,6 @@ TEST_MAIN(RUN(md5_rfc1321); RUN(sha_fips180); RUN(million_a); RUN(crc32c_rfc3720
           RUN(adler32_known); RUN(xxh64_seeded); RUN(pattern_vectors);
           RUN(more_than_2_to_32_bits); RUN(checksums_by_definition); RUN(every_split);
           RUN(pieces_and_snapshots); RUN(byte_by_byte); RUN(misaligned);
-          RUN(begin_again_and_nothing); RUN(unknown_algorithms); RUN(names); RUN(hex);)
+          RUN(begin_again_and_nothing); RUN(blake3_lengths); RUN(blake3_megabytes);
+          RUN(many_at_random); RUN(many_by_oracle); RUN(many_of_nothing); RUN(guard_pages);
+          RUN(unknown_algorithms); RUN(names); RUN(hex);)

@@ -3,9 +3,11 @@
        cc -I. tests/fuzz/make_seeds.c -o make_seeds && ./make_seeds ewf_read FOLDER
 
    The targets: ewf_read (every variant of ewf_build.h with chunks of a few sectors, and inputs that
-   once took time or memory out of proportion), deflate_read. Seeds are made anew for each run and
-   not kept; what a fuzzer found is kept in tests/fuzz/corpus. */
+   once took time or memory out of proportion), qcow2_read (every variant of qcow2_build.h, and such
+   inputs), deflate_read. Seeds are made anew for each run and not kept; what a fuzzer found is kept
+   in tests/fuzz/corpus. */
 #include "../fixtures/ewf_build.h"
+#include "../fixtures/qcow2_build.h"
 
 enum { SEED_MAX = 64 << 10 };
 
@@ -245,6 +247,231 @@ static void seeds_of_ewf_read(const char *folder)
     seed_geometry(folder, "missing", 64, 512, 0xffffffffu, (uint64_t)64 * 0xffffffffu);
 }
 
+/* ------------------------------------------------------------------ qcow2_read */
+
+enum { QCOW2_FILES = 8, QCOW2_SEGMENTS = 255 };
+
+typedef struct seed_segment {
+    uint64_t at;
+    uint32_t file;
+    size_t size;
+} seed_segment;
+
+static int is_zero(const uint8_t *p, size_t n)
+{
+    while (n != 0 && p[n - 1] == 0) n--;
+    return n == 0;
+}
+
+/* The blocks of 256 bytes that are not zeros, runs of them cut to `most` bytes; gaps that are not
+   longer than `gap` are taken too. Returns how many segments. */
+static size_t list_segments(const qcow2_build *s, size_t files, size_t most, size_t gap,
+                            seed_segment *list, size_t room)
+{
+    const size_t block = 256;
+    size_t count = 0, i, k, at;
+    for (i = 0; i < files; i++) {
+        uint64_t run = 0, end = 0; /* of the run of blocks, wherever it was cut */
+        for (k = 0; k < s->file[i].pages; k++)
+            for (at = 0; at < QCOW2_BUILD_PAGE; at += block) {
+                uint64_t where = s->file[i].page[k].at + at;
+                if (is_zero(s->file[i].page[k].bytes + at, block)) continue;
+                if (end == 0 || where > end + gap) {
+                    if (count == room) return room + 1;
+                    run = where;
+                    list[count].at = where;
+                    list[count].file = (uint32_t)i;
+                    list[count++].size = 0;
+                }
+                end = where + block;
+                if (end - run <= most) list[count - 1].size = (size_t)(end - run);
+            }
+    }
+    return count;
+}
+
+/* The input of fuzz_qcow2_read.c: choices, sizes, segments. */
+static void pack_set(ewf_build_bytes *out, const qcow2_build *s, size_t files, unsigned choices,
+                     const seed_segment *list, size_t count)
+{
+    static uint8_t buf[65536];
+    size_t i;
+    ewf_build_put8(out, choices);
+    ewf_build_put8(out, (unsigned)files - 1);
+    ewf_build_put8(out, (unsigned)count);
+    for (i = 0; i < files; i++) {
+        ewf_build_put32(out, (uint32_t)s->file[i].size);
+        ewf_build_put8(out, (unsigned)(s->file[i].size >> 32 & 255));
+    }
+    for (i = 0; i < count; i++) {
+        ewf_build_put32(out, (uint32_t)list[i].at);
+        ewf_build_put8(out, (unsigned)(list[i].at >> 32 & 255));
+        ewf_build_put8(out, list[i].file);
+        ewf_build_put16(out, (unsigned)list[i].size);
+    }
+    for (i = 0; i < count; i++) {
+        qcow2_build_read(&s->file[list[i].file], list[i].at, buf, list[i].size);
+        ewf_build_put(out, buf, list[i].size);
+    }
+}
+
+/* As much of a set as there is room for: the beginnings of what is long are enough. */
+static void seed_set(const char *folder, const char *prefix, const char *name, const qcow2_build *s,
+                     unsigned choices)
+{
+    static const size_t most[] = {65280, 16384, 4096, 2048, 1024, 512, 256};
+    static seed_segment list[QCOW2_SEGMENTS];
+    ewf_build_bytes b = {NULL, 0, 0};
+    size_t files = s->files < QCOW2_FILES ? s->files : (size_t)QCOW2_FILES, i, k, count, sum = 0;
+    for (i = 0; i < files; i++)
+        if (s->file[i].size >> 40 != 0) return;
+    for (i = 0; i < sizeof most / sizeof most[0]; i++) {
+        count = list_segments(s, files, most[i], i < 2 ? 256 : 0, list, QCOW2_SEGMENTS);
+        if (count > QCOW2_SEGMENTS)
+            count = list_segments(s, files, most[i], 4096, list, QCOW2_SEGMENTS);
+        if (count > QCOW2_SEGMENTS) continue;
+        for (k = 0, sum = 0; k < count; k++) sum += list[k].size + 8;
+        if (sum > SEED_MAX) continue;
+        pack_set(&b, s, files, choices, list, count);
+        write_seed(folder, prefix, name, &b);
+        free(b.data);
+        return;
+    }
+    fprintf(stderr, "no seed of %s: too large\n", name);
+}
+
+static void seed_qcow2_variants(const char *folder)
+{
+    size_t i;
+    for (i = 0; i < qcow2_build_variant_count(); i++) {
+        const qcow2_build_variant *v = &qcow2_build_variants[i];
+        unsigned choices = (v->needs & QCOW2_BUILD_ALONE ? 1u : 0) |
+                           (v->needs & QCOW2_BUILD_RAW_OK ? 2u : 0) | (i % 3 == 0 ? 4u : 0) |
+                           (i % 5 == 0 ? 16u : 0) | (i % 4 == 1 ? 32u : 0);
+        qcow2_build s;
+        qcow2_build_make(&s, v);
+        seed_set(folder, "", v->name, &s, choices);
+        qcow2_build_free(&s);
+    }
+}
+
+/* A header of version 3 and what it points to, in a file of this size; the rest is put by hand. */
+static qcow2_build_file *qcow2_begin(qcow2_build *s, unsigned bits, uint64_t size, uint64_t media,
+                                     uint64_t l1, uint64_t l1_entries)
+{
+    qcow2_build_file *f;
+    memset(s, 0, sizeof *s);
+    f = qcow2_build_add_file(s, "image.qcow2");
+    qcow2_build_put32(f, 0, 0x514649fb);
+    qcow2_build_put32(f, 4, 3);
+    qcow2_build_put32(f, 20, bits);
+    qcow2_build_put64(f, 24, media);
+    qcow2_build_put32(f, 36, l1_entries);
+    qcow2_build_put64(f, 40, l1);
+    qcow2_build_put64(f, 48, (uint64_t)1 << bits);
+    qcow2_build_put32(f, 56, 1);
+    qcow2_build_put64(f, (uint64_t)1 << bits, (uint64_t)2 << bits);
+    qcow2_build_put32(f, 96, 4);
+    qcow2_build_put32(f, 100, 104);
+    qcow2_build_resize(f, size);
+    return f;
+}
+
+static void qcow2_end(const char *folder, const char *name, qcow2_build *s)
+{
+    seed_set(folder, "slow-", name, s, 0);
+    qcow2_build_free(s);
+}
+
+/* L1 entries that share one L2 table, which is full of entries. */
+static void seed_shared_l2(const char *folder, const char *name, unsigned bits, uint64_t entries,
+                           uint64_t entry)
+{
+    const uint64_t cs = (uint64_t)1 << bits, each = cs / 8 * cs;
+    qcow2_build s;
+    qcow2_build_file *f = qcow2_begin(&s, bits, 5 * cs, entries * each, 3 * cs, entries);
+    uint64_t i;
+    for (i = 0; i < entries; i++)
+        qcow2_build_put64(f, 3 * cs + 8 * i, (4 * cs) | UINT64_C(1) << 63);
+    for (i = 0; i < cs / 8 && i < 6000; i++) qcow2_build_put64(f, 4 * cs + 8 * i, entry);
+    qcow2_end(folder, name, &s);
+}
+
+/* Snapshots that all have an L1 table of most of the file, of zeros or junk. */
+static void seed_many_l1(const char *folder, const char *name, uint64_t entry)
+{
+    const uint32_t count = 1000;
+    qcow2_build s;
+    qcow2_build_file *f = qcow2_begin(&s, 9, 1 << 19, 1 << 20, 2048, 64);
+    uint32_t i;
+    qcow2_build_put32(f, 60, count);
+    qcow2_build_put64(f, 64, 4096);
+    for (i = 0; i < count; i++) {
+        qcow2_build_put64(f, 4096 + 40 * (uint64_t)i, 1 << 18);
+        qcow2_build_put32(f, 4096 + 40 * (uint64_t)i + 8, 30000);
+    }
+    for (i = 0; i < 1000; i++) qcow2_build_put64(f, (1 << 18) + 8 * (uint64_t)i, entry);
+    qcow2_end(folder, name, &s);
+}
+
+/* Bitmaps that all have a table of most of the file. */
+static void seed_many_bitmaps(const char *folder, const char *name)
+{
+    const uint32_t count = 2000;
+    qcow2_build s;
+    qcow2_build_file *f = qcow2_begin(&s, 9, 1 << 19, 1 << 20, 2048, 64);
+    uint32_t i;
+    qcow2_build_put64(f, 88, 1);
+    qcow2_build_put32(f, 104, 0x23852875);
+    qcow2_build_put32(f, 108, 24);
+    qcow2_build_put32(f, 112, count);
+    qcow2_build_put64(f, 120, 24 * (uint64_t)count);
+    qcow2_build_put64(f, 128, 4096);
+    for (i = 0; i < count; i++) {
+        qcow2_build_put64(f, 4096 + 24 * (uint64_t)i, 1 << 18);
+        qcow2_build_put32(f, 4096 + 24 * (uint64_t)i + 8, 30000);
+    }
+    qcow2_end(folder, name, &s);
+}
+
+/* A chain, whose last file has extents of a cluster each; the others are empty. */
+static void seed_chain(const char *folder, const char *name)
+{
+    static char names[QCOW2_FILES][16];
+    qcow2_build s;
+    uint32_t i, k;
+    memset(&s, 0, sizeof s);
+    for (i = 0; i < QCOW2_FILES; i++) {
+        qcow2_build_options o = qcow2_build_none();
+        qcow2_build_image *m;
+        snprintf(names[i], sizeof names[i], "layer%u.qcow2", (unsigned)i);
+        o.cluster_bits = 9;
+        o.size = 64 * 512;
+        if (i + 1 < QCOW2_FILES) {
+            snprintf(names[i + 1], sizeof names[i + 1], "layer%u.qcow2", (unsigned)i + 1);
+            o.backing = names[i + 1];
+            o.backing_format = "qcow2";
+        }
+        m = qcow2_build_begin(&s, names[i], &o);
+        for (k = 0; k < 64 && i + 1 == QCOW2_FILES; k += 2)
+            qcow2_build_data(m, k, QCOW2_BUILD_FILL + 1 + k);
+        qcow2_build_finish(m);
+    }
+    qcow2_end(folder, name, &s);
+}
+
+static void seeds_of_qcow2_read(const char *folder)
+{
+    seed_qcow2_variants(folder);
+    seed_shared_l2(folder, "shared-l2", 9, 3, 2048 | UINT64_C(1) << 63);
+    seed_shared_l2(folder, "shared-l2-2M", 21, 1000, (8 << 20) | UINT64_C(1) << 63);
+    seed_shared_l2(folder, "shared-l2-packed", 21, 1000, UINT64_C(0x7ffe000000800000));
+    seed_many_l1(folder, "many-l1", 0);
+    seed_many_l1(folder, "many-l1-junk", 0x1234567);
+    seed_many_bitmaps(folder, "many-bitmaps");
+    seed_chain(folder, "chain");
+}
+
 /* ------------------------------------------------------------------ deflate_read */
 
 static void seed_stream(const char *folder, const char *name, unsigned choices, unsigned room,
@@ -298,8 +525,9 @@ static void seeds_of_deflate_read(const char *folder)
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "ewf_read") == 0) seeds_of_ewf_read(argv[2]);
+    else if (argc == 3 && strcmp(argv[1], "qcow2_read") == 0) seeds_of_qcow2_read(argv[2]);
     else if (argc == 3 && strcmp(argv[1], "deflate_read") == 0) seeds_of_deflate_read(argv[2]);
-    else fputs("usage: make_seeds ewf_read|deflate_read FOLDER\n", stderr);
+    else fputs("usage: make_seeds ewf_read|qcow2_read|deflate_read FOLDER\n", stderr);
     printf("%lu seeds\n", made);
     return made == 0 ? 2 : 0;
 }
