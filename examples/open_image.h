@@ -562,23 +562,6 @@ static OPEN_IMAGE_UNUSED const char *open_image_path(const open_image *image)
     return image->layer != NULL ? posio_layer_path(image->layer) : image->path;
 }
 
-/* Is this a file that the stack is read from? By identity; segments and parts are not looked at. */
-static OPEN_IMAGE_UNUSED int open_image_is_read_from(const open_image *image,
-                                                     const posio_file_info *file)
-{
-    const open_image *at;
-    uint32_t i;
-    for (i = 0; (at = open_image_in_stack(image, i)) != NULL; i++) {
-        if (at->layer != NULL && at->layer->info.device == file->device &&
-            at->layer->info.inode == file->inode)
-            return 1;
-        if (at->data != NULL && at->data->info.device == file->device &&
-            at->data->info.inode == file->inode)
-            return 1;
-    }
-    return 0;
-}
-
 typedef struct open_image_warning {
     uint32_t segment; /* 0 = does not apply */
     uint64_t offset;  /* in the file or segment, or POSIO_NO_OFFSET */
