@@ -251,7 +251,8 @@ typedef struct qcow2_read_issue {
 } qcow2_read_issue;
 
 typedef struct qcow2_read_check_desc {
-    /* Every issue, in an order that is always the same, on the calling thread. May be NULL. */
+    /* Every issue, on the calling thread; for the same `memory` always in the same order. May be
+       NULL. */
     void (*issue)(void *user, const qcow2_read_issue *issue);
     /* On the calling thread, now and then; non-zero cancels. May be NULL. */
     int (*progress)(void *user, uint64_t done, uint64_t total);

@@ -4,6 +4,7 @@
 #define EWF_READ_IMPLEMENTATION
 #include "../ewf_read.h"
 #include "fixtures/ewf_build.h"
+#include "fixtures/faults.h"
 #include "test.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -54,38 +55,6 @@ static void build_small(ewf_build *b, const char *name)
 }
 
 /* ------------------------------------------------------------------ what fails */
-
-/* An allocator, and segments in memory, that fail at a count of calls: once, or from then on. */
-typedef struct faults {
-    uint64_t calls, fail_at; /* 0 = never */
-    int for_good;
-    uint64_t failed;
-    long live; /* blocks */
-} faults;
-
-static int faults_strike(faults *f)
-{
-    f->calls++;
-    if (f->fail_at == 0 || (f->for_good ? f->calls < f->fail_at : f->calls != f->fail_at)) return 0;
-    f->failed++;
-    return 1;
-}
-
-static void *faults_alloc(size_t size, void *user)
-{
-    faults *f = (faults *)user;
-    void *p;
-    if (faults_strike(f)) return NULL;
-    p = malloc(size != 0 ? size : 1);
-    if (p != NULL) f->live++;
-    return p;
-}
-
-static void faults_free(void *block, void *user)
-{
-    ((faults *)user)->live--;
-    free(block);
-}
 
 enum { SEGMENTS_MAX = 8 };
 

@@ -1752,6 +1752,37 @@ TEST(an_aborted_sink_is_resumed)
     posio_file_sink_close(s);
 }
 
+TEST(a_resumed_sink_is_cut)
+{
+    posio_sink k;
+    posio_file_sink *s;
+    posio_error err;
+    REQUIRE(put(in("cut.part"), "good torn", 9));
+    REQUIRE((s = sink_open(&k, in("cut"), POSIO_SINK_RESUME)) != NULL);
+    CHECK(!posio_file_sink_is_direct(s));
+    CHECK_FAILS(posio_file_sink_cut(s, 10, &err), POSIO_E_ARG);
+    CHECK_EQ(posio_file_sink_size(s), 9);
+    CHECK_EQ(posio_file_sink_cut(s, 9, &err), POSIO_OK);
+    CHECK_EQ(posio_file_sink_cut(s, 5, &err), POSIO_OK);
+    CHECK_EQ(posio_file_sink_size(s), 5);
+    CHECK_EQ(k.hole(k.self, 2, &err), POSIO_OK); /* zeros, not what was there before */
+    CHECK_EQ(k.write(k.self, "new", 3, &err), POSIO_OK);
+    CHECK_EQ(posio_file_sink_finish(s, &err), POSIO_OK);
+    posio_file_sink_close(s);
+    REQUIRE(raw_exists(in("cut")));
+    {
+        unsigned char bytes[10];
+        posio_file *f = NULL;
+        posio_source src;
+        REQUIRE(posio_file_open(&f, in("cut"), NULL, &err) == POSIO_OK);
+        src = posio_file_source(f);
+        CHECK_EQ(src.size, 10);
+        CHECK_EQ(posio_read(&src, 0, bytes, 10, &err), POSIO_OK);
+        CHECK(memcmp(bytes, "good \0\0new", 10) == 0);
+        posio_file_close(f);
+    }
+}
+
 static void write_with_holes(const char *path, uint32_t flags)
 {
     unsigned char *data = (unsigned char *)malloc(64 * KIB);
@@ -2224,6 +2255,129 @@ TEST(half_an_allocator_is_refused)
     CHECK(!raw_exists(in("half.part")));
 }
 
+// ---------------------------------------------------------------------------------- layers
+
+static int reads(const posio_layer *l, const char *text)
+{
+    posio_source s = posio_layer_source(l);
+    char got[64];
+    size_t n = strlen(text);
+    return s.size == n && posio_read(&s, 0, got, n, NULL) == POSIO_OK && memcmp(got, text, n) == 0;
+}
+
+/* The folder that counts is that of the image which holds the name, not that of the first one. */
+TEST(layers_follow_names_from_file_to_file)
+{
+    posio_layer *top = NULL, *inner = NULL, *other = NULL;
+    posio_error err;
+    REQUIRE(make_jail());
+    REQUIRE(put(in("jail/sub/deep.bin"), "deep", 4));
+    REQUIRE(posio_layer_open(&top, in("jail/image.bin"), NULL, &err) == POSIO_OK);
+    CHECK(reads(top, "image"));
+    CHECK_STR(posio_layer_path(top), in("jail/image.bin"));
+    REQUIRE(posio_layer_follow(&inner, top, "sub/inner.bin", &err) == POSIO_OK);
+    CHECK(reads(inner, "inner"));
+    CHECK_STR(posio_layer_path(inner), in("jail/sub/inner.bin"));
+    REQUIRE(posio_layer_follow(&other, inner, "deep.bin", &err) == POSIO_OK);
+    CHECK(reads(other, "deep"));
+    CHECK_STR(posio_layer_path(other), in("jail/sub/deep.bin"));
+    posio_layer_close(other);
+    other = NULL;
+    /* what lies in the folder of the first is outside of that of the second */
+    CHECK_FAILS(posio_layer_follow(&other, inner, "../a..b", &err), POSIO_E_POLICY);
+    CHECK(strstr(err.message, "POSIO_ALLOW_OUTSIDE") != NULL);
+    CHECK_FAILS(posio_layer_follow(&other, inner, "image.bin", &err), POSIO_E_MISSING);
+    CHECK_STR(err.file, in("jail/sub/inner.bin"));
+    CHECK(strstr(err.message, "\"image.bin\"") != NULL);
+    CHECK_FAILS(posio_layer_follow(&other, top, "sub", &err), POSIO_E_UNSUPPORTED);
+    CHECK_FAILS(posio_layer_follow(&other, top, "", &err), POSIO_E_POLICY);
+    CHECK(other == NULL);
+    posio_layer_close(inner);
+    posio_layer_close(top);
+    posio_layer_close(NULL);
+    CHECK_FAILS(posio_layer_open(&top, in("jail/none"), NULL, &err), POSIO_E_NOT_FOUND);
+}
+
+TEST(layers_are_allowed_outside_all_the_way)
+{
+    posio_layer *top = NULL, *next = NULL, *last = NULL;
+    posio_folder_desc desc;
+    posio_error err;
+    REQUIRE(make_jail());
+    memset(&desc, 0, sizeof desc);
+    desc.allow = POSIO_ALLOW_OUTSIDE;
+    REQUIRE(posio_layer_open(&top, in("jail/image.bin"), &desc, &err) == POSIO_OK);
+    REQUIRE(posio_layer_follow(&next, top, "../jail2/next.bin", &err) == POSIO_OK);
+    CHECK(reads(next, "next"));
+    REQUIRE(posio_layer_follow(&last, next, "../outside.bin", &err) == POSIO_OK);
+    CHECK(reads(last, "outside"));
+    posio_layer_close(last);
+    last = NULL;
+#if !defined(_WIN32)
+    REQUIRE(posio_layer_follow(&last, next, in("outside.bin"), &err) == POSIO_OK);
+    CHECK(reads(last, "outside"));
+    CHECK_STR(posio_layer_path(last), in("outside.bin")); /* an absolute name has its own folder */
+    posio_layer_close(last);
+    last = NULL;
+#endif
+    CHECK_FAILS(posio_layer_follow(&last, next, "http://example.com/x", &err), POSIO_E_POLICY);
+    posio_layer_close(next);
+    posio_layer_close(top);
+}
+
+TEST(layers_form_no_circle)
+{
+    posio_layer *top = NULL, *inner = NULL, *again = NULL;
+    posio_folder_desc desc;
+    posio_error err;
+    REQUIRE(make_jail());
+    memset(&desc, 0, sizeof desc);
+    desc.allow = POSIO_ALLOW_OUTSIDE;
+    REQUIRE(posio_layer_open(&top, in("jail/image.bin"), &desc, &err) == POSIO_OK);
+    CHECK_FAILS(posio_layer_follow(&again, top, "image.bin", &err), POSIO_E_DATA);
+    CHECK(strstr(err.message, "itself") != NULL);
+    CHECK_STR(err.file, in("jail/image.bin"));
+    CHECK_FAILS(posio_layer_follow(&again, top, "./sub/../image.bin", &err), POSIO_E_DATA);
+    REQUIRE(posio_layer_follow(&inner, top, "sub/inner.bin", &err) == POSIO_OK);
+    CHECK_FAILS(posio_layer_follow(&again, inner, "../image.bin", &err), POSIO_E_DATA);
+    CHECK(strstr(err.message, "circle") != NULL);
+    CHECK_STR(err.file, in("jail/sub/inner.bin"));
+#if !defined(_WIN32)
+    (void)raw_remove(in("jail/hard"));
+    REQUIRE(link(in("jail/image.bin"), in("jail/hard")) == 0);
+    CHECK_FAILS(posio_layer_follow(&again, top, "hard", &err), POSIO_E_DATA);
+    REQUIRE(raw_remove(in("jail/hard")));
+#endif
+    CHECK(again == NULL);
+    posio_layer_close(inner);
+    posio_layer_close(top);
+}
+
+TEST(layers_have_a_limit)
+{
+    posio_layer *l[POSIO_LAYERS + 1];
+    posio_error err;
+    char name[32];
+    uint32_t i, base;
+    memset(l, 0, sizeof l);
+    REQUIRE(raw_folder(in("deep")));
+    for (i = 0; i <= POSIO_LAYERS; i++) {
+        snprintf(name, sizeof name, "deep/%u", (unsigned)i);
+        REQUIRE(put(in(name), "x", 1));
+    }
+    base = open_descriptors();
+    REQUIRE(posio_layer_open(&l[0], in("deep/0"), NULL, &err) == POSIO_OK);
+    for (i = 1; i < POSIO_LAYERS; i++) {
+        snprintf(name, sizeof name, "%u", (unsigned)i);
+        REQUIRE(posio_layer_follow(&l[i], l[i - 1], name, &err) == POSIO_OK);
+    }
+    snprintf(name, sizeof name, "%u", (unsigned)POSIO_LAYERS);
+    CHECK_FAILS(posio_layer_follow(&l[i], l[i - 1], name, &err), POSIO_E_LIMIT);
+    CHECK(l[i] == NULL);
+    while (i-- > 0) posio_layer_close(l[i]);
+    CHECK_EQ(open_descriptors(), base);
+}
+
 // ---------------------------------------------------------------------------------- all
 
 TEST_MAIN(if (!make_folder()) return 1;
@@ -2243,9 +2397,12 @@ TEST_MAIN(if (!make_folder()) return 1;
           RUN(allow_outside_permits); RUN(links_may_not_lead_out);
           RUN(stored_names_of_pipes_and_devices); RUN(unbuffered_where_the_file_system_cannot);
           RUN(a_sink_renames_when_complete); RUN(an_existing_output_is_refused_or_replaced);
-          RUN(an_aborted_sink_is_resumed); RUN(holes_are_kept_and_read_as_zeros);
+          RUN(an_aborted_sink_is_resumed); RUN(a_resumed_sink_is_cut);
+          RUN(holes_are_kept_and_read_as_zeros);
           RUN(impossible_holes_leave_the_sink_as_it_was); RUN(devices_are_written_straight_to);
           RUN(named_pipes_and_links_to_them_are_written_straight_to);
           RUN(a_link_at_name_part_is_not_followed); RUN(a_disk_that_fills_up); RUN(pipes_flow);
           RUN(a_pipe_between_two_threads); RUN(every_allocation_fails_once);
-          RUN(half_an_allocator_is_refused); remove_all(folder);)
+          RUN(half_an_allocator_is_refused); RUN(layers_follow_names_from_file_to_file);
+          RUN(layers_are_allowed_outside_all_the_way); RUN(layers_form_no_circle);
+          RUN(layers_have_a_limit); remove_all(folder);)

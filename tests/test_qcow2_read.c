@@ -1,0 +1,1933 @@
+/* qcow2_read.h against images that tests/fixtures/qcow2_build.h builds byte by byte from the
+   published format: what opens, what is refused and how, every byte, the map, the check; cut files,
+   flipped bits, chains, threads, and whatever fails: memory, reads. */
+#if !defined(_WIN32) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1 /* mkdtemp, symlink */
+#endif
+#define QCOW2_READ_IMPLEMENTATION
+#include "../qcow2_read.h"
+#include "fixtures/faults.h"
+#include "fixtures/qcow2_build.h"
+#include "test.h"
+#if defined(_WIN32)
+#include <direct.h>
+#include <process.h>
+#else
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define MIB ((uint64_t)1 << 20)
+
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+enum {
+    LARGE = 4 << 20,     /* media that take long where everything is slow: looked at less often */
+    MEDIA_MAX = 64 << 20 /* and around the borders of runs only */
+};
+
+/* ------------------------------------------------------------------ files */
+
+static char folder[400];
+
+/* A path in the test's folder; the last 4 stay valid. */
+static const char *in(const char *name)
+{
+    static char paths[4][1600];
+    static unsigned turn;
+    char *p = paths[turn++ % 4];
+    snprintf(p, sizeof paths[0], "%s/%s", folder, name);
+    return p;
+}
+
+#if defined(_WIN32)
+static int raw_folder(const char *path) { return _mkdir(path) == 0; }
+static void raw_remove_folder(const char *path) { (void)_rmdir(path); }
+static int make_folder(void)
+{
+    snprintf(folder, sizeof folder, "chunkwise_test_qcow2_%d", _getpid());
+    return raw_folder(folder) && raw_folder(in("v"));
+}
+#else
+static int raw_folder(const char *path) { return mkdir(path, 0777) == 0; }
+static void raw_remove_folder(const char *path) { (void)rmdir(path); }
+static int make_folder(void)
+{
+    const char *where = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/chunkwise_test_qcow2_XXXXXX",
+             where != NULL && where[0] != 0 && strlen(where) < 300 ? where : "/tmp");
+    return mkdtemp(folder) != NULL && raw_folder(in("v"));
+}
+#endif
+
+/* The files of a set lie in the folder "v"; "v/image.qcow2" is the image. */
+static int set_write(const qcow2_build *s) { return qcow2_build_write(s, in("v")) == 0; }
+
+static void set_remove(const qcow2_build *s)
+{
+    char name[1200];
+    size_t i;
+    for (i = 0; i < s->files; i++) {
+        snprintf(name, sizeof name, "v/%s", s->file[i].name);
+        (void)remove(in(name));
+    }
+}
+
+static void remove_folder(void)
+{
+    raw_remove_folder(in("v"));
+    raw_remove_folder(folder);
+}
+
+static int put(const char *path, const void *data, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+    int ok = f != NULL && fwrite(data, 1, n, f) == n;
+    if (f != NULL && fclose(f) != 0) ok = 0;
+    return ok;
+}
+
+/* ------------------------------------------------------------------ memory */
+
+/* An allocator, for any number of threads, that knows how much is live, and was at most. */
+typedef struct tally {
+    thread_pool_mutex lock;
+    uint64_t live, peak;
+} tally;
+
+static void tally_change(tally *t, uint64_t more, uint64_t less)
+{
+    thread_pool_lock(&t->lock);
+    t->live = t->live + more - less;
+    if (t->live > t->peak) t->peak = t->live;
+    thread_pool_unlock(&t->lock);
+}
+
+static void *tally_alloc(size_t size, void *user)
+{
+    uint64_t *p = (uint64_t *)malloc(size + 16);
+    if (p == NULL) return NULL;
+    p[0] = size;
+    tally_change((tally *)user, size, 0);
+    return p + 2;
+}
+
+static void tally_free(void *block, void *user)
+{
+    uint64_t *p = (uint64_t *)block - 2;
+    tally_change((tally *)user, 0, p[0]);
+    free(p);
+}
+
+static posio_alloc tally_of(tally *t)
+{
+    posio_alloc a;
+    memset(t, 0, sizeof *t);
+    if (!thread_pool_mutex_init(&t->lock)) qcow2_build_die("no mutex");
+    a.alloc_fn = tally_alloc;
+    a.free_fn = tally_free;
+    a.user = t;
+    return a;
+}
+
+/* What was not given back. */
+static uint64_t tally_end(tally *t)
+{
+    thread_pool_mutex_destroy(&t->lock);
+    return t->live;
+}
+
+/* ------------------------------------------------------------------ a set in memory */
+
+/* A set's files as sources, and a resolver that finds the others of them by name. What is not in
+   the set is `refused`: then the outcome of opening is our own, and no business of a variant. */
+typedef struct shelf shelf;
+typedef struct shelf_file {
+    const qcow2_build_file *file;
+    shelf *owner;
+} shelf_file;
+struct shelf {
+    const qcow2_build *set;
+    shelf_file of[QCOW2_BUILD_FILES];
+    posio_resolver resolver;
+    qcow2_read_desc desc; /* of the images below the first */
+    qcow2_read *opened[QCOW2_BUILD_FILES];
+    uint32_t opened_count, refused;
+    uint64_t cut;     /* the size of the image; UINT64_MAX: as it is */
+    faults *reads;    /* NULL: none fails */
+    uint32_t *count;  /* of reads, or NULL */
+};
+
+static posio_result shelf_read(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
+{
+    const shelf_file *f = (const shelf_file *)self;
+    if (f->owner->count != NULL) (void)posio_atomic_add(f->owner->count, 1);
+    if (f->owner->reads != NULL && faults_strike(f->owner->reads)) {
+        (void)posio_fail(err, POSIO_E_IO, offset, "a read that fails on purpose");
+        (void)posio_fail_in(err, f->file->name, 0);
+        return POSIO_E_IO;
+    }
+    qcow2_build_read(f->file, offset, buf, n);
+    return POSIO_OK;
+}
+
+static posio_source shelf_source(shelf *s, size_t i)
+{
+    posio_source source;
+    memset(&source, 0, sizeof source);
+    s->of[i].file = &s->set->file[i];
+    s->of[i].owner = s;
+    source.size = i == 0 ? posio_min(s->cut, s->set->file[i].size) : s->set->file[i].size;
+    source.read_at = shelf_read;
+    source.self = &s->of[i];
+    return source;
+}
+
+static posio_result shelf_open(void *self, const posio_reference *reference, posio_source *out,
+                               posio_error *err)
+{
+    shelf *s = (shelf *)self;
+    const qcow2_build_file *f = qcow2_build_find(s->set, reference->name);
+    qcow2_read *image = NULL;
+    posio_source source;
+    posio_result r;
+    if (f == NULL || s->opened_count == QCOW2_BUILD_FILES || f == &s->set->file[0]) {
+        s->refused++;
+        return posio_fail(err, POSIO_E_MISSING, POSIO_NO_OFFSET, "not on the shelf: \"%s\"",
+                          reference->name);
+    }
+    source = shelf_source(s, (size_t)(f - s->set->file));
+    if (reference->kind == POSIO_REFERENCE_DATA || strcmp(reference->format, "raw") == 0) {
+        *out = source;
+        return POSIO_OK;
+    }
+    if (strcmp(reference->format, "qcow2") != 0)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET, "the format %s",
+                          reference->format);
+    r = qcow2_read_open_source(&image, &source, &s->desc, err);
+    if (r != POSIO_OK) return r;
+    s->opened[s->opened_count++] = image;
+    *out = qcow2_read_source(image);
+    return POSIO_OK;
+}
+
+/* desc: for all images of the set. */
+static void shelf_make(shelf *s, const qcow2_build *set, const qcow2_read_desc *desc)
+{
+    memset(s, 0, sizeof *s);
+    s->set = set;
+    s->cut = UINT64_MAX;
+    s->desc = *desc;
+    s->desc.snapshot = NULL;
+    s->resolver.open = shelf_open;
+    s->resolver.self = s;
+    s->desc.resolver = &s->resolver;
+}
+
+static posio_result shelf_open_image(shelf *s, qcow2_read **out, const char *snapshot,
+                                     posio_error *err)
+{
+    posio_source source = shelf_source(s, 0);
+    qcow2_read_desc desc = s->desc;
+    desc.snapshot = snapshot;
+    s->refused = 0;
+    return qcow2_read_open_source(out, &source, &desc, err);
+}
+
+/* The image is closed before: those that stand on others were opened after them. */
+static void shelf_close(shelf *s, qcow2_read *image)
+{
+    qcow2_read_close(image);
+    while (s->opened_count > 0) qcow2_read_close(s->opened[--s->opened_count]);
+}
+
+/* ------------------------------------------------------------------ what is right */
+
+typedef struct truth {
+    const qcow2_build *set;
+    const qcow2_build_variant *variant;
+    uint8_t *media; /* NULL where it is too large */
+} truth;
+
+static int has_zstd(void)
+{
+#if defined(QCOW2_READ_ZSTD)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+static void truth_make(truth *t, const qcow2_build *set, const qcow2_build_variant *v)
+{
+    t->set = set;
+    t->variant = v;
+    t->media = NULL;
+    if (set->run_count == 0 || set->media_size > MEDIA_MAX) return;
+    t->media = (uint8_t *)malloc((size_t)set->media_size + 1);
+    if (t->media == NULL) qcow2_build_die("no memory");
+    qcow2_build_media(set, 0, t->media, (size_t)set->media_size);
+}
+
+/* The index of the run that holds a byte of the media. */
+static size_t run_at(const qcow2_build *s, uint64_t at)
+{
+    size_t low = 0, high = s->run_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (s->run[middle].start + s->run[middle].length <= at) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static int same_as_media(const truth *t, uint64_t at, const uint8_t *got, size_t n)
+{
+    uint8_t want[512];
+    if (t->media != NULL) return memcmp(got, t->media + at, n) == 0;
+    while (n != 0) {
+        size_t part = n < sizeof want ? n : sizeof want;
+        qcow2_build_media(t->set, at, want, part);
+        if (memcmp(got, want, part) != 0) return 0;
+        at += part;
+        got += part;
+        n -= part;
+    }
+    return 1;
+}
+
+/* An error that an examiner can act on. */
+static const char *judge_error(posio_result r, const posio_error *err, int with_file)
+{
+    if (r != POSIO_E_DATA) return "a read fails, but not with DATA";
+    if (err->code != r || err->message[0] == 0) return "an error without a message";
+    if (err->offset == POSIO_NO_OFFSET) return "an error without an offset";
+    if (with_file && err->file[0] == 0) return "an error without a file";
+    return NULL;
+}
+
+/* What reading n bytes at `at` gave, by the runs that it touches. */
+static const char *judge_read(const truth *t, uint64_t at, const uint8_t *got, size_t n,
+                              posio_result r, const posio_error *err, int with_file)
+{
+    const qcow2_build *s = t->set;
+    int must_fail = 0, may_fail = 0;
+    size_t i, first = run_at(s, at);
+    for (i = first; i < s->run_count && s->run[i].start < at + n; i++) {
+        must_fail |= s->run[i].reads == QCOW2_BUILD_FAILS;
+        may_fail |= s->run[i].reads != QCOW2_BUILD_READS;
+    }
+    if (r != POSIO_OK) return may_fail ? judge_error(r, err, with_file) : "a read fails";
+    if (must_fail) return "a read succeeds that must fail";
+    for (i = first; i < s->run_count && s->run[i].start < at + n; i++) {
+        const qcow2_build_run *run = &s->run[i];
+        uint64_t from = larger(at, run->start), to = posio_min(at + n, run->start + run->length);
+        if (run->reads == QCOW2_BUILD_UNKNOWN) continue;
+        if (!same_as_media(t, from, got + (from - at), (size_t)(to - from))) return "wrong bytes";
+    }
+    return NULL;
+}
+
+static const char *try_read(qcow2_read *image, const truth *t, uint64_t at, size_t n,
+                            uint8_t *buf, int with_file)
+{
+    posio_error err;
+    posio_result r;
+    memset(&err, 0, sizeof err);
+    r = qcow2_read_at(image, at, buf, n, &err);
+    return judge_read(t, at, buf, n, r, &err, with_file);
+}
+
+static void blame(const char *variant, const char *how, const char *why, const posio_error *err)
+{
+    printf("  %s, %s: %s%s%s\n", variant, how, why, err != NULL ? ": " : "",
+           err != NULL ? err->message : "");
+    test_fail(__FILE__, __LINE__, variant);
+}
+
+/* ------------------------------------------------------------------ reading all of it */
+
+/* The whole media in pieces of this size. */
+static const char *read_pieces(qcow2_read *image, const truth *t, size_t step, int with_file)
+{
+    uint8_t *buf = (uint8_t *)malloc(step);
+    const char *why = NULL;
+    uint64_t at;
+    for (at = 0; at < t->set->media_size && why == NULL; at += step)
+        why = try_read(image, t, at, (size_t)posio_min(step, t->set->media_size - at), buf,
+                       with_file);
+    free(buf);
+    return why;
+}
+
+/* Around the borders of runs: a byte here and there, and a stretch across. At most 200 runs. */
+static const char *read_borders(qcow2_read *image, const truth *t, int with_file)
+{
+    const qcow2_build *s = t->set;
+    size_t i, step = s->run_count / 200 + 1;
+    static uint8_t buf[6000];
+    const char *why = NULL;
+    for (i = 0; i < s->run_count && why == NULL; i += step) {
+        uint64_t a = s->run[i].start, b = a + s->run[i].length, from = a < 3000 ? 0 : a - 3000;
+        why = try_read(image, t, a, 1, buf, with_file);
+        if (why == NULL) why = try_read(image, t, b - 1, 1, buf, with_file);
+        if (why == NULL)
+            why = try_read(image, t, from, (size_t)posio_min(sizeof buf, s->media_size - from), buf,
+                           with_file);
+        from = b < 5000 ? 0 : b - 5000;
+        if (why == NULL)
+            why = try_read(image, t, from, (size_t)posio_min(sizeof buf, s->media_size - from), buf,
+                           with_file);
+    }
+    return why;
+}
+
+typedef struct readers {
+    qcow2_read *image;
+    const truth *t;
+    uint32_t rounds, wrong;
+    int with_file;
+} readers;
+
+static posio_result random_reads(void *user, uint32_t i, posio_error *err)
+{
+    readers *r = (readers *)user;
+    const uint64_t size = r->t->set->media_size;
+    uint8_t *buf = (uint8_t *)malloc(300000);
+    uint64_t seed = i + 1;
+    uint32_t k;
+    (void)err;
+    for (k = 0; k < r->rounds && size != 0; k++) {
+        uint64_t at = test_random(&seed) % size;
+        size_t most = k % 8 == 7 ? 300000 : k % 8 == 6 ? 1 : 5000;
+        size_t n = 1 + (size_t)(test_random(&seed) % most);
+        if (r->t->set->run_count != 0 && k % 4 == 3) /* where something is */
+            at = r->t->set->run[test_random(&seed) % r->t->set->run_count].start;
+        n = (size_t)posio_min(n, size - at);
+        if (try_read(r->image, r->t, at, n, buf, r->with_file) != NULL)
+            posio_atomic_store(&r->wrong, 1);
+    }
+    free(buf);
+    return POSIO_OK;
+}
+
+/* 16 callers at random offsets; they run on the pool that the image may have been lent. */
+static const char *read_at_once(qcow2_read *image, const truth *t, thread_pool *callers,
+                                uint32_t rounds, int with_file)
+{
+    readers r;
+    memset(&r, 0, sizeof r);
+    r.image = image;
+    r.t = t;
+    r.rounds = rounds;
+    r.with_file = with_file;
+    if (thread_pool_parallel_for(callers, 16, random_reads, &r, NULL) != POSIO_OK)
+        return "threads did not run";
+    return r.wrong ? "threads at random offsets read otherwise" : NULL;
+}
+
+/* ------------------------------------------------------------------ the map */
+
+static int is_zeros(const truth *t, uint64_t from, uint64_t to)
+{
+    static const uint8_t zeros[512] = {0};
+    while (from < to) {
+        size_t n = (size_t)posio_min(sizeof zeros, to - from);
+        if (!same_as_media(t, from, zeros, n)) return 0;
+        from += n;
+    }
+    return 1;
+}
+
+/* Holes of a host file may turn data into a hole; otherwise kinds are those of the runs. */
+static const char *judge_extent(const truth *t, uint64_t at, const posio_extent *e, int in_files)
+{
+    const qcow2_build *s = t->set;
+    size_t i;
+    if (e->length == 0 || e->length > s->media_size - at) return "an extent of impossible length";
+    for (i = run_at(s, at); i < s->run_count && s->run[i].start < at + e->length; i++) {
+        const qcow2_build_run *r = &s->run[i];
+        uint64_t from = larger(at, r->start), to = posio_min(at + e->length, r->start + r->length);
+        if (r->reads != QCOW2_BUILD_READS || r->kind == e->kind) continue;
+        if (in_files && r->kind == QCOW2_BUILD_DATA && e->kind == POSIO_EXTENT_HOLE &&
+            is_zeros(t, from, to))
+            continue;
+        return "an extent of another kind";
+    }
+    return NULL;
+}
+
+static const char *check_extents(qcow2_read *image, const truth *t, int in_files)
+{
+    posio_source source = qcow2_read_source(image);
+    const qcow2_build *s = t->set;
+    uint64_t at = 0, steps = 0;
+    if (source.size != s->media_size) return "the size of the source is wrong";
+    while (at < s->media_size) {
+        posio_extent e;
+        posio_error err;
+        const char *why;
+        posio_result r = posio_extent_of(&source, at, &e, &err);
+        size_t i = run_at(s, at);
+        if (++steps > 100000) return "extents without end";
+        if (r != POSIO_OK) {
+            if (s->run[i].reads == QCOW2_BUILD_READS) return "no extent where all is well";
+            at = s->run[i].start + s->run[i].length;
+            continue;
+        }
+        why = judge_extent(t, at, &e, in_files);
+        if (why != NULL) return why;
+        at += e.length;
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ the check */
+
+/* What was said, as sums: of all that was said, and of the same in its order. */
+typedef struct said {
+    uint64_t count, corruptions, leaks, bag, list;
+    uint32_t calls, cancel_at;
+    uint64_t done;
+    int backwards;
+} said;
+
+static void hear(void *user, const qcow2_read_issue *issue)
+{
+    said *s = (said *)user;
+    uint64_t h = 1469598103934665603u ^ issue->offset ^ issue->severity;
+    const char *p;
+    for (p = issue->message; *p != 0; p++) h = (h ^ (uint8_t)*p) * 1099511628211u;
+    s->count++;
+    s->corruptions += issue->severity == QCOW2_READ_CORRUPTION;
+    s->leaks += issue->severity == QCOW2_READ_LEAK;
+    s->bag += qcow2_build_mix(h);
+    s->list = qcow2_build_mix(s->list ^ h);
+}
+
+static int watch(void *user, uint64_t done, uint64_t total)
+{
+    said *s = (said *)user;
+    if (done < s->done || done > total) s->backwards = 1;
+    s->done = done;
+    return s->cancel_at != 0 && ++s->calls >= s->cancel_at;
+}
+
+static posio_result run_check(qcow2_read *image, uint64_t memory, said *s,
+                              qcow2_read_check_report *report, posio_error *err)
+{
+    qcow2_read_check_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.issue = hear;
+    desc.progress = watch;
+    desc.user = s;
+    desc.memory = memory;
+    return qcow2_read_check(image, &desc, report, err);
+}
+
+static int answers(uint8_t wanted, uint64_t found)
+{
+    return wanted == QCOW2_BUILD_ANY || (found != 0) == (wanted == QCOW2_BUILD_YES);
+}
+
+static const char *check_check(qcow2_read *image, const truth *t)
+{
+    qcow2_read_check_report one, many;
+    said first, again;
+    uint64_t cs = qcow2_read_info(image)->cluster_size, size = qcow2_read_info(image)->file_size;
+    memset(&first, 0, sizeof first);
+    memset(&again, 0, sizeof again);
+    if (run_check(image, 0, &first, &one, NULL) != POSIO_OK) return "the check fails";
+    if (first.backwards) return "progress goes backwards";
+    if (first.corruptions != one.corruptions || first.leaks != one.leaks)
+        return "the check counts other issues than it names";
+    if (!answers(t->variant->corruptions, one.corruptions)) return "corruptions, or none";
+    if (!answers(t->variant->leaks, one.leaks)) return "leaks, or none";
+    if (one.file_clusters != (size + cs - 1) / cs) return "file_clusters is wrong";
+    if (one.end_of_data > one.file_clusters * cs) return "end_of_data lies beyond the file";
+    if (!one.is_complete) return "the check gave up";
+    /* a few clusters, or a few windows */
+    if (run_check(image, larger(4, one.file_clusters / 6), &again, &many, NULL) != POSIO_OK)
+        return "the check fails in several passes";
+    if (memcmp(&one, &many, sizeof one) != 0) return "several passes report otherwise";
+    if (first.bag != again.bag) return "several passes name other issues";
+    memset(&again, 0, sizeof again);
+    if (run_check(image, 0, &again, &many, NULL) != POSIO_OK || again.list != first.list)
+        return "the same check names issues in another order";
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ every variant */
+
+static const char *check_metadata(qcow2_read *image, const truth *t)
+{
+    const qcow2_read_metadata *m = qcow2_read_info(image);
+    const qcow2_build_image *made = t->set->image[0];
+    qcow2_read_snapshot s;
+    qcow2_read_warning w;
+    uint32_t i;
+    if (m->media_size != t->set->media_size) return "the media size is wrong";
+    if (m->cluster_size != made->cs) return "the cluster size is wrong";
+    if (qcow2_build_allows(t->variant->open, "DATA")) return NULL; /* not what was made any more */
+    if (m->version != made->o.version || m->refcount_bits != (made->o.refcount_bits != 0 ?
+                                                                  made->o.refcount_bits : 16))
+        return "version or refcount bits are wrong";
+    if (m->snapshot_count != t->variant->snapshots) return "another number of snapshots";
+    for (i = 0; i < m->snapshot_count; i++) {
+        if (qcow2_read_get_snapshot(image, i, &s, NULL) != POSIO_OK) return "no snapshot";
+        if (strcmp(s.id, made->snapshot[i].id) != 0) return "another ID of a snapshot";
+        if (made->snapshot[i].extra >= 16 && s.media_size > MEDIA_MAX) return "a snapshot's size";
+    }
+    if (qcow2_read_get_snapshot(image, i, &s, NULL) != POSIO_E_RANGE) return "too many snapshots";
+    for (i = 0; qcow2_read_get_warning(image, i, &w) == POSIO_OK; i++)
+        if (w.message[0] == 0) return "an empty warning";
+    return NULL;
+}
+
+/* All that can be asked of an open image. */
+static const char *check_image(qcow2_read *image, const truth *t, thread_pool *pool, int in_files)
+{
+    const size_t odd = qcow2_read_info(image)->cluster_size * 2 / 3 + 7;
+    const char *why = check_metadata(image, t);
+    if (why == NULL) why = read_borders(image, t, in_files);
+    if (why == NULL && t->media != NULL && t->set->media_size <= LARGE)
+        why = read_pieces(image, t, odd, in_files);
+    if (why == NULL && t->media != NULL)
+        why = read_pieces(image, t, (size_t)larger(t->set->media_size, 1), in_files);
+    if (why == NULL && t->media != NULL && t->set->media_size > LARGE)
+        why = read_pieces(image, t, MIB + 4096, in_files);
+    if (why == NULL) why = read_at_once(image, t, pool, 12, in_files);
+    if (why == NULL) why = check_extents(image, t, in_files);
+    if (why == NULL) why = check_check(image, t);
+    return why;
+}
+
+static const char *name_of(posio_result r) { return posio_result_name(r) + strlen("POSIO_"); }
+
+static int without_case(const char *text, const char *words)
+{
+    size_t i, k;
+    for (;; words++) {
+        size_t n = strcspn(words, "|");
+        for (i = 0; text[i] != 0; i++) {
+            for (k = 0; k < n && text[i + k] != 0; k++)
+                if ((text[i + k] | 32) != (words[k] | 32)) break;
+            if (k == n) return 1;
+        }
+        words += n;
+        if (*words == 0) return 0;
+    }
+}
+
+/* Is this how opening must end? */
+static const char *judge_open(const qcow2_build_variant *v, posio_result r, const posio_error *err,
+                              int in_files)
+{
+    const char *code = r == POSIO_OK ? "OK" : name_of(r) + 2;
+    if ((v->needs & QCOW2_BUILD_NEEDS_ZSTD) && !has_zstd())
+        return r == POSIO_E_UNSUPPORTED && strstr(err->message, "zstd") != NULL
+                   ? NULL
+                   : "zstd must be refused by name";
+    if (!qcow2_build_allows(v->open, code)) return "opening ends otherwise";
+    if (r == POSIO_OK) return NULL;
+    if (err->code != r || err->message[0] == 0) return "an error without a message";
+    if (in_files && err->file[0] == 0) return "an error without a file";
+    if (v->mentions != NULL && !without_case(err->message, v->mentions))
+        return "the message does not say what it is about";
+    return NULL;
+}
+
+static qcow2_read_desc desc_for(const qcow2_build *s, const qcow2_build_variant *v)
+{
+    qcow2_read_desc d;
+    memset(&d, 0, sizeof d);
+    if (v->needs & QCOW2_BUILD_RAW_OK) d.flags |= QCOW2_READ_RAW_BACKING;
+    if (v->needs & QCOW2_BUILD_ALONE) d.flags |= QCOW2_READ_ALONE;
+    if (v->needs & QCOW2_BUILD_SNAPSHOT) d.snapshot = s->image[0]->snapshot[v->snapshot - 1].id;
+    return d;
+}
+
+/* What both ways to open have in common. */
+static void finish_variant(const truth *t, const char *how, qcow2_read *image, posio_result r,
+                           const posio_error *err, thread_pool *pool, int in_files)
+{
+    const char *why = judge_open(t->variant, r, err, in_files);
+    if (why == NULL && r == POSIO_OK) {
+        why = check_image(image, t, pool, in_files);
+        err = NULL;
+    }
+    if (why != NULL) blame(t->variant->name, how, why, r != POSIO_OK ? err : NULL);
+}
+
+/* From memory, on the calling thread, with a cache that is too small. */
+static void variant_in_memory(const truth *t, thread_pool *callers)
+{
+    const qcow2_build_variant *v = t->variant;
+    qcow2_read_desc d = desc_for(t->set, v);
+    qcow2_read *image = NULL;
+    tally used;
+    shelf s;
+    posio_error err;
+    posio_result r;
+    d.alloc = tally_of(&used);
+    d.cache_bytes = 100000;
+    shelf_make(&s, t->set, &d);
+    memset(&err, 0, sizeof err);
+    r = shelf_open_image(&s, &image, d.snapshot, &err);
+    if (s.refused == 0) finish_variant(t, "in memory", image, r, &err, callers, 0);
+    else if (qcow2_build_allows(v->open, "OK") && strcmp(v->open, "OK") == 0)
+        blame(v->name, "in memory", "a file is missing", &err);
+    shelf_close(&s, image);
+    if (tally_end(&used) != 0) blame(v->name, "in memory", "a leak", NULL);
+}
+
+/* From files, with a pool of 16 threads. */
+static void variant_in_files(const truth *t, thread_pool *pool)
+{
+    const qcow2_build_variant *v = t->variant;
+    qcow2_read_desc d = desc_for(t->set, v);
+    qcow2_read *image = NULL;
+    tally used;
+    posio_error err;
+    posio_result r;
+    d.alloc = tally_of(&used);
+    d.pool = pool;
+    memset(&err, 0, sizeof err);
+    if (!set_write(t->set)) blame(v->name, "in files", "cannot be written", NULL);
+    r = qcow2_read_open(&image, in("v/image.qcow2"), &d, &err);
+    finish_variant(t, "in files", image, r, &err, pool, 1);
+    qcow2_read_close(image);
+    set_remove(t->set);
+    if (tally_end(&used) != 0) blame(v->name, "in files", "a leak", NULL);
+    if (used.peak > 64 * MIB + t->set->files * 4 * MIB)
+        blame(v->name, "in files", "too much memory", NULL);
+}
+
+/* Beyond 4 GiB, and where sparse files are not to be had, files cost too much. */
+static int fits_in_files(const qcow2_build_variant *v)
+{
+#if defined(_WIN32)
+    return (v->needs & QCOW2_BUILD_HUGE_FILE) == 0;
+#else
+    (void)v;
+    return 1;
+#endif
+}
+
+TEST(every_variant_in_memory_and_in_files)
+{
+    thread_pool *pool = thread_pool_create(16);
+    size_t i;
+    for (i = 0; i < qcow2_build_variant_count(); i++) {
+        const qcow2_build_variant *v = &qcow2_build_variants[i];
+        qcow2_build s;
+        truth t;
+        qcow2_build_make(&s, v);
+        truth_make(&t, &s, v);
+        variant_in_memory(&t, pool);
+        if (fits_in_files(v)) variant_in_files(&t, pool);
+        free(t.media);
+        qcow2_build_free(&s);
+    }
+    thread_pool_destroy(pool);
+}
+
+TEST(zstd_is_compiled_in)
+{
+#if !defined(QCOW2_READ_ZSTD)
+    SKIP("built without zstd: its variants are refused by name");
+#endif
+}
+
+/* ------------------------------------------------------------------ cut files, flipped bits */
+
+/* Whatever reads is right; nothing is asked of what does not. `loose`: any bytes will do. */
+static const char *read_what_reads(qcow2_read *image, const truth *t, size_t step)
+{
+    const uint64_t size = posio_min(qcow2_read_info(image)->media_size, t->set->media_size);
+    uint8_t *buf = (uint8_t *)malloc(step);
+    const char *why = NULL;
+    uint64_t at;
+    for (at = 0; at < size && why == NULL; at += step) {
+        size_t n = (size_t)posio_min(step, size - at), i = run_at(t->set, at);
+        posio_error err;
+        posio_result r = qcow2_read_at(image, at, buf, n, &err);
+        int certain = 1;
+        for (; i < t->set->run_count && t->set->run[i].start < at + n; i++)
+            certain &= t->set->run[i].reads != QCOW2_BUILD_UNKNOWN;
+        if (r == POSIO_OK && certain && !same_as_media(t, at, buf, n)) why = "wrong bytes";
+        if (r != POSIO_OK) why = judge_error(r, &err, 0);
+    }
+    free(buf);
+    return why;
+}
+
+/* The image ends at `size`. */
+static void cut_image(const truth *t, uint64_t size)
+{
+    const qcow2_build_variant *v = t->variant;
+    qcow2_read_desc d = desc_for(t->set, v);
+    qcow2_read *image = NULL;
+    qcow2_read_check_report report;
+    const char *why = NULL;
+    char how[40];
+    said issues;
+    tally used;
+    shelf s;
+    posio_error err;
+    posio_result r;
+    d.alloc = tally_of(&used);
+    d.cache_bytes = 100000;
+    shelf_make(&s, t->set, &d);
+    s.cut = size;
+    memset(&err, 0, sizeof err);
+    r = shelf_open_image(&s, &image, d.snapshot, &err);
+    if (r != POSIO_OK) {
+        if (r != POSIO_E_DATA && r != POSIO_E_FORMAT && r != POSIO_E_UNSUPPORTED &&
+            r != POSIO_E_MISSING && r != POSIO_E_NOT_FOUND && r != POSIO_E_POLICY)
+            why = "opening ends with a strange code";
+        else if (err.code != r || err.message[0] == 0) why = "an error without a message";
+    } else {
+        size_t step = (size_t)larger(t->set->media_size / 40, 700);
+        memset(&issues, 0, sizeof issues);
+        why = read_what_reads(image, t, step);
+        if (why == NULL && run_check(image, 0, &issues, &report, &err) != POSIO_OK)
+            why = "the check fails";
+    }
+    shelf_close(&s, image);
+    if (tally_end(&used) != 0) why = "a leak";
+    snprintf(how, sizeof how, "cut at %llu", (unsigned long long)size);
+    if (why != NULL) blame(v->name, how, why, r != POSIO_OK ? &err : NULL);
+}
+
+static void cut_variant(const truth *t)
+{
+    const qcow2_build *s = t->set;
+    const uint64_t size = s->file[0].size;
+    const size_t most = size > MIB / 2 ? 6 : 40;
+    size_t i, step = s->borders / most + 1;
+    for (i = 0; i < s->borders; i += step) {
+        if (s->border[i] > 0) cut_image(t, s->border[i] - 1);
+        cut_image(t, s->border[i]);
+        if (s->border[i] + 1 < size) cut_image(t, s->border[i] + 1);
+    }
+    for (i = 1; i < most / 2; i++) cut_image(t, size / (most / 2) * i + i);
+    for (i = 1; i < 4; i++)
+        if (size > i) cut_image(t, size - i);
+}
+
+TEST(files_end_anywhere)
+{
+    size_t i;
+    for (i = 0; i < qcow2_build_variant_count(); i++) {
+        const qcow2_build_variant *v = &qcow2_build_variants[i];
+        qcow2_build s;
+        truth t;
+        if (strcmp(v->open, "OK") != 0 || (v->needs & QCOW2_BUILD_HUGE_FILE)) continue;
+        if ((v->needs & QCOW2_BUILD_NEEDS_ZSTD) && !has_zstd()) continue;
+        qcow2_build_make(&s, v);
+        truth_make(&t, &s, v);
+        if (t.media != NULL && s.media_size <= LARGE) cut_variant(&t);
+        free(t.media);
+        qcow2_build_free(&s);
+    }
+}
+
+/* A few reads at both ends and between, extents, snapshots, the check: they may say anything. */
+static const char *use_whatever_opens(qcow2_read *image, uint32_t *reads)
+{
+    static uint8_t buf[70000];
+    const uint64_t size = qcow2_read_info(image)->media_size;
+    posio_source source = qcow2_read_source(image);
+    qcow2_read_check_report report;
+    qcow2_read_snapshot snapshot;
+    uint64_t at, seed = 3;
+    uint32_t i;
+    said s;
+    memset(&s, 0, sizeof s);
+    for (i = 0; i < 20; i++) {
+        size_t n = (size_t)posio_min(i % 2 != 0 ? 100 : sizeof buf, size);
+        at = i == 0 ? 0 : i == 1 ? size - n : size - n == 0 ? 0 : test_random(&seed) % (size - n);
+        (void)qcow2_read_at(image, at, buf, n, NULL);
+    }
+    for (at = 0, i = 0; at < size && i < 100; i++) {
+        posio_extent e;
+        if (posio_extent_of(&source, at, &e, NULL) != POSIO_OK) break;
+        if (e.length == 0 || e.length > size - at) return "an extent of impossible length";
+        at += e.length;
+    }
+    for (i = 0; qcow2_read_get_snapshot(image, i, &snapshot, NULL) == POSIO_OK; i++) {}
+    (void)run_check(image, 0, &s, &report, NULL);
+    return posio_atomic_load(reads) > 300000 ? "it reads and reads" : NULL;
+}
+
+/* Every bit of the header, its extensions and the backing name, one after the other. */
+static void flip_header(const char *name)
+{
+    const qcow2_build_variant *v = qcow2_build_variant_of(name);
+    qcow2_build s;
+    uint64_t bit, end;
+    if (v == NULL || ((v->needs & QCOW2_BUILD_NEEDS_ZSTD) && !has_zstd())) return;
+    qcow2_build_make(&s, v);
+    end = larger(112, s.image[0]->ext_end) + 16;
+    for (bit = 0; bit < end * 8; bit++) {
+        qcow2_read_desc d = desc_for(&s, v);
+        qcow2_read *image = NULL;
+        const char *why = NULL;
+        uint32_t reads = 0;
+        uint8_t was, now;
+        tally used;
+        shelf shelf_of;
+        posio_error err;
+        posio_result r;
+        qcow2_build_read(&s.file[0], bit / 8, &was, 1);
+        now = (uint8_t)(was ^ 1u << bit % 8);
+        qcow2_build_put(&s.file[0], bit / 8, &now, 1);
+        d.alloc = tally_of(&used);
+        d.cache_bytes = 100000;
+        shelf_make(&shelf_of, &s, &d);
+        shelf_of.count = &reads;
+        memset(&err, 0, sizeof err);
+        r = shelf_open_image(&shelf_of, &image, d.snapshot, &err);
+        if (r == POSIO_OK) why = use_whatever_opens(image, &reads);
+        else if (err.code != r || err.message[0] == 0) why = "an error without a message";
+        else if (r == POSIO_E_IO || r == POSIO_E_NOMEM || r == POSIO_E_ARG || r == POSIO_E_RANGE)
+            why = "opening ends with a strange code";
+        shelf_close(&shelf_of, image);
+        if (used.peak > 48 * MIB) why = "too much memory";
+        if (tally_end(&used) != 0) why = "a leak";
+        qcow2_build_put(&s.file[0], bit / 8, &was, 1);
+        if (why != NULL) {
+            printf("  bit %llu\n", (unsigned long long)bit);
+            blame(name, "a bit is flipped", why, r != POSIO_OK ? &err : NULL);
+        }
+    }
+    qcow2_build_free(&s);
+}
+
+TEST(every_bit_of_the_header_flips)
+{
+    static const char *const names[] = {"plain",    "v2",       "header-120-zstd", "on-qcow2",
+                                        "datafile", "snapshots", "bitmaps",         "extended-14"};
+    size_t i;
+    for (i = 0; i < COUNT(names); i++) flip_header(names[i]);
+}
+
+/* ------------------------------------------------------------------ threads */
+
+typedef struct hot {
+    qcow2_read *image;
+    uint64_t at;
+} hot;
+
+static posio_result read_hot(void *user, uint32_t i, posio_error *err)
+{
+    const hot *h = (const hot *)user;
+    char buf[64];
+    return qcow2_read_at(h->image, h->at + i * sizeof buf, buf, sizeof buf, err);
+}
+
+/* Two reads to begin with, of the L1 and the L2 table; and then one of the cluster itself. */
+TEST(a_hot_cluster_is_read_once)
+{
+    const qcow2_build_variant *v = qcow2_build_variant_of("plain");
+    thread_pool *callers = thread_pool_create(16);
+    uint32_t reads = 0;
+    qcow2_read_desc d;
+    qcow2_build s;
+    shelf on;
+    hot h;
+    qcow2_build_make(&s, v);
+    d = desc_for(&s, v);
+    shelf_make(&on, &s, &d);
+    REQUIRE(shelf_open_image(&on, &h.image, NULL, NULL) == POSIO_OK);
+    h.at = 2 * 4096; /* compressed */
+    on.count = &reads;
+    CHECK_EQ(thread_pool_parallel_for(callers, 16, read_hot, &h, NULL), POSIO_OK);
+    CHECK_EQ(reads, 3);
+    shelf_close(&on, h.image);
+    qcow2_build_free(&s);
+    thread_pool_destroy(callers);
+}
+
+/* 16 callers on a pool of their own, reads cut for another, in caches of one or two clusters. */
+TEST(many_threads_read_the_same_bytes)
+{
+    static const char *const names[] = {"plain", "chain-30", "on-qcow2-512", "cluster-16",
+                                        "snapshots-1", "extended-16", "datafile"};
+    thread_pool *callers = thread_pool_create(16), *lent = thread_pool_create(3);
+    size_t i;
+    for (i = 0; i < 2 * COUNT(names); i++) {
+        const qcow2_build_variant *v = qcow2_build_variant_of(names[i / 2]);
+        qcow2_read *image = NULL;
+        qcow2_read_desc d;
+        qcow2_build s;
+        shelf on;
+        truth t;
+        if (v == NULL) continue;
+        qcow2_build_make(&s, v);
+        truth_make(&t, &s, v);
+        d = desc_for(&s, v);
+        d.pool = i % 2 != 0 ? lent : callers;
+        d.cache_bytes = 20000;
+        shelf_make(&on, &s, &d);
+        REQUIRE(shelf_open_image(&on, &image, d.snapshot, NULL) == POSIO_OK);
+        CHECK_STR(read_at_once(image, &t, callers, 60, 0), NULL);
+        shelf_close(&on, image);
+        free(t.media);
+        qcow2_build_free(&s);
+    }
+    thread_pool_destroy(callers);
+    thread_pool_destroy(lent);
+}
+
+/* ------------------------------------------------------------------ chains and policy */
+
+/* One file of a chain: "c<i>.qcow2", 512-byte clusters, its own data in cluster i. */
+static void write_link(uint32_t i, const char *backing, const char *format)
+{
+    qcow2_build_options o = qcow2_build_none();
+    qcow2_build_image *m;
+    qcow2_build s;
+    char name[40], path[60];
+    memset(&s, 0, sizeof s);
+    snprintf(name, sizeof name, "c%u.qcow2", (unsigned)i);
+    snprintf(path, sizeof path, "v/%s", name);
+    o.cluster_bits = 9;
+    o.size = 100 * 512;
+    o.backing = backing;
+    o.backing_format = format;
+    m = qcow2_build_begin(&s, name, &o);
+    qcow2_build_data(m, i, QCOW2_BUILD_FILL + i + 1);
+    qcow2_build_finish(m);
+    CHECK_EQ(qcow2_build_write_file(&s.file[0], in(path)), 0);
+    qcow2_build_free(&s);
+}
+
+static void remove_links(uint32_t n)
+{
+    char path[60];
+    uint32_t i;
+    for (i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "v/c%u.qcow2", (unsigned)i);
+        (void)remove(in(path));
+    }
+}
+
+static void write_chain(uint32_t n)
+{
+    char backing[40];
+    uint32_t i;
+    for (i = 0; i < n; i++) {
+        snprintf(backing, sizeof backing, "c%u.qcow2", (unsigned)(i + 1));
+        write_link(i, i + 1 < n ? backing : NULL, i + 1 < n ? "qcow2" : NULL);
+    }
+}
+
+TEST(chains_have_a_limit)
+{
+    static uint8_t media[100 * 512];
+    qcow2_read *image = NULL;
+    qcow2_read_desc d;
+    posio_error err;
+    uint32_t i;
+    memset(&d, 0, sizeof d);
+    write_chain(POSIO_LAYERS);
+    REQUIRE(qcow2_read_open(&image, in("v/c0.qcow2"), &d, &err) == POSIO_OK);
+    CHECK_EQ(qcow2_read_at(image, 0, media, sizeof media, &err), POSIO_OK);
+    for (i = 0; i < 100; i++) CHECK_EQ(media[i * 512 + 7], i < POSIO_LAYERS ? i + 1 : 0);
+    qcow2_read_close(image);
+    image = NULL;
+    write_chain(POSIO_LAYERS + 1);
+    CHECK_EQ((int64_t)qcow2_read_open(&image, in("v/c0.qcow2"), &d, &err), POSIO_E_LIMIT);
+    CHECK(strstr(err.message, "64") != NULL);
+    CHECK(image == NULL);
+    d.flags = QCOW2_READ_ALONE;
+    CHECK_EQ(qcow2_read_open(&image, in("v/c0.qcow2"), &d, &err), POSIO_OK);
+    CHECK_EQ(qcow2_read_at(image, 0, media, sizeof media, &err), POSIO_OK);
+    for (i = 0; i < 100; i++) CHECK_EQ(media[i * 512 + 7], i == 0 ? 1 : 0);
+    qcow2_read_close(image);
+    remove_links(POSIO_LAYERS + 1);
+}
+
+/* Opens c0, which names `backing`; reads a byte that lies there. */
+static posio_result open_on(const char *backing, const char *format, const qcow2_read_desc *d,
+                            int *byte, posio_error *err)
+{
+    qcow2_read *image = NULL;
+    uint8_t got = 0;
+    posio_result r;
+    memset(err, 0, sizeof *err);
+    write_link(0, backing, format);
+    r = qcow2_read_open(&image, in("v/c0.qcow2"), d, err);
+    if (r == POSIO_OK) r = qcow2_read_at(image, 600, &got, 1, err);
+    *byte = got;
+    qcow2_read_close(image);
+    return r;
+}
+
+TEST(circles_are_refused)
+{
+    posio_error err;
+    int byte;
+    write_link(1, "c2.qcow2", "qcow2");
+    write_link(2, "c0.qcow2", "qcow2");
+    CHECK_EQ((int64_t)open_on("c1.qcow2", "qcow2", NULL, &byte, &err), POSIO_E_DATA);
+    CHECK(strstr(err.message, "circle") != NULL);
+    CHECK(strstr(err.file, "c2.qcow2") != NULL);
+    CHECK_EQ((int64_t)open_on("c0.qcow2", "qcow2", NULL, &byte, &err), POSIO_E_DATA);
+    CHECK(strstr(err.message, "itself") != NULL);
+    CHECK_EQ((int64_t)open_on("./c0.qcow2", "raw", NULL, &byte, &err), POSIO_E_DATA);
+#if !defined(_WIN32)
+    REQUIRE(symlink("c0.qcow2", in("v/link")) == 0);
+    CHECK_EQ((int64_t)open_on("link", "qcow2", NULL, &byte, &err), POSIO_E_DATA);
+    (void)remove(in("v/link"));
+    REQUIRE(link(in("v/c0.qcow2"), in("v/hard")) == 0);
+    {
+        qcow2_read *image = NULL; /* open_on would write a new file */
+        write_link(0, "hard", "qcow2");
+        CHECK_EQ((int64_t)qcow2_read_open(&image, in("v/c0.qcow2"), NULL, &err), POSIO_E_DATA);
+    }
+    (void)remove(in("v/hard"));
+#endif
+    remove_links(3);
+}
+
+TEST(stored_names_stay_in_the_folder)
+{
+    static uint8_t raw[4096];
+    qcow2_read_desc d;
+    posio_error err;
+    char full[1700];
+    int byte;
+    memset(&d, 0, sizeof d);
+    d.allow = POSIO_ALLOW_OUTSIDE;
+    memset(raw, 0x5a, sizeof raw);
+    REQUIRE(put(in("outside.raw"), raw, sizeof raw) && put(in("v/base.raw"), raw, sizeof raw));
+    CHECK_EQ(open_on("base.raw", "raw", NULL, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0x5a);
+    CHECK_EQ(open_on("file:base.raw", "raw", NULL, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0x5a);
+    CHECK_EQ((int64_t)open_on("../outside.raw", "raw", NULL, &byte, &err), POSIO_E_POLICY);
+    CHECK(strstr(err.message, "POSIO_ALLOW_OUTSIDE") != NULL);
+    CHECK(strstr(err.message, "backing file") != NULL);
+    CHECK(strstr(err.file, "c0.qcow2") != NULL);
+    CHECK_EQ((int64_t)open_on("file:../outside.raw", "raw", NULL, &byte, &err), POSIO_E_POLICY);
+    CHECK_EQ(open_on("../outside.raw", "raw", &d, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0x5a);
+    CHECK_EQ((int64_t)open_on("json:{\"driver\":\"file\"}", "raw", &d, &byte, &err),
+             POSIO_E_UNSUPPORTED);
+#if !defined(_WIN32)
+    snprintf(full, sizeof full, "%s", in("outside.raw"));
+    if (full[0] == '/') {
+        CHECK_EQ((int64_t)open_on(full, "raw", NULL, &byte, &err), POSIO_E_POLICY);
+        CHECK_EQ(open_on(full, "raw", &d, &byte, &err), POSIO_OK);
+        CHECK_EQ(byte, 0x5a);
+    }
+    REQUIRE(symlink("../outside.raw", in("v/out")) == 0 && symlink("base.raw", in("v/in")) == 0);
+    CHECK_EQ((int64_t)open_on("out", "raw", NULL, &byte, &err), POSIO_E_POLICY);
+    CHECK_EQ(open_on("out", "raw", &d, &byte, &err), POSIO_OK);
+    CHECK_EQ(open_on("in", "raw", NULL, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0x5a);
+    (void)remove(in("v/out"));
+    (void)remove(in("v/in"));
+#else
+    (void)full;
+#endif
+    (void)remove(in("outside.raw"));
+    (void)remove(in("v/base.raw"));
+    remove_links(1);
+}
+
+/* A raw file that begins like a QCOW2 image is raw when the image says so, or the caller. */
+TEST(formats_are_not_guessed)
+{
+    static uint8_t raw[4096];
+    qcow2_read_desc d;
+    posio_error err;
+    int byte;
+    memset(&d, 0, sizeof d);
+    memset(raw, 0x33, sizeof raw);
+    memcpy(raw, "QFI\xfb\0\0\0\3", 8);
+    REQUIRE(put(in("v/base"), raw, sizeof raw));
+    CHECK_EQ((int64_t)open_on("base", NULL, NULL, &byte, &err), POSIO_E_POLICY);
+    CHECK(strstr(err.message, "QCOW2_READ_RAW_BACKING") != NULL);
+    CHECK_EQ((int64_t)open_on("base", "qcow2", NULL, &byte, &err), POSIO_E_DATA);
+    CHECK(strstr(err.file, "base") != NULL);
+    CHECK_EQ(open_on("base", "raw", NULL, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0x33);
+    d.flags = QCOW2_READ_RAW_BACKING;
+    CHECK_EQ(open_on("base", NULL, &d, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0x33);
+    CHECK_EQ((int64_t)open_on("base", "vmdk", &d, &byte, &err), POSIO_E_UNSUPPORTED);
+    CHECK(strstr(err.message, "vmdk") != NULL);
+    d.flags = QCOW2_READ_ALONE;
+    CHECK_EQ(open_on("base", NULL, &d, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0);
+    CHECK_EQ(open_on("../../etc/passwd", "raw", &d, &byte, &err), POSIO_OK); /* nothing is opened */
+    (void)remove(in("v/base"));
+    remove_links(1);
+}
+
+/* A resolver of the caller: one format from memory, and one failure. */
+static posio_result exotic_open(void *self, const posio_reference *reference, posio_source *out,
+                                posio_error *err)
+{
+    if (reference->kind == POSIO_REFERENCE_PARENT && reference->format != NULL &&
+        strcmp(reference->format, "exotic") == 0) {
+        *out = posio_memory_source((posio_memory *)self);
+        return POSIO_OK;
+    }
+    (void)posio_fail(err, POSIO_E_ACCESS, 77, "not for you: %s", reference->name);
+    return posio_fail_in(err, "its.file", 3), POSIO_E_ACCESS;
+}
+
+TEST(resolvers_open_any_format_and_their_errors_pass)
+{
+    static uint8_t raw[1000];
+    posio_memory memory;
+    posio_resolver resolver;
+    qcow2_read_desc d;
+    posio_error err;
+    int byte;
+    memset(&d, 0, sizeof d);
+    memset(raw, 0x44, sizeof raw);
+    memory.data = raw;
+    memory.size = sizeof raw;
+    resolver.open = exotic_open;
+    resolver.self = &memory;
+    d.resolver = &resolver;
+    CHECK_EQ(open_on("nbd://x", "exotic", &d, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0x44);
+    memory.size = 100; /* shorter: zeros behind its end */
+    CHECK_EQ(open_on("nbd://x", "exotic", &d, &byte, &err), POSIO_OK);
+    CHECK_EQ(byte, 0);
+    CHECK_EQ((int64_t)open_on("nbd://x", "raw", &d, &byte, &err), POSIO_E_ACCESS);
+    CHECK_EQ(err.code, POSIO_E_ACCESS);
+    CHECK_EQ(err.offset, 77);
+    CHECK_EQ(err.segment, 3);
+    CHECK_STR(err.file, "its.file");
+    CHECK_STR(err.message, "backing file: not for you: nbd://x");
+    remove_links(1);
+}
+
+TEST(without_a_resolver_a_source_stands_alone)
+{
+    const qcow2_build_variant *v = qcow2_build_variant_of("on-raw");
+    qcow2_read *image = NULL;
+    qcow2_read_desc d;
+    qcow2_build s;
+    shelf on;
+    posio_source source;
+    posio_error err;
+    memset(&d, 0, sizeof d);
+    qcow2_build_make(&s, v);
+    shelf_make(&on, &s, &d);
+    source = shelf_source(&on, 0);
+    CHECK_EQ((int64_t)qcow2_read_open_source(&image, &source, NULL, &err), POSIO_E_POLICY);
+    CHECK(strstr(err.message, "base.raw") != NULL && strstr(err.message, "resolver") != NULL);
+    CHECK(image == NULL);
+    d.flags = QCOW2_READ_ALONE;
+    CHECK_EQ(qcow2_read_open_source(&image, &source, &d, &err), POSIO_OK);
+    qcow2_read_close(image);
+    qcow2_build_free(&s);
+}
+
+/* The innermost file is named: an error two layers down has the offset and path of that file. */
+TEST(errors_name_the_file_below)
+{
+    qcow2_build_options o = qcow2_build_none();
+    qcow2_read *image = NULL;
+    qcow2_build_image *m;
+    qcow2_build s;
+    posio_error err;
+    uint64_t at;
+    char buf[10];
+    memset(&s, 0, sizeof s);
+    o.cluster_bits = 9;
+    o.size = 100 * 512;
+    m = qcow2_build_begin(&s, "c2.qcow2", &o);
+    qcow2_build_data(m, 50, QCOW2_BUILD_FILL + 1);
+    qcow2_build_finish(m);
+    at = qcow2_build_l2_at(m, 50);
+    qcow2_build_put64(m->f, at, (uint64_t)1 << 40);
+    CHECK_EQ(qcow2_build_write_file(&s.file[0], in("v/c2.qcow2")), 0);
+    write_link(1, "c2.qcow2", "qcow2");
+    write_link(0, "c1.qcow2", "qcow2");
+    REQUIRE(qcow2_read_open(&image, in("v/c0.qcow2"), NULL, &err) == POSIO_OK);
+    CHECK_EQ((int64_t)qcow2_read_at(image, 50 * 512, buf, sizeof buf, &err), POSIO_E_DATA);
+    CHECK_EQ(err.offset, at);
+    CHECK(strstr(err.file, "c2.qcow2") != NULL);
+    CHECK_EQ(qcow2_read_at(image, 49 * 512, buf, sizeof buf, &err), POSIO_OK);
+    qcow2_read_close(image);
+    qcow2_build_free(&s);
+    remove_links(3);
+}
+
+/* ------------------------------------------------------------------ snapshots, arguments */
+
+TEST(snapshots_are_found_by_id_and_by_name)
+{
+    qcow2_read *image = NULL;
+    qcow2_read_snapshot found;
+    qcow2_read_desc d;
+    qcow2_build s;
+    shelf on;
+    posio_error err;
+    memset(&d, 0, sizeof d);
+    qcow2_build_make(&s, qcow2_build_variant_of("snapshots"));
+    shelf_make(&on, &s, &d);
+    REQUIRE(shelf_open_image(&on, &image, "first", NULL) == POSIO_OK);
+    CHECK_EQ(qcow2_read_info(image)->snapshot_count, 3);
+    CHECK_EQ(qcow2_read_get_snapshot(image, 2, &found, &err), POSIO_OK);
+    CHECK_STR(found.id, "30");
+    CHECK_STR(found.name, "\x1b[31m bad \xff\xfe\n n"); /* as stored: escaped by who shows it */
+    CHECK_EQ(found.media_size, 4096 * 600);
+    CHECK_EQ(found.date_ns, 123456789);
+    CHECK_EQ(found.icount, UINT64_MAX);
+    CHECK_EQ(found.is_cut, 0);
+    CHECK_EQ((int64_t)qcow2_read_get_snapshot(image, 3, &found, &err), POSIO_E_RANGE);
+    shelf_close(&on, image);
+    image = NULL;
+    REQUIRE(shelf_open_image(&on, &image, "2", NULL) == POSIO_OK);
+    CHECK_EQ(qcow2_read_info(image)->media_size, 4096 * 3 + 1024);
+    shelf_close(&on, image);
+    image = NULL;
+    CHECK_EQ((int64_t)shelf_open_image(&on, &image, "3", &err), POSIO_E_NOT_FOUND);
+    CHECK(strstr(err.message, "\"3\"") != NULL);
+    CHECK(image == NULL);
+    qcow2_build_free(&s);
+}
+
+/* A snapshot whose name is the ID of another one: the ID wins. */
+TEST(an_id_comes_before_a_name)
+{
+    qcow2_build_options o = qcow2_build_none();
+    qcow2_read *image = NULL;
+    qcow2_build_image *m;
+    qcow2_read_desc d;
+    qcow2_build s;
+    shelf on;
+    char got[2];
+    memset(&d, 0, sizeof d);
+    memset(&s, 0, sizeof s);
+    o.size = 4096;
+    m = qcow2_build_begin(&s, "image.qcow2", &o);
+    (void)qcow2_build_new_snapshot(m, "1", "2", 4096);
+    qcow2_build_data(m, 0, QCOW2_BUILD_FILL + 0x11);
+    (void)qcow2_build_new_snapshot(m, "2", "other", 4096);
+    qcow2_build_data(m, 0, QCOW2_BUILD_FILL + 0x22);
+    m->current = 0;
+    qcow2_build_finish(m);
+    shelf_make(&on, &s, &d);
+    REQUIRE(shelf_open_image(&on, &image, "2", NULL) == POSIO_OK);
+    CHECK_EQ(qcow2_read_at(image, 5, got, 2, NULL), POSIO_OK);
+    CHECK_EQ(got[0], 0x22);
+    shelf_close(&on, image);
+    qcow2_build_free(&s);
+}
+
+TEST(ranges_arguments_and_families)
+{
+    static const struct {
+        const char *bytes;
+        posio_result code;
+        const char *word;
+    } begins[] = {{"QFI\xfb\0\0\0\2", POSIO_OK, ""}, {"QFI\xfb\0\0\0\3", POSIO_OK, ""},
+                  {"QFI\xfb\0\0\0\1", POSIO_E_UNSUPPORTED, "version 1"},
+                  {"QFI\xfb\1\0\0\3", POSIO_E_UNSUPPORTED, "version"},
+                  {"KDMV\1\0\0\0", POSIO_E_FORMAT, "not a QCOW2"}};
+    qcow2_read *image = NULL;
+    qcow2_read_desc d;
+    qcow2_build s;
+    shelf on;
+    posio_error err;
+    char buf[4];
+    size_t i;
+    for (i = 0; i < COUNT(begins); i++) {
+        posio_memory m;
+        posio_source source;
+        m.data = begins[i].bytes;
+        m.size = 8;
+        source = posio_memory_source(&m);
+        err.message[0] = 0;
+        CHECK_EQ((int64_t)qcow2_read_probe(&source, &err), begins[i].code);
+        CHECK(strstr(err.message, begins[i].word) != NULL);
+        m.size = 7;
+        source = posio_memory_source(&m);
+        CHECK_EQ((int64_t)qcow2_read_probe(&source, &err), POSIO_E_FORMAT);
+    }
+    memset(&d, 0, sizeof d);
+    qcow2_build_make(&s, qcow2_build_variant_of("plain"));
+    shelf_make(&on, &s, &d);
+    REQUIRE(shelf_open_image(&on, &image, NULL, &err) == POSIO_OK);
+    CHECK_EQ((int64_t)qcow2_read_at(image, s.media_size - 3, buf, 4, &err), POSIO_E_RANGE);
+    CHECK_EQ((int64_t)qcow2_read_at(image, UINT64_MAX, buf, 4, &err), POSIO_E_RANGE);
+    CHECK_EQ(qcow2_read_at(image, s.media_size, buf, 0, &err), POSIO_OK);
+    CHECK_EQ(qcow2_read_source(image).unit, 4096);
+    shelf_close(&on, image);
+    image = NULL;
+    on.desc.alloc.alloc_fn = tally_alloc;
+    CHECK_EQ((int64_t)shelf_open_image(&on, &image, NULL, &err), POSIO_E_ARG);
+    CHECK(image == NULL);
+    CHECK_EQ((int64_t)qcow2_read_open(&image, in("v/nothing"), NULL, &err), POSIO_E_NOT_FOUND);
+    CHECK(strstr(err.file, "nothing") != NULL);
+    qcow2_read_close(NULL);
+    qcow2_build_free(&s);
+}
+
+/* More L1 entries are claimed than the file has bytes for: those that the media need are there. */
+TEST(an_l1_table_that_claims_too_much_is_a_warning)
+{
+    const qcow2_build_variant *v = qcow2_build_variant_of("l1-size-huge");
+    qcow2_read *image = NULL;
+    qcow2_read_warning w;
+    qcow2_read_desc d;
+    qcow2_build s;
+    shelf on;
+    qcow2_build_make(&s, v);
+    d = desc_for(&s, v);
+    shelf_make(&on, &s, &d);
+    REQUIRE(shelf_open_image(&on, &image, NULL, NULL) == POSIO_OK);
+    REQUIRE(qcow2_read_get_warning(image, 0, &w) == POSIO_OK);
+    CHECK(strstr(w.message, "L1 table claims 4294967295 entries") != NULL);
+    CHECK_EQ(w.offset, 36);
+    CHECK_EQ((int64_t)qcow2_read_get_warning(image, 1, &w), POSIO_E_RANGE);
+    shelf_close(&on, image);
+    qcow2_build_free(&s);
+}
+
+/* ------------------------------------------------------------------ the check */
+
+typedef struct wanted {
+    uint32_t severity, found;
+    uint64_t offset;
+} wanted;
+
+static void seek_issue(void *user, const qcow2_read_issue *issue)
+{
+    wanted *w = (wanted *)user;
+    if (issue->severity == w->severity && issue->offset == w->offset) w->found++;
+}
+
+/* The check of a set names an issue of this severity at this offset, once, and so many in all. */
+static void names_issue(const qcow2_build *s, uint32_t severity, uint64_t offset, uint64_t all)
+{
+    qcow2_read *image = NULL;
+    qcow2_read_check_desc desc;
+    qcow2_read_check_report report;
+    qcow2_read_desc d;
+    wanted w;
+    shelf on;
+    memset(&d, 0, sizeof d);
+    memset(&desc, 0, sizeof desc);
+    memset(&w, 0, sizeof w);
+    shelf_make(&on, s, &d);
+    w.severity = severity;
+    w.offset = offset;
+    desc.issue = seek_issue;
+    desc.user = &w;
+    REQUIRE(shelf_open_image(&on, &image, NULL, NULL) == POSIO_OK);
+    CHECK_EQ(qcow2_read_check(image, &desc, &report, NULL), POSIO_OK);
+    CHECK_EQ(w.found, 1);
+    CHECK_EQ(report.corruptions + report.leaks, all);
+    shelf_close(&on, image);
+}
+
+TEST(the_check_says_where)
+{
+    qcow2_build_options o = qcow2_build_none();
+    qcow2_build_image *m;
+    qcow2_build s;
+    uint64_t data, entry;
+    memset(&s, 0, sizeof s);
+    o.size = 4096 * 3;
+    m = qcow2_build_begin(&s, "image.qcow2", &o);
+    qcow2_build_data(m, 0, QCOW2_BUILD_NOISE + 1);
+    qcow2_build_data(m, 1, QCOW2_BUILD_NOISE + 2);
+    qcow2_build_finish(m);
+    data = qcow2_build_at(m, 1)->host;
+    entry = qcow2_build_l2_at(m, 1);
+    qcow2_build_set_refcount(m, data, 7); /* not 1, as bit 63 says; and 6 too many */
+    names_issue(&s, QCOW2_READ_LEAK, data, 2);
+    names_issue(&s, QCOW2_READ_CORRUPTION, entry, 2);
+    qcow2_build_set_refcount(m, data, 0);
+    names_issue(&s, QCOW2_READ_CORRUPTION, data, 2);
+    qcow2_build_set_refcount(m, data, 1);
+    qcow2_build_put64(m->f, entry, data | (uint64_t)1 << 63 | 2); /* a reserved bit */
+    names_issue(&s, QCOW2_READ_CORRUPTION, entry, 1);
+    qcow2_build_put64(m->f, entry, (data + 512) | (uint64_t)1 << 63); /* and then it is lost */
+    names_issue(&s, QCOW2_READ_CORRUPTION, entry, 2);
+    names_issue(&s, QCOW2_READ_LEAK, data, 2);
+    qcow2_build_put64(m->f, entry, (uint64_t)1 << 40 | (uint64_t)1 << 63);
+    names_issue(&s, QCOW2_READ_CORRUPTION, entry, 2);
+    qcow2_build_put64(m->f, entry, m->view[0].l1_at | (uint64_t)1 << 63); /* shared with the L1 */
+    names_issue(&s, QCOW2_READ_CORRUPTION, entry, 3);
+    names_issue(&s, QCOW2_READ_CORRUPTION, m->view[0].l1_at, 3);
+    qcow2_build_free(&s);
+}
+
+/* One L2 table under twenty L1 entries: counted the same way, however many passes there are. */
+TEST(a_shared_table_counts_the_same_in_every_pass)
+{
+    qcow2_build_options o = qcow2_build_none();
+    qcow2_read *image = NULL;
+    qcow2_read_check_report one, many;
+    qcow2_build_image *m;
+    qcow2_read_desc d;
+    qcow2_build s;
+    said first, again;
+    shelf on;
+    uint64_t i;
+    memset(&d, 0, sizeof d);
+    memset(&s, 0, sizeof s);
+    memset(&first, 0, sizeof first);
+    o.size = (uint64_t)4096 * 512 * 20;
+    m = qcow2_build_begin(&s, "image.qcow2", &o);
+    for (i = 0; i < 9; i++) qcow2_build_data(m, i, QCOW2_BUILD_NOISE + 1);
+    qcow2_build_finish(m);
+    for (i = 1; i < 20; i++)
+        qcow2_build_put64(m->f, m->view[0].l1_at + i * 8,
+                          qcow2_build_get64(m->f, m->view[0].l1_at));
+    shelf_make(&on, &s, &d);
+    REQUIRE(shelf_open_image(&on, &image, NULL, NULL) == POSIO_OK);
+    CHECK_EQ(run_check(image, 0, &first, &one, NULL), POSIO_OK);
+    CHECK(one.corruptions != 0);
+    for (i = 2; i < 40; i += 3) {
+        memset(&again, 0, sizeof again);
+        CHECK_EQ(run_check(image, i, &again, &many, NULL), POSIO_OK);
+        CHECK_EQ(many.corruptions, one.corruptions);
+        CHECK_EQ(many.leaks, one.leaks);
+        CHECK_EQ(again.bag, first.bag);
+    }
+    shelf_close(&on, image);
+    qcow2_build_free(&s);
+}
+
+TEST(the_check_can_be_canceled)
+{
+    qcow2_read *image = NULL;
+    qcow2_read_check_report report;
+    qcow2_read_desc d;
+    qcow2_build s;
+    said issues;
+    shelf on;
+    tally used;
+    posio_error err;
+    uint32_t at;
+    memset(&d, 0, sizeof d);
+    d.alloc = tally_of(&used);
+    qcow2_build_make(&s, qcow2_build_variant_of("tables"));
+    shelf_make(&on, &s, &d);
+    REQUIRE(shelf_open_image(&on, &image, NULL, NULL) == POSIO_OK);
+    for (at = 1; at < 5; at++) {
+        memset(&issues, 0, sizeof issues);
+        memset(&report, 0xee, sizeof report);
+        issues.cancel_at = at;
+        CHECK_EQ((int64_t)run_check(image, 8, &issues, &report, &err), POSIO_E_CANCELED);
+        CHECK_EQ(err.code, POSIO_E_CANCELED);
+        CHECK_EQ(issues.calls, at);
+        CHECK_EQ(report.is_complete, 0xeeeeeeeeu); /* untouched */
+    }
+    CHECK_EQ(qcow2_read_check(image, NULL, &report, &err), POSIO_OK);
+    CHECK_EQ(report.corruptions + report.leaks, 0);
+    shelf_close(&on, image);
+    CHECK_EQ(tally_end(&used), 0);
+    qcow2_build_free(&s);
+}
+
+/* ------------------------------------------------------------------ memory */
+
+/* A disk of 16 TiB, every table of which is there: 32,768 L2 tables of 64 KiB. Of four clusters two
+   are data, one is not allocated, one is compressed (all are one stream). Made as it is read. */
+enum { HUGE_BITS = 16, HUGE_L2S = 32768, HUGE_ENTRIES = 8192 };
+#define HUGE_L1 ((uint64_t)1 << HUGE_BITS)
+#define HUGE_L2 ((uint64_t)8 << HUGE_BITS)
+#define HUGE_PACKED (HUGE_L2 + ((uint64_t)HUGE_L2S << HUGE_BITS))
+#define HUGE_DATA (HUGE_PACKED + ((uint64_t)1 << HUGE_BITS))
+#define HUGE_MEDIA ((uint64_t)16 << 40)
+enum { HUGE_SEED = QCOW2_BUILD_NOISE + 9, HUGE_FILL = 0x61 };
+
+typedef struct huge {
+    uint8_t header[112];
+    qcow2_build_bytes stream;
+} huge;
+
+static uint64_t huge_entry(uint64_t cluster, const huge *h)
+{
+    uint64_t sectors = (h->stream.size + 511) / 512;
+    switch (cluster % 4) {
+    case 2: return 0;
+    case 3: return (uint64_t)1 << 62 | (sectors - 1) << (62 - (HUGE_BITS - 8)) | HUGE_PACKED;
+    default: return (HUGE_DATA + (cluster << HUGE_BITS)) | (uint64_t)1 << 63;
+    }
+}
+
+/* The byte of the file. Tables come in words of 8 bytes; what is around them is zeros. */
+static uint8_t huge_byte(const huge *h, uint64_t at)
+{
+    uint64_t word = 0;
+    if (at < sizeof h->header) return h->header[at];
+    if (at >= HUGE_DATA) return qcow2_build_byte(HUGE_SEED, at - HUGE_DATA);
+    if (at >= HUGE_PACKED)
+        return at - HUGE_PACKED < h->stream.size ? h->stream.data[at - HUGE_PACKED] : 0;
+    if (at >= HUGE_L2) word = huge_entry((at - HUGE_L2) / 8, h);
+    else if (at >= HUGE_L1 && at < HUGE_L1 + HUGE_L2S * 8)
+        word = (HUGE_L2 + ((at - HUGE_L1) / 8 << HUGE_BITS)) | (uint64_t)1 << 63;
+    return (uint8_t)(word >> (7 - at % 8) * 8);
+}
+
+static uint8_t huge_media(uint64_t at)
+{
+    uint64_t kind = (at >> HUGE_BITS) % 4;
+    return kind == 2 ? 0 : kind == 3 ? HUGE_FILL : qcow2_build_byte(HUGE_SEED, at);
+}
+
+static posio_result huge_read(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
+{
+    uint8_t *out = (uint8_t *)buf;
+    size_t i;
+    (void)err;
+    for (i = 0; i < n; i++) out[i] = huge_byte((const huge *)self, offset + i);
+    return POSIO_OK;
+}
+
+static posio_source huge_make(huge *h)
+{
+    posio_source source;
+    uint8_t reads;
+    memset(h, 0, sizeof *h);
+    memset(&source, 0, sizeof source);
+    memcpy(h->header, "QFI\xfb\0\0\0\3", 8);
+    qcow2_build_be(h->header + 20, HUGE_BITS, 4);
+    qcow2_build_be(h->header + 24, HUGE_MEDIA, 8);
+    qcow2_build_be(h->header + 36, HUGE_L2S, 4);
+    qcow2_build_be(h->header + 40, HUGE_L1, 8);
+    qcow2_build_be(h->header + 96, 4, 4);
+    qcow2_build_be(h->header + 100, 112, 4);
+    h->stream = qcow2_build_pack(QCOW2_BUILD_FILL + HUGE_FILL, 0, (size_t)1 << HUGE_BITS,
+                                 QCOW2_BUILD_FIXED, &reads);
+    source.size = HUGE_DATA + HUGE_MEDIA;
+    source.read_at = huge_read;
+    source.self = h;
+    return source;
+}
+
+static posio_result huge_reads(void *user, uint32_t i, posio_error *err)
+{
+    qcow2_read *image = (qcow2_read *)user;
+    uint64_t seed = i + 1;
+    uint8_t buf[700];
+    int k;
+    for (k = 0; k < 125; k++) {
+        uint64_t at = test_random(&seed) % (HUGE_MEDIA - sizeof buf);
+        size_t j;
+        posio_result r;
+        if (k == 0) at = HUGE_MEDIA - sizeof buf;
+        r = qcow2_read_at(image, at, buf, sizeof buf, err);
+        if (r != POSIO_OK) return r;
+        for (j = 0; j < sizeof buf; j++)
+            if (buf[j] != huge_media(at + j))
+                return posio_fail(err, POSIO_E_DATA, at, "wrong bytes");
+    }
+    return POSIO_OK;
+}
+
+TEST(sixteen_tebibytes_take_less_than_64_mib)
+{
+    thread_pool *pool = thread_pool_create(16);
+    qcow2_read *image = NULL;
+    qcow2_read_desc d;
+    posio_source source, media;
+    posio_extent e;
+    posio_error err;
+    tally used;
+    huge h;
+    uint64_t at;
+    memset(&d, 0, sizeof d);
+    d.alloc = tally_of(&used);
+    d.pool = pool;
+    source = huge_make(&h);
+    REQUIRE(qcow2_read_open_source(&image, &source, &d, &err) == POSIO_OK);
+    CHECK_EQ(qcow2_read_info(image)->media_size, HUGE_MEDIA);
+    CHECK_EQ(thread_pool_parallel_for(pool, 16, huge_reads, image, &err), POSIO_OK);
+    media = qcow2_read_source(image);
+    for (at = HUGE_MEDIA - ((uint64_t)20 << HUGE_BITS); at < HUGE_MEDIA; at += e.length) {
+        uint64_t kind = (at >> HUGE_BITS) % 4;
+        REQUIRE(posio_extent_of(&media, at, &e, &err) == POSIO_OK);
+        CHECK_EQ(e.kind, kind == 2   ? POSIO_EXTENT_HOLE
+                         : kind == 3 ? POSIO_EXTENT_COMPRESSED
+                                     : POSIO_EXTENT_DATA);
+    }
+    CHECK(used.peak > 2 * MIB); /* it was counted */
+    CHECK(used.peak < 64 * MIB);
+    qcow2_read_close(image);
+    CHECK_EQ(tally_end(&used), 0);
+    free(h.stream.data);
+    thread_pool_destroy(pool);
+}
+
+/* Clusters of 2 MiB from streams of some KiB: no more memory than the head of the header says. */
+TEST(decompression_is_bounded)
+{
+    qcow2_build_options o = qcow2_build_none();
+    uint32_t threads, i;
+    qcow2_build_image *m;
+    qcow2_build s;
+    memset(&s, 0, sizeof s);
+    o.cluster_bits = 21;
+    o.size = 24 * 2 * MIB;
+    m = qcow2_build_begin(&s, "image.qcow2", &o);
+    qcow2_build_packed(m, 0, QCOW2_BUILD_FILL + 7, QCOW2_BUILD_FIXED);
+    qcow2_build_finish(m);
+    for (i = 1; i < 24; i++) /* all are that one */
+        qcow2_build_put64(m->f, qcow2_build_l2_at(m, i),
+                          qcow2_build_get64(m->f, qcow2_build_l2_at(m, 0)));
+    for (threads = 1; threads <= 16; threads += 15) {
+        thread_pool *pool = thread_pool_create(threads);
+        size_t n = (size_t)o.size, k;
+        uint8_t *out = (uint8_t *)malloc(n);
+        qcow2_read *image = NULL;
+        qcow2_read_desc d;
+        shelf on;
+        tally used;
+        memset(&d, 0, sizeof d);
+        d.alloc = tally_of(&used);
+        d.pool = pool;
+        shelf_make(&on, &s, &d);
+        REQUIRE(out != NULL && shelf_open_image(&on, &image, NULL, NULL) == POSIO_OK);
+        CHECK_EQ(qcow2_read_at(image, 0, out, n, NULL), POSIO_OK);
+        for (k = 0; k < n && out[k] == 7; k++) {}
+        CHECK_EQ(k, n);
+        for (i = 0; i < 24; i++) /* through the cache, too */
+            CHECK_EQ(qcow2_read_at(image, i * 2 * MIB + 5, out, 9, NULL), POSIO_OK);
+        CHECK(used.peak <= (2 + 32 + 1) * MIB + threads * (3 * 2 * MIB + 200 * 1024));
+        shelf_close(&on, image);
+        CHECK_EQ(tally_end(&used), 0);
+        free(out);
+        thread_pool_destroy(pool);
+    }
+    qcow2_build_free(&s);
+}
+
+/* ------------------------------------------------------------------ what fails: memory, reads */
+
+static const char *const faulty[] = {"plain",       "header-120-zstd", "on-qcow2",   "datafile",
+                                     "snapshots-2", "bitmaps",         "extended-14", "tables"};
+
+/* One run of everything, in which one thing fails; `code` is what that must give. */
+typedef struct trial {
+    const truth *t;
+    faults *f;
+    posio_result code;
+    uint64_t said; /* by the check, when nothing fails */
+} trial;
+
+/* NULL, and then *again says whether to try once more, now without failures. */
+static const char *explain(const trial *x, posio_result r, const posio_error *err, uint64_t failed,
+                           int *again)
+{
+    *again = r != POSIO_OK;
+    if (r == POSIO_OK) return NULL;
+    if (r != x->code || err->code != r || err->message[0] == 0) return "another error";
+    if (x->f->failed == failed) return "an error without a reason";
+    if (r == POSIO_E_IO && err->file[0] == 0) return "a failed read without its file";
+    x->f->fail_at = 0;
+    return NULL;
+}
+
+static const char *trial_read(qcow2_read *image, const trial *x, uint64_t at, size_t n)
+{
+    uint8_t *out = (uint8_t *)malloc(n + 1);
+    uint64_t failed = x->f->failed;
+    posio_error err;
+    int again;
+    posio_result r = qcow2_read_at(image, at, out, n, &err);
+    const char *why = explain(x, r, &err, failed, &again);
+    if (why == NULL && again) r = qcow2_read_at(image, at, out, n, &err);
+    if (why == NULL && r != POSIO_OK) why = "a read fails when tried again";
+    if (why == NULL && !same_as_media(x->t, at, out, n)) why = "wrong bytes";
+    free(out);
+    return why;
+}
+
+static const char *trial_extents(qcow2_read *image, const trial *x)
+{
+    posio_source source = qcow2_read_source(image);
+    uint64_t at = 0;
+    while (at < source.size) {
+        uint64_t failed = x->f->failed;
+        posio_extent e;
+        posio_error err;
+        int again;
+        posio_result r = posio_extent_of(&source, at, &e, &err);
+        const char *why = explain(x, r, &err, failed, &again);
+        if (why != NULL) return why;
+        if (again) continue;
+        why = judge_extent(x->t, at, &e, 1);
+        if (why != NULL) return why;
+        at += e.length;
+    }
+    return NULL;
+}
+
+static const char *trial_check(qcow2_read *image, const trial *x)
+{
+    qcow2_read_check_report report;
+    uint64_t failed = x->f->failed;
+    posio_error err;
+    said s;
+    int again;
+    const char *why;
+    posio_result r;
+    memset(&s, 0, sizeof s);
+    r = run_check(image, 0, &s, &report, &err);
+    why = explain(x, r, &err, failed, &again);
+    if (why == NULL && again) {
+        memset(&s, 0, sizeof s);
+        r = run_check(image, 0, &s, &report, &err);
+    }
+    if (why == NULL && r != POSIO_OK) why = "the check fails when tried again";
+    if (why == NULL && s.list != x->said) why = "the check says something else";
+    return why;
+}
+
+static const char *trial_snapshots(qcow2_read *image, const trial *x)
+{
+    uint32_t i = 0;
+    if (qcow2_read_info(image)->snapshot_count != x->t->variant->snapshots)
+        return "another number of snapshots";
+    while (i < x->t->variant->snapshots) {
+        uint64_t failed = x->f->failed;
+        qcow2_read_snapshot s;
+        posio_error err;
+        int again;
+        posio_result r = qcow2_read_get_snapshot(image, i, &s, &err);
+        const char *why = explain(x, r, &err, failed, &again);
+        if (why != NULL) return why;
+        if (!again) i++;
+    }
+    return NULL;
+}
+
+static const char *trial_use(qcow2_read *image, const trial *x)
+{
+    const size_t size = (size_t)x->t->set->media_size, piece = size / 20 + 111;
+    const char *why = NULL;
+    uint64_t at;
+    for (at = 0; why == NULL && at < size; at += piece)
+        why = trial_read(image, x, at, (size_t)posio_min(piece, size - at));
+    if (why == NULL) why = trial_extents(image, x);
+    if (why == NULL) why = trial_snapshots(image, x);
+    if (why == NULL) why = trial_check(image, x);
+    if (why == NULL) why = trial_read(image, x, 0, size);
+    return why;
+}
+
+/* Opens it, from memory or from files, with the allocator and reads that may fail; 0 when nothing
+   was left to fail, or something was wrong. */
+static int run_trial(trial *x, faults *memory, faults *reads, int in_files)
+{
+    const qcow2_build_variant *v = x->t->variant;
+    qcow2_read_desc d = desc_for(x->t->set, v);
+    qcow2_read *image = NULL;
+    const char *why = NULL;
+    char how[60];
+    shelf on;
+    posio_error err;
+    posio_result r;
+    uint64_t at = x->f->fail_at;
+    d.cache_bytes = 20000;
+    d.alloc.alloc_fn = faults_alloc;
+    d.alloc.free_fn = faults_free;
+    d.alloc.user = memory;
+    shelf_make(&on, x->t->set, &d);
+    on.reads = reads;
+    memset(&err, 0, sizeof err);
+    if (in_files) r = qcow2_read_open(&image, in("v/image.qcow2"), &d, &err);
+    else r = shelf_open_image(&on, &image, d.snapshot, &err);
+    if (r == POSIO_OK && x->f->failed != 0) why = "opened, though something failed";
+    else if (r == POSIO_OK) why = trial_use(image, x);
+    else if (r != x->code || err.code != r || err.message[0] == 0) why = "another error";
+    else if (x->f->failed == 0) why = "an error without a reason";
+    else if (image != NULL) why = "the out-parameter was touched";
+    shelf_close(&on, image);
+    if (memory->live != 0) why = "a leak";
+    snprintf(how, sizeof how, "%s %llu fails%s", x->code == POSIO_E_IO ? "read" : "allocation",
+             (unsigned long long)at, x->f->for_good ? ", and all after it" : "");
+    if (why != NULL) blame(v->name, how, why, &err);
+    return x->f->failed != 0 && why == NULL;
+}
+
+/* Every one in turn, once and for good. Returns how many there are. */
+static uint64_t fail_in_turn(trial *x, int is_reads, int in_files)
+{
+    uint64_t n = 0;
+    int for_good;
+    for (for_good = 0; for_good < 2; for_good++) {
+        faults memory, reads;
+        n = 0;
+        do {
+            memset(&memory, 0, sizeof memory);
+            memset(&reads, 0, sizeof reads);
+            x->f = is_reads ? &reads : &memory;
+            x->code = is_reads ? POSIO_E_IO : POSIO_E_NOMEM;
+            x->f->fail_at = ++n;
+            x->f->for_good = for_good;
+        } while (run_trial(x, &memory, &reads, in_files));
+    }
+    return n - 1;
+}
+
+static void every_fault(int is_reads, int in_files)
+{
+    size_t i;
+    for (i = 0; i < COUNT(faulty); i++) {
+        const qcow2_build_variant *v = qcow2_build_variant_of(faulty[i]);
+        qcow2_read *image = NULL;
+        qcow2_read_check_report report;
+        qcow2_read_desc d;
+        qcow2_build s;
+        truth t;
+        trial x;
+        said issues;
+        shelf on;
+        if (v == NULL || ((v->needs & QCOW2_BUILD_NEEDS_ZSTD) && !has_zstd())) continue;
+        qcow2_build_make(&s, v);
+        truth_make(&t, &s, v);
+        memset(&x, 0, sizeof x);
+        memset(&issues, 0, sizeof issues);
+        x.t = &t;
+        d = desc_for(&s, v);
+        shelf_make(&on, &s, &d);
+        REQUIRE(shelf_open_image(&on, &image, d.snapshot, NULL) == POSIO_OK);
+        CHECK_EQ(run_check(image, 0, &issues, &report, NULL), POSIO_OK);
+        x.said = issues.list;
+        shelf_close(&on, image);
+        if (in_files) REQUIRE(set_write(&s));
+        CHECK(fail_in_turn(&x, is_reads, in_files) >= 10);
+        if (in_files) set_remove(&s);
+        free(t.media);
+        qcow2_build_free(&s);
+    }
+}
+
+TEST(every_allocation_fails_in_memory) { every_fault(0, 0); }
+TEST(every_allocation_fails_in_files) { every_fault(0, 1); }
+TEST(every_read_fails) { every_fault(1, 0); }
+
+TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files);
+          RUN(zstd_is_compiled_in); RUN(files_end_anywhere); RUN(every_bit_of_the_header_flips);
+          RUN(a_hot_cluster_is_read_once); RUN(many_threads_read_the_same_bytes);
+          RUN(chains_have_a_limit); RUN(circles_are_refused);
+          RUN(stored_names_stay_in_the_folder); RUN(formats_are_not_guessed);
+          RUN(resolvers_open_any_format_and_their_errors_pass);
+          RUN(without_a_resolver_a_source_stands_alone); RUN(errors_name_the_file_below);
+          RUN(snapshots_are_found_by_id_and_by_name); RUN(an_id_comes_before_a_name);
+          RUN(ranges_arguments_and_families);
+          RUN(an_l1_table_that_claims_too_much_is_a_warning); RUN(the_check_says_where);
+          RUN(a_shared_table_counts_the_same_in_every_pass); RUN(the_check_can_be_canceled);
+          RUN(sixteen_tebibytes_take_less_than_64_mib); RUN(decompression_is_bounded);
+          RUN(every_allocation_fails_in_memory); RUN(every_allocation_fails_in_files);
+          RUN(every_read_fails); remove_folder();)
