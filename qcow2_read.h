@@ -1439,8 +1439,9 @@ static posio_result qcow2_read_i_choose_state(qcow2_read *q, posio_error *err)
                           "the L1 table (%llu entries at %llu) reaches beyond the end of the file",
                           (unsigned long long)needed, (unsigned long long)q->l1_offset);
     if (!posio_within(q->l1_offset, q->l1_entries * 8, q->file.size))
-        qcow2_read_i_warn(q, field, "the L1 table claims %llu entries, which reach beyond the end of "
-                                    "the file; media of %llu bytes need %llu",
+        qcow2_read_i_warn(q, field,
+                          "the L1 table claims %llu entries, which reach beyond the end of the "
+                          "file; media of %llu bytes need %llu",
                           (unsigned long long)q->l1_entries, (unsigned long long)q->info.media_size,
                           (unsigned long long)needed);
     q->l1_entries = needed;
