@@ -942,6 +942,7 @@ typedef HANDLE posio_i_handle;
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h> /* rename */
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -2138,15 +2139,39 @@ POSIO_API int posio_i_rename(const char *from, const char *to, int replace, cons
     return ok;
 }
 #else
+/* NAME.part belongs to one program at a time, which holds a lock on it until it has become NAME. */
+POSIO_API posio_result posio_i_take_part(posio_i_handle h, const char *path, posio_error *err)
+{
+    struct stat opened, named;
+    if (fstat(h, &opened) != 0)
+        return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot examine");
+    if (!S_ISREG(opened.st_mode))
+        return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET, "is not a plain file");
+#if defined(LOCK_EX)
+    if (flock(h, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return posio_fail(err, POSIO_E_BUSY, POSIO_NO_OFFSET, "another program is writing it");
+#endif
+    if (lstat(path, &named) != 0 || named.st_dev != opened.st_dev || named.st_ino != opened.st_ino)
+        return posio_fail(err, POSIO_E_BUSY, POSIO_NO_OFFSET, "another program has just written it");
+    return POSIO_OK;
+}
 /* Links are followed for what is written straight to only: /dev/stdout is one. */
 POSIO_API posio_result posio_i_create(posio_i_handle *out, const char *path, int keep, int straight,
                                       const posio_alloc *a, posio_error *err)
 {
-    int how = O_WRONLY | O_CLOEXEC | (straight ? O_NOCTTY : O_CREAT | O_NOFOLLOW);
+    int h, how = O_WRONLY | O_CLOEXEC | (straight ? O_NOCTTY : O_CREAT | O_NOFOLLOW | O_NONBLOCK);
+    posio_result r;
     (void)a;
-    *out = open(path, how | (keep || straight ? 0 : O_TRUNC), 0666);
-    if (*out < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot create");
-    return POSIO_OK;
+    h = open(path, how, 0666);
+    if (h < 0 && errno == ELOOP && !straight)
+        return posio_i_fail_os(err, ELOOP, POSIO_NO_OFFSET, "is a link, which is not followed");
+    if (h < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot create");
+    r = straight ? POSIO_OK : posio_i_take_part(h, path, err);
+    if (r == POSIO_OK && !straight && !keep && ftruncate(h, 0) != 0)
+        r = posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot empty");
+    if (r == POSIO_OK) *out = h;
+    else posio_i_close(h);
+    return r;
 }
 POSIO_API int posio_i_write(posio_i_handle h, const void *buf, size_t n, size_t *done)
 {
@@ -2214,7 +2239,8 @@ POSIO_API void posio_i_sink_release(posio_file_sink *s)
 }
 
 /* Begins an output file: bytes go to NAME.part, which becomes NAME at posio_file_sink_finish.
-   An existing NAME is refused (POSIO_E_EXISTS) unless POSIO_SINK_FORCE. With POSIO_SINK_RESUME an
+   An existing NAME is refused (POSIO_E_EXISTS) unless POSIO_SINK_FORCE, and so is a NAME.part that
+   another program is writing (POSIO_E_BUSY). With POSIO_SINK_RESUME an
    existing NAME.part is continued; posio_file_sink_size tells from where. A device, pipe or
    /dev/null is written straight to.
    Threads: any. Allocates: open. Blocks: I/O. */
@@ -2233,10 +2259,11 @@ POSIO_API posio_result posio_file_sink_open(posio_file_sink **out, const char *p
     r = posio_i_output_kind(&kind, path, &desc->alloc, err);
     if (r != POSIO_OK) return r;
     if (kind == POSIO_I_FOLDER || (kind == POSIO_I_REGULAR && !(desc->flags & POSIO_SINK_FORCE))) {
-        (void)posio_fail(err, POSIO_E_EXISTS, POSIO_NO_OFFSET,
+        r = kind == POSIO_I_FOLDER ? POSIO_E_UNSUPPORTED : POSIO_E_EXISTS;
+        (void)posio_fail(err, r, POSIO_NO_OFFSET,
                          kind == POSIO_I_FOLDER ? "is a folder" : "exists already");
         (void)posio_fail_in(err, path, 0);
-        return POSIO_E_EXISTS;
+        return r;
     }
     s = (posio_file_sink *)posio_allocate_zeroed(&desc->alloc, sizeof *s + 2 * n + 8);
     if (s == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
@@ -2335,11 +2362,16 @@ POSIO_API posio_result posio_file_sink_finish(posio_file_sink *s, posio_error *e
     if (!posio_i_set_end(s->handle, s->size) ||
         (!(s->flags & POSIO_SINK_NO_SYNC) && !posio_i_sync(s->handle)))
         r = posio_i_fail_os(err, posio_i_last_error(), s->size, "cannot complete the file");
-    posio_i_close(s->handle);
-    s->handle = POSIO_I_NO_HANDLE;
+#if defined(_WIN32)
+    posio_i_close(s->handle); /* an open file keeps its name */
+#endif
     if (r == POSIO_OK &&
         !posio_i_rename(s->part, s->final, (s->flags & POSIO_SINK_FORCE) != 0, &s->alloc))
         r = posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot rename to NAME");
+#if !defined(_WIN32)
+    posio_i_close(s->handle); /* and with it goes the lock */
+#endif
+    s->handle = POSIO_I_NO_HANDLE;
     if (r != POSIO_OK) (void)posio_fail_in(err, s->part, 0);
     return r;
 }

@@ -40,7 +40,8 @@
      Tables stay on disk and are read when wanted. An open image keeps 2 MiB of table pages,
      desc.cache_bytes (32 MiB) of decompressed clusters, 8 bytes for each snapshot (65,536 at most)
      and some KiB; a backing file that qcow2_read_open finds by itself gets half the cache of the
-     image above it. Each thread that decompresses keeps two clusters and 25 KiB (zstd: 160 KiB).
+     image above it. Each thread that decompresses keeps two clusters and 25 KiB (zstd: 160 KiB, and
+     8 MiB where a frame does not decode in one piece, which no known writer makes).
      qcow2_read_check takes 2 bytes for each cluster of the file, 32 MiB at most, and one L2 table.
 
    ERRORS
@@ -80,9 +81,10 @@
      AES, LUKS; unknown incompatible features           | refused by name
 
    DAMAGE
-     An entry that cannot be right (unaligned, outside of the file, in the header or the L1 table, a
-     zero cluster in version 2, a subcluster both allocated and zero) is an error that names it; it
-     never reads as zeros. Reserved bits and reference counts do not matter for reading:
+     An entry that cannot be right (unaligned, outside of the file, in the L1 table or in its own
+     L2 table, a zero cluster in version 2, a subcluster both allocated and zero) is an error that
+     names it; it never reads as zeros. Of a cluster that the end of the file cuts, what is there is
+     read. Other overlaps, reserved bits and reference counts do not matter for reading:
      qcow2_read_check examines them. */
 
 #if defined(QCOW2_READ_STATIC) && !defined(QCOW2_READ_IMPLEMENTATION)
@@ -152,6 +154,7 @@ typedef struct qcow2_read_desc {
     uint32_t flags;              /* QCOW2_READ_ALONE, QCOW2_READ_RAW_BACKING */
     uint32_t allow;              /* POSIO_ALLOW_... for names stored in the image */
     const char *snapshot;        /* ID, or else name, of one to read; NULL = the active state */
+    const char *name; /* of the file in errors, copied; NULL = the path, or nothing for a source */
     /* Opens backing and data files; borrowed while the image is open. NULL: qcow2_read_open finds
        those in QCOW2 and raw format beside the image, qcow2_read_open_source refuses them. */
     const posio_resolver *resolver;
@@ -273,8 +276,9 @@ typedef struct qcow2_read_check_report {
 
 /* Compares what refers to each cluster of the file with its reference count; looks for overlaps,
    entries that lead outside or are not aligned, and reserved bits. As `qemu-img check`, on the file
-   itself: not on backing files, and not on what clusters hold. POSIO_OK means that the report is
-   complete, whatever it says. Source: QCOW2, "Host cluster management", "Snapshots", "Bitmaps".
+   itself: not on backing files, and not on what clusters hold. POSIO_OK means that there is a
+   report, whatever it says; see is_complete.
+   Source: QCOW2, "Host cluster management", "Snapshots", "Bitmaps".
    Threads: any. Allocates: yes. Blocks: I/O. */
 QCOW2_READ_API posio_result qcow2_read_check(qcow2_read *image, const qcow2_read_check_desc *desc,
                                              qcow2_read_check_report *report, posio_error *err);
@@ -383,6 +387,7 @@ struct qcow2_read {
     uint64_t snapshots_offset, snapshots_end;
     uint64_t bitmaps_offset, bitmaps_size; /* of the directory */
     uint32_t bitmap_count;
+    uint64_t data_field; /* where the name of the data file is stored */
     uint64_t *snapshots; /* where each begins */
     char *names;         /* backing name and format, data name */
     chunk_cache *clusters, *pages;
@@ -467,7 +472,6 @@ static const char *qcow2_read_i_table_fault(const qcow2_read *q, uint64_t at)
     uint32_t cs = q->info.cluster_size;
     if (at % cs != 0) return "is not aligned to a cluster";
     if (!posio_within(at, cs, q->file.size)) return "reaches beyond the end of the file";
-    if (at < cs) return "lies in the header";
     if (qcow2_read_i_touches(at, cs, q->l1_offset, q->l1_entries * 8))
         return "lies in the L1 table";
     return NULL;
@@ -497,30 +501,27 @@ static const char *qcow2_read_i_compressed(const qcow2_read *q, uint64_t entry,
     return NULL;
 }
 
-/* What is wrong with a data cluster at this offset, of which `need` bytes are wanted. */
+/* What is wrong with a data cluster at this offset, which an L2 table at `table` names. */
 static const char *qcow2_read_i_cluster_fault(const qcow2_read *q, uint64_t at, uint64_t media,
-                                              uint64_t need)
+                                              uint64_t table)
 {
     uint32_t cs = q->info.cluster_size;
     if (at % cs != 0) return "is not aligned to a cluster";
     if (q->info.has_data_file)
-        return at != media ? "is not where it belongs in the external data file"
-               : posio_within(at, need, q->data.size) ? NULL
-                                                      : "reaches beyond the end of the data file";
-    if (!posio_within(at, need, q->data.size)) return "reaches beyond the end of the file";
-    if (at < cs) return "lies in the header";
+        return at != media ? "is not where it belongs in the external data file" : NULL;
+    if (at == table) return "lies in its own L2 table";
     if (qcow2_read_i_touches(at, cs, q->l1_offset, q->l1_entries * 8))
         return "lies in the L1 table";
     return NULL;
 }
 
-/* Subcluster `sub` of the cluster at media offset `media`, by its L2 entry; fills kind and host.
-   Source: QCOW2, "Standard Cluster Descriptor", "Extended L2 Entries". */
+/* Subcluster `sub` of the cluster at media offset `media`, by its entry in the L2 table at `table`;
+   fills kind and host. Source: QCOW2, "Standard Cluster Descriptor", "Extended L2 Entries". */
 static const char *qcow2_read_i_standard(const qcow2_read *q, uint64_t entry, uint64_t bits,
-                                         uint64_t media, uint32_t sub, qcow2_read_i_run *run)
+                                         uint64_t media, uint32_t sub, uint64_t table,
+                                         qcow2_read_i_run *run)
 {
     uint64_t at = entry & QCOW2_READ_I_OFFSET;
-    uint64_t need = posio_min(q->info.cluster_size, q->info.media_size - media);
     int present = at != 0 || (q->info.has_data_file && (entry & QCOW2_READ_I_COPIED));
     run->kind = QCOW2_READ_I_UNALLOCATED;
     if (q->info.has_extended_l2) {
@@ -531,7 +532,6 @@ static const char *qcow2_read_i_standard(const qcow2_read *q, uint64_t entry, ui
         run->kind = zero        ? QCOW2_READ_I_ZERO
                     : allocated ? QCOW2_READ_I_DATA
                                 : QCOW2_READ_I_UNALLOCATED;
-        need = posio_min(need, (uint64_t)(sub + 1) * q->info.subcluster_size);
     } else if (entry & 1) {
         if (q->info.version < 3) return "is marked as zero, which version 2 does not know";
         run->kind = QCOW2_READ_I_ZERO;
@@ -540,7 +540,7 @@ static const char *qcow2_read_i_standard(const qcow2_read *q, uint64_t entry, ui
     }
     if (run->kind != QCOW2_READ_I_DATA) return NULL;
     run->host = at + (uint64_t)sub * q->info.subcluster_size;
-    return qcow2_read_i_cluster_fault(q, at, media, need);
+    return qcow2_read_i_cluster_fault(q, at, media, table);
 }
 
 /* How many bytes from offset on, at most n, belong to L1 entries that are 0; some thousand entries
@@ -572,39 +572,51 @@ static int qcow2_read_i_continues(const qcow2_read_i_run *run, const qcow2_read_
            (run->kind != QCOW2_READ_I_DATA || next->host == run->host + run->length);
 }
 
+/* The run that begins at media offset `pos`, by the one L2 entry at `e`: it ends with its
+   subcluster, or where the file was cut. The entry lies at `at` in the file. */
+static const char *qcow2_read_i_run_of(const qcow2_read *q, const unsigned char *e, uint64_t at,
+                                       uint64_t pos, qcow2_read_i_run *run)
+{
+    const uint64_t cs = q->info.cluster_size, ss = q->info.subcluster_size;
+    const uint64_t entry = posio_be64(e), bits = q->info.has_extended_l2 ? posio_be64(e + 8) : 0;
+    const uint64_t media = pos & ~(cs - 1);
+    const char *fault;
+    memset(run, 0, sizeof *run);
+    run->length = cs - (pos - media);
+    if (entry & QCOW2_READ_I_COMPRESSED_BIT) return qcow2_read_i_compressed(q, entry, run);
+    fault = qcow2_read_i_standard(q, entry, bits, media, (uint32_t)((pos - media) / ss),
+                                  at & ~(cs - 1), run);
+    run->length = ss - pos % ss;
+    if (fault != NULL || run->kind != QCOW2_READ_I_DATA) return fault;
+    run->host += pos % ss;
+    if (run->host >= q->data.size) return "reaches beyond the end of the file";
+    run->length = posio_min(run->length, q->data.size - run->host);
+    return NULL;
+}
+
 /* The run that begins at offset, by the entries of one L2 table: subcluster after subcluster. */
 static posio_result qcow2_read_i_walk_l2(const qcow2_read *q, const unsigned char *raw,
                                          uint32_t count, uint64_t offset, uint64_t n, uint64_t at,
                                          qcow2_read_i_run *run, posio_error *err)
 {
-    const uint64_t cs = q->info.cluster_size, ss = q->info.subcluster_size;
-    const uint64_t first = offset & ~(cs - 1), end = offset + n;
+    const uint64_t cs = q->info.cluster_size, first = offset & ~(cs - 1), end = offset + n;
     uint64_t pos = offset;
     run->length = 0;
     while (pos < end && (pos - first) / cs < count) {
-        uint32_t i = (uint32_t)((pos - first) / cs), sub = (uint32_t)(pos % cs / ss);
-        const unsigned char *e = raw + (size_t)i * qcow2_read_i_entry_size(q);
-        uint64_t entry = posio_be64(e), bits = q->info.has_extended_l2 ? posio_be64(e + 8) : 0;
-        uint64_t media = first + i * cs, stop = media + (sub + 1) * ss;
+        size_t place = (size_t)((pos - first) / cs) * qcow2_read_i_entry_size(q);
         qcow2_read_i_run next;
-        const char *fault;
-        memset(&next, 0, sizeof next);
-        if (entry & QCOW2_READ_I_COMPRESSED_BIT) {
-            fault = qcow2_read_i_compressed(q, entry, &next);
-            stop = media + cs;
-        } else {
-            fault = qcow2_read_i_standard(q, entry, bits, media, sub, &next);
-            next.host += pos % ss;
-        }
+        const char *fault = qcow2_read_i_run_of(q, raw + place, at + place, pos, &next);
         if (fault != NULL && run->length == 0)
-            return posio_fail(err, POSIO_E_DATA, at + (uint64_t)i * qcow2_read_i_entry_size(q),
+            return posio_fail(err, POSIO_E_DATA, at + place,
                               "the cluster for media offset %llu (L2 entry %llx) %s",
-                              (unsigned long long)media, (unsigned long long)entry, fault);
+                              (unsigned long long)(pos & ~(cs - 1)),
+                              (unsigned long long)posio_be64(raw + place), fault);
         if (fault != NULL) break;
+        next.length = posio_min(next.length, end - pos);
+        pos += next.length;
         if (run->length == 0) *run = next;
-        else if (!qcow2_read_i_continues(run, &next)) break;
-        run->length += posio_min(stop, end) - pos;
-        pos = posio_min(stop, end);
+        else if (qcow2_read_i_continues(run, &next)) run->length += next.length;
+        else break;
         if (run->kind == QCOW2_READ_I_COMPRESSED) break;
     }
     return POSIO_OK;
@@ -864,12 +876,7 @@ static posio_result qcow2_read_i_read_bulk(qcow2_read *q, uint64_t offset, unsig
 /* The innermost file has been named, or it is the image itself. */
 static posio_result qcow2_read_i_named(const qcow2_read *q, posio_result r, posio_error *err)
 {
-#ifndef POSIO_NO_FILES
-    if (r != POSIO_OK && q->layer != NULL) (void)posio_fail_in(err, posio_layer_path(q->layer), 0);
-#else
-    (void)q;
-    (void)err;
-#endif
+    if (r != POSIO_OK && q->desc.name != NULL) (void)posio_fail_in(err, q->desc.name, 0);
     return r;
 }
 
@@ -1181,6 +1188,7 @@ static posio_result qcow2_read_i_take_extensions(qcow2_read *q, const unsigned c
         if (type == 0xe2792aca && q->info.backing_format == NULL) {
             qcow2_read_i_keep(&q->info.backing_format, names, body, n);
         } else if (type == 0x44415441 && q->info.data_name == NULL) {
+            q->data_field = at;
             qcow2_read_i_keep(&q->info.data_name, names, body, n);
         } else if (type == 0x6803f857) {
             *features = body;
@@ -1370,9 +1378,9 @@ QCOW2_READ_API posio_result qcow2_read_get_snapshot(qcow2_read *image, uint32_t 
         return posio_fail(err, POSIO_E_RANGE, POSIO_NO_OFFSET, "there are %u snapshots",
                           (unsigned)image->info.snapshot_count);
     r = qcow2_read_i_read_snapshot(image, image->snapshots[i], &s, length, &end, err);
+    if (r != POSIO_OK) return qcow2_read_i_named(image, r, err);
     at = image->snapshots[i] + QCOW2_READ_I_SNAPSHOT + length[0];
-    if (r == POSIO_OK)
-        r = qcow2_read_i_snapshot_text(image, at, length[1], s.id, sizeof s.id, &s.is_cut, err);
+    r = qcow2_read_i_snapshot_text(image, at, length[1], s.id, sizeof s.id, &s.is_cut, err);
     if (r == POSIO_OK)
         r = qcow2_read_i_snapshot_text(image, at + length[1], length[2], s.name, sizeof s.name,
                                        &s.is_cut, err);
@@ -1381,16 +1389,18 @@ QCOW2_READ_API posio_result qcow2_read_get_snapshot(qcow2_read *image, uint32_t 
 }
 
 /* The snapshot of this ID; where no ID is equal, that of this name. */
-static posio_result qcow2_read_i_find_snapshot(qcow2_read *q, const char *wanted,
+static posio_result qcow2_read_i_find_snapshot(qcow2_read *q, const char *wanted, uint32_t *which,
                                                qcow2_read_snapshot *out, posio_error *err)
 {
     uint32_t i, by_name = UINT32_MAX;
     for (i = 0; i < q->info.snapshot_count; i++) {
         posio_result r = qcow2_read_get_snapshot(q, i, out, err);
         if (r != POSIO_OK) return r;
+        *which = i;
         if (strcmp(out->id, wanted) == 0) return POSIO_OK;
         if (by_name == UINT32_MAX && strcmp(out->name, wanted) == 0) by_name = i;
     }
+    *which = by_name;
     if (by_name != UINT32_MAX) return qcow2_read_get_snapshot(q, by_name, out, err);
     return posio_fail(err, POSIO_E_NOT_FOUND, POSIO_NO_OFFSET, "there is no snapshot \"%s\"",
                       wanted);
@@ -1403,24 +1413,27 @@ static posio_result qcow2_read_i_choose_state(qcow2_read *q, posio_error *err)
 {
     const uint32_t span_bits = q->cluster_bits + q->l2_bits;
     qcow2_read_snapshot s;
-    uint64_t field = 36, needed;
+    uint64_t size_at = 24, entries_at = 36, offset_at = 40, needed; /* fields, for errors */
     q->l1_offset = q->active_l1_offset;
     q->l1_entries = q->active_l1_entries;
     if (q->desc.snapshot != NULL) {
-        posio_result r = qcow2_read_i_find_snapshot(q, q->desc.snapshot, &s, err);
+        uint32_t which = 0;
+        posio_result r = qcow2_read_i_find_snapshot(q, q->desc.snapshot, &which, &s, err);
         if (r != POSIO_OK) return r;
         q->l1_offset = s.l1_offset;
         q->l1_entries = s.l1_entries;
         q->info.media_size = s.media_size;
-        field = q->snapshots_offset;
+        offset_at = q->snapshots[which];
+        entries_at = offset_at + 8;
+        size_at = offset_at + 48;
         if (s.media_size > INT64_MAX)
-            return posio_fail(err, POSIO_E_DATA, field, "a media size of %llu bytes cannot be",
+            return posio_fail(err, POSIO_E_DATA, size_at, "a media size of %llu bytes cannot be",
                               (unsigned long long)s.media_size);
     }
     needed = (q->info.media_size >> span_bits) +
              ((q->info.media_size & (((uint64_t)1 << span_bits) - 1)) != 0);
     if (needed > q->l1_entries)
-        return posio_fail(err, POSIO_E_DATA, field,
+        return posio_fail(err, POSIO_E_DATA, entries_at,
                           "the L1 table has %llu entries; media of %llu bytes need %llu",
                           (unsigned long long)q->l1_entries, (unsigned long long)q->info.media_size,
                           (unsigned long long)needed);
@@ -1429,17 +1442,17 @@ static posio_result qcow2_read_i_choose_state(qcow2_read *q, posio_error *err)
         return POSIO_OK;
     }
     if (q->l1_offset % q->info.cluster_size != 0)
-        return posio_fail(err, POSIO_E_DATA, field + 4,
+        return posio_fail(err, POSIO_E_DATA, offset_at,
                           "the L1 table, at %llu, is not aligned to a cluster",
                           (unsigned long long)q->l1_offset);
     if (q->l1_offset == 0)
-        return posio_fail(err, POSIO_E_DATA, field + 4, "the L1 table lies in the header");
+        return posio_fail(err, POSIO_E_DATA, offset_at, "the L1 table lies in the header");
     if (!posio_within(q->l1_offset, needed * 8, q->file.size))
-        return posio_fail(err, POSIO_E_DATA, field + 4,
+        return posio_fail(err, POSIO_E_DATA, offset_at,
                           "the L1 table (%llu entries at %llu) reaches beyond the end of the file",
                           (unsigned long long)needed, (unsigned long long)q->l1_offset);
     if (!posio_within(q->l1_offset, q->l1_entries * 8, q->file.size))
-        qcow2_read_i_warn(q, field,
+        qcow2_read_i_warn(q, entries_at,
                           "the L1 table claims %llu entries, which reach beyond the end of the "
                           "file; media of %llu bytes need %llu",
                           (unsigned long long)q->l1_entries, (unsigned long long)q->info.media_size,
@@ -1464,35 +1477,45 @@ static posio_result qcow2_read_i_make_caches(qcow2_read *q, posio_error *err)
     return chunk_cache_create(&q->clusters, &d, err);
 }
 
-/* Asks the resolver for a file that the image names. */
-static posio_result qcow2_read_i_refer(const qcow2_read *q, uint32_t kind, const char *name,
-                                       const char *format, posio_source *out, posio_error *err)
+/* Asks the resolver for a file that the image names; `field`: where. */
+static posio_result qcow2_read_i_refer(const qcow2_read *q, uint32_t kind, uint64_t field,
+                                       const char *name, const char *format, posio_source *out,
+                                       posio_error *err)
 {
     const char *what = kind == POSIO_REFERENCE_DATA ? "data" : "backing";
     posio_reference reference;
+    posio_source found;
     posio_error why;
     posio_result r;
     if (q->desc.resolver == NULL)
-        return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
+        return posio_fail(err, POSIO_E_POLICY, field,
                           "the image names a %s file, \"%s\", and there is no resolver to open it",
                           what, name);
     memset(&reference, 0, sizeof reference);
+    memset(&found, 0, sizeof found);
+    (void)posio_fail(&why, POSIO_E_ARG, POSIO_NO_OFFSET, "the resolver does not say why it failed");
     reference.name = strncmp(name, "file:", 5) == 0 ? name + 5 : name; /* QEMU's name for a path */
     reference.format = format;
     reference.kind = kind;
-    r = q->desc.resolver->open(q->desc.resolver->self, &reference, out, &why);
+    r = q->desc.resolver->open(q->desc.resolver->self, &reference, &found, &why);
+    if (r == POSIO_OK && found.read_at == NULL)
+        return posio_fail(err, POSIO_E_ARG, field, "the resolver gave no %s file", what);
+    if (r == POSIO_OK) *out = found;
     if (r == POSIO_OK || err == NULL) return r;
     *err = why;
-    if (strstr(why.message, " file: ") == NULL) /* once, not for every image of a chain */
-        posio_format(err->message, sizeof err->message, "%s file: %s", what, why.message);
+    err->code = r;
+    if (q->desc.name != NULL && why.file[0] != 0 && strcmp(why.file, q->desc.name) != 0)
+        return r; /* it failed further down */
+    posio_format(err->message, sizeof err->message, "%s file: %s", what, why.message);
+    if (err->offset == POSIO_NO_OFFSET) err->offset = field;
     return r;
 }
 
 /* A JSON description may name anything, of any protocol (CVE-2024-4467). */
-static posio_result qcow2_read_i_check_name(const char *name, posio_error *err)
+static posio_result qcow2_read_i_check_name(const char *name, uint64_t field, posio_error *err)
 {
     if (strncmp(name, "json:", 5) != 0) return POSIO_OK;
-    return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+    return posio_fail(err, POSIO_E_UNSUPPORTED, field,
                       "the name of a file in JSON is not supported: \"%s\"", name);
 }
 
@@ -1505,15 +1528,16 @@ static posio_result qcow2_read_i_open_others(qcow2_read *q, posio_error *err)
     q->unit = m->cluster_size;
     if (m->has_data_file) {
         if (m->data_name == NULL || m->data_name[0] == 0)
-            return posio_fail(err, POSIO_E_MISSING, POSIO_NO_OFFSET,
+            return posio_fail(err, POSIO_E_MISSING, 72,
                               "the image has an external data file and does not say which");
-        r = qcow2_read_i_check_name(m->data_name, err);
+        r = qcow2_read_i_check_name(m->data_name, q->data_field, err);
         if (r == POSIO_OK)
-            r = qcow2_read_i_refer(q, POSIO_REFERENCE_DATA, m->data_name, "raw", &q->data, err);
+            r = qcow2_read_i_refer(q, POSIO_REFERENCE_DATA, q->data_field, m->data_name, "raw",
+                                   &q->data, err);
         if (r != POSIO_OK) return r;
     }
     if (m->backing_name == NULL || (q->desc.flags & QCOW2_READ_ALONE)) return POSIO_OK;
-    r = qcow2_read_i_check_name(m->backing_name, err);
+    r = qcow2_read_i_check_name(m->backing_name, 8, err);
     if (r != POSIO_OK) return r;
     if (format == NULL || format[0] == 0) {
         if (!(q->desc.flags & QCOW2_READ_RAW_BACKING))
@@ -1523,7 +1547,7 @@ static posio_result qcow2_read_i_open_others(qcow2_read *q, posio_error *err)
                               m->backing_name);
         format = "raw";
     }
-    r = qcow2_read_i_refer(q, POSIO_REFERENCE_PARENT, m->backing_name, format, &q->backing, err);
+    r = qcow2_read_i_refer(q, POSIO_REFERENCE_PARENT, 8, m->backing_name, format, &q->backing, err);
     if (r == POSIO_OK && q->backing.unit > q->unit) q->unit = q->backing.unit;
     return r;
 }
@@ -1531,16 +1555,23 @@ static posio_result qcow2_read_i_open_others(qcow2_read *q, posio_error *err)
 static posio_result qcow2_read_i_create(qcow2_read **out, const qcow2_read_desc *desc,
                                         posio_error *err)
 {
-    static const qcow2_read_desc defaults = {NULL, 0, 0, 0, NULL, NULL, {NULL, NULL, NULL}};
+    static const qcow2_read_desc defaults = {NULL, 0, 0, 0, NULL, NULL, NULL, {NULL, NULL, NULL}};
+    size_t length;
     qcow2_read *q;
     if (desc == NULL) desc = &defaults;
     if (!posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
-    q = (qcow2_read *)posio_allocate_zeroed(&desc->alloc, sizeof *q + QCOW2_READ_I_WARNINGS *
-                                                                          sizeof *q->warnings);
+    length = desc->name != NULL ? strlen(desc->name) : 0;
+    q = (qcow2_read *)posio_allocate_zeroed(
+        &desc->alloc, sizeof *q + QCOW2_READ_I_WARNINGS * sizeof *q->warnings + length + 1);
     if (q == NULL) return qcow2_read_i_no_memory(err);
     q->warnings = (qcow2_read_warning *)(void *)(q + 1);
     q->desc = *desc;
+    if (length != 0) {
+        char *name = (char *)(q->warnings + QCOW2_READ_I_WARNINGS);
+        memcpy(name, desc->name, length);
+        q->desc.name = name;
+    }
     if (q->desc.cache_bytes == 0) q->desc.cache_bytes = (uint64_t)32 << 20;
     q->has_lock = thread_pool_mutex_init(&q->lock);
     if (!q->has_lock) {
@@ -1584,7 +1615,12 @@ static posio_result qcow2_read_i_open_layer(qcow2_read **out, posio_layer *layer
                                             const qcow2_read_desc *desc, posio_error *err)
 {
     qcow2_read *q = NULL;
-    posio_result r = qcow2_read_i_create(&q, desc, err);
+    qcow2_read_desc named;
+    posio_result r;
+    memset(&named, 0, sizeof named);
+    if (desc != NULL) named = *desc;
+    named.name = posio_layer_path(layer);
+    r = qcow2_read_i_create(&q, &named, err);
     if (r != POSIO_OK) {
         posio_layer_close(layer);
         return r;
@@ -1626,7 +1662,7 @@ static posio_result qcow2_read_i_resolve(void *self, const posio_reference *refe
     }
     desc.resolver = NULL;
     desc.snapshot = NULL;
-    desc.cache_bytes /= 2;
+    if (desc.cache_bytes > 1) desc.cache_bytes /= 2; /* 0 would mean the default */
     r = qcow2_read_i_open_layer(&q->backing_image, layer, &desc, err);
     if (r == POSIO_OK) *out = qcow2_read_source(q->backing_image);
     return r;
@@ -1703,7 +1739,9 @@ enum {
     QCOW2_READ_I_IS_TABLE = 0x8000, /* header, L1, refcount or snapshot table: nobody else's */
     QCOW2_READ_I_IS_L2 = 0x4000,    /* an L2 table: snapshots may share it */
     QCOW2_READ_I_COUNT = 0x3fff,
-    QCOW2_READ_I_SPARE = 1 << 20 /* bytes of tables that are read in any case */
+    QCOW2_READ_I_SPARE = 1 << 20,    /* bytes of tables that are read in any case */
+    QCOW2_READ_I_L1 = 4 << 20,       /* entries of an L1 table, at most, */
+    QCOW2_READ_I_REFCOUNTS = 8 << 20 /* and bytes of the refcount table, as QEMU */
 };
 
 typedef struct qcow2_read_i_check {
@@ -1711,9 +1749,10 @@ typedef struct qcow2_read_i_check {
     const qcow2_read_check_desc *desc;
     qcow2_read_check_report *report;
     uint16_t *words;
-    uint64_t from, to;  /* the window, in clusters */
-    uint64_t clusters;  /* of the file */
+    uint64_t from, to;    /* the window, in clusters */
+    uint64_t clusters;    /* of the file */
     uint64_t left, share; /* bytes of tables that may still be read: see qcow2_read_i_spend */
+    uint32_t ticks;
     unsigned char *table;
 } qcow2_read_i_check;
 
@@ -1734,6 +1773,15 @@ static void qcow2_read_i_issue(qcow2_read_i_check *c, uint32_t severity, uint64_
     c->desc->issue(c->desc->user, &issue);
 }
 
+/* Once for some hundred entries: lets the caller cancel. */
+static posio_result qcow2_read_i_tick(qcow2_read_i_check *c, posio_error *err)
+{
+    if (c->desc->progress == NULL || c->ticks++ % 64 != 0 ||
+        !c->desc->progress(c->desc->user, c->from, c->clusters))
+        return POSIO_OK;
+    return posio_fail(err, POSIO_E_CANCELED, POSIO_NO_OFFSET, "canceled");
+}
+
 /* Some things are found by the first pass only, so that they are said once. */
 static int qcow2_read_i_is_first_pass(const qcow2_read_i_check *c) { return c->from == 0; }
 
@@ -1748,7 +1796,7 @@ static int qcow2_read_i_spend(qcow2_read_i_check *c, uint64_t bytes, uint64_t by
         c->share -= bytes;
         return 1;
     }
-    if (c->left != 0 && bytes > c->share && qcow2_read_i_is_first_pass(c))
+    if (c->left != 0 && qcow2_read_i_is_first_pass(c))
         qcow2_read_i_issue(c, QCOW2_READ_CORRUPTION, by,
                            "from here on the tables would take more than the whole file: some are "
                            "referred to again and again, and the check is given up");
@@ -1788,44 +1836,58 @@ static void qcow2_read_i_count(qcow2_read_i_check *c, uint64_t at, uint64_t n, u
     }
 }
 
-/* The reference count that the image has for a cluster. *known = 0 when it cannot be looked up,
-   which is said elsewhere. Source: QCOW2, "Host cluster management". */
+/* The i-th refcount block; 0 = there is none, and its counts are 0. *known = 0 when it cannot be
+   looked up, which is said elsewhere. Source: QCOW2, "Host cluster management". */
+static posio_result qcow2_read_i_block(qcow2_read_i_check *c, uint64_t i, uint64_t *block,
+                                       int *known, posio_error *err)
+{
+    qcow2_read *q = c->image;
+    const uint32_t cs = q->info.cluster_size;
+    const uint64_t at = q->refcount_offset + i * 8;
+    unsigned char raw[8];
+    posio_result r;
+    *block = 0;
+    *known = i >= q->refcount_clusters * (cs / 8); /* beyond the table */
+    if (*known || q->refcount_offset == 0 || !posio_within(at, 8, q->file.size)) return POSIO_OK;
+    r = qcow2_read_i_table(q, at, raw, 8, err);
+    if (r != POSIO_OK) return r;
+    *block = posio_be64(raw) & ~(uint64_t)511;
+    *known = *block == 0 || (*block % cs == 0 && posio_within(*block, cs, q->file.size));
+    return POSIO_OK;
+}
+
+static uint64_t qcow2_read_i_blocks_entries(const qcow2_read *q)
+{
+    return (uint64_t)q->info.cluster_size * 8 / q->info.refcount_bits;
+}
+
+/* The k-th count of `bits` bits. */
+static uint64_t qcow2_read_i_count_at(const unsigned char *block, uint64_t k, uint32_t bits)
+{
+    const unsigned char *p = block + k * bits / 8;
+    switch (bits) {
+    case 8: return p[0];
+    case 16: return posio_be16(p);
+    case 32: return posio_be32(p);
+    case 64: return posio_be64(p);
+    default: return (uint32_t)p[0] >> (k * bits % 8) & ((1u << bits) - 1);
+    }
+}
+
+/* The reference count that the image has for one cluster. */
 static posio_result qcow2_read_i_refcount(qcow2_read_i_check *c, uint64_t cluster, uint64_t *count,
                                           int *known, posio_error *err)
 {
-    qcow2_read *q = c->image;
-    const uint32_t bits = q->info.refcount_bits;
-    uint64_t per_block = (uint64_t)q->info.cluster_size * 8 / bits, block;
-    uint64_t i = cluster / per_block, k = cluster % per_block;
-    uint64_t at = q->refcount_offset + i * 8;
+    const uint32_t bits = c->image->info.refcount_bits;
+    const uint64_t entries = qcow2_read_i_blocks_entries(c->image), k = cluster % entries;
     unsigned char raw[8];
-    posio_result r;
+    uint64_t block;
+    posio_result r = qcow2_read_i_block(c, cluster / entries, &block, known, err);
     *count = 0;
-    *known = 1;
-    if (i >= q->refcount_clusters * (q->info.cluster_size / 8)) return POSIO_OK;
-    *known = 0;
-    if (q->refcount_offset == 0 || !posio_within(at, 8, q->file.size)) return POSIO_OK;
-    r = qcow2_read_i_table(q, at, raw, 8, err);
-    if (r != POSIO_OK) return r;
-    block = posio_be64(raw) & ~(uint64_t)511;
-    if (block == 0) {
-        *known = 1;
-        return POSIO_OK;
-    }
-    if (block % q->info.cluster_size != 0 ||
-        !posio_within(block, q->info.cluster_size, q->file.size))
-        return POSIO_OK;
-    *known = 1;
-    r = qcow2_read_i_table(q, block + k * bits / 8, raw, bits < 8 ? 1 : bits / 8, err);
-    if (r != POSIO_OK) return r;
-    switch (bits) {
-    case 8: *count = raw[0]; break;
-    case 16: *count = posio_be16(raw); break;
-    case 32: *count = posio_be32(raw); break;
-    case 64: *count = posio_be64(raw); break;
-    default: *count = (uint32_t)raw[0] >> (k * bits % 8) & ((1u << bits) - 1);
-    }
-    return POSIO_OK;
+    if (r != POSIO_OK || !*known || block == 0) return r;
+    r = qcow2_read_i_table(c->image, block + k * bits / 8, raw, bits < 8 ? 1 : bits / 8, err);
+    if (r == POSIO_OK) *count = qcow2_read_i_count_at(raw, bits < 8 ? k % (8 / bits) : 0, bits);
+    return r;
 }
 
 /* Is bit 63, "reference count is exactly 1", right? Only in the active state does it mean anything.
@@ -1994,6 +2056,18 @@ static posio_result qcow2_read_i_check_l1_entry(qcow2_read_i_check *c, uint64_t 
     return r == POSIO_OK ? qcow2_read_i_walk_table(c, at, active, err) : r;
 }
 
+/* Tables beyond what QEMU accepts are not walked: a sparse file makes room for any. */
+static posio_result qcow2_read_i_too_large(qcow2_read_i_check *c, uint64_t by, const char *what,
+                                           uint64_t size)
+{
+    if (qcow2_read_i_is_first_pass(c))
+        qcow2_read_i_issue(c, QCOW2_READ_CORRUPTION, by,
+                           "the %s claims %llu bytes, more than any program makes", what,
+                           (unsigned long long)size);
+    c->report->is_complete = 0;
+    return POSIO_OK;
+}
+
 /* The L1 table of a state, and all below it. */
 static posio_result qcow2_read_i_check_state(qcow2_read_i_check *c, uint64_t at, uint64_t entries,
                                              uint64_t by, int active, posio_error *err)
@@ -2002,6 +2076,8 @@ static posio_result qcow2_read_i_check_state(qcow2_read_i_check *c, uint64_t at,
     uint64_t i, k;
     posio_result r = POSIO_OK;
     c->share = qcow2_read_i_allowance(c, 1);
+    if (entries > QCOW2_READ_I_L1 && posio_within(at, entries * 8, c->image->file.size))
+        return qcow2_read_i_too_large(c, by, "L1 table", entries * 8);
     if (!qcow2_read_i_own_table(c, at, entries * 8, by, "L1 table")) return POSIO_OK;
     for (i = 0; i < entries && r == POSIO_OK; i += QCOW2_READ_I_BATCH) {
         uint64_t count = posio_min(QCOW2_READ_I_BATCH, entries - i);
@@ -2010,10 +2086,7 @@ static posio_result qcow2_read_i_check_state(qcow2_read_i_check *c, uint64_t at,
             if (posio_be64(raw + k * 8) != 0)
                 r = qcow2_read_i_check_l1_entry(c, posio_be64(raw + k * 8), at + (i + k) * 8,
                                                 active, err);
-        if (c->desc->progress != NULL &&
-            c->desc->progress(c->desc->user, c->from + i * (c->to - c->from) / (entries + 1),
-                              c->clusters))
-            return posio_fail(err, POSIO_E_CANCELED, POSIO_NO_OFFSET, "canceled");
+        if (r == POSIO_OK) r = qcow2_read_i_tick(c, err);
     }
     return r;
 }
@@ -2026,6 +2099,8 @@ static posio_result qcow2_read_i_check_blocks(qcow2_read_i_check *c, posio_error
     unsigned char raw[QCOW2_READ_I_BATCH * 8];
     uint64_t i, k;
     posio_result r = POSIO_OK;
+    if (size > QCOW2_READ_I_REFCOUNTS && posio_within(q->refcount_offset, size, q->file.size))
+        return qcow2_read_i_too_large(c, 56, "refcount table", size);
     if (!qcow2_read_i_own_table(c, q->refcount_offset, size, 48, "refcount table")) return r;
     for (i = 0; i < size && r == POSIO_OK; i += sizeof raw) {
         r = posio_read(&q->file, q->refcount_offset + i, raw, sizeof raw, err);
@@ -2035,6 +2110,7 @@ static posio_result qcow2_read_i_check_blocks(qcow2_read_i_check *c, posio_error
                 (void)qcow2_read_i_own(c, block, q->info.cluster_size, q->refcount_offset + i + k,
                                        "refcount block");
         }
+        if (r == POSIO_OK) r = qcow2_read_i_tick(c, err);
     }
     return r;
 }
@@ -2053,6 +2129,7 @@ static posio_result qcow2_read_i_check_bitmap(qcow2_read_i_check *c, uint64_t ta
         if (r == POSIO_OK && (posio_be64(raw) & QCOW2_READ_I_OFFSET) != 0)
             (void)qcow2_read_i_own(c, posio_be64(raw) & QCOW2_READ_I_OFFSET, q->info.cluster_size,
                                    table + i * 8, "bitmap");
+        if (r == POSIO_OK) r = qcow2_read_i_tick(c, err);
     }
     return r;
 }
@@ -2079,24 +2156,40 @@ static posio_result qcow2_read_i_check_bitmaps(qcow2_read_i_check *c, posio_erro
     return r;
 }
 
-/* What is counted against what the image has, for the clusters of the window. */
+/* What is counted against what the image has, for one cluster. */
+static void qcow2_read_i_compare_one(qcow2_read_i_check *c, uint64_t cluster, uint64_t stored)
+{
+    uint32_t counted = c->words[cluster - c->from] & QCOW2_READ_I_COUNT;
+    if (stored == counted || (counted == QCOW2_READ_I_COUNT && stored > counted)) return;
+    qcow2_read_i_issue(c, stored < counted ? QCOW2_READ_CORRUPTION : QCOW2_READ_LEAK,
+                       cluster << c->image->cluster_bits,
+                       "the cluster here has a reference count of %llu and %u references",
+                       (unsigned long long)stored, (unsigned)counted);
+}
+
+/* The same for the clusters of the window, one refcount block after the other. */
 static posio_result qcow2_read_i_compare(qcow2_read_i_check *c, posio_error *err)
 {
-    const uint32_t cb = c->image->cluster_bits;
-    uint64_t i;
-    for (i = c->from; i < c->to; i++) {
-        uint32_t counted = c->words[i - c->from] & QCOW2_READ_I_COUNT;
-        uint64_t stored;
+    const uint64_t entries = qcow2_read_i_blocks_entries(c->image);
+    uint64_t i = c->from, first, end, block;
+    posio_result r = POSIO_OK;
+    for (; i < c->to && r == POSIO_OK; i = end) {
         int known;
-        posio_result r = qcow2_read_i_refcount(c, i, &stored, &known, err);
-        if (r != POSIO_OK) return r;
-        if (!known || stored == counted || (counted == QCOW2_READ_I_COUNT && stored > counted))
-            continue;
-        qcow2_read_i_issue(c, stored < counted ? QCOW2_READ_CORRUPTION : QCOW2_READ_LEAK, i << cb,
-                           "the cluster here has a reference count of %llu and %u references",
-                           (unsigned long long)stored, (unsigned)counted);
+        first = i - i % entries;
+        end = posio_min(first + entries, c->to);
+        r = qcow2_read_i_block(c, first / entries, &block, &known, err);
+        if (r == POSIO_OK && block != 0 && known)
+            r = posio_read(&c->image->file, block, c->table, c->image->info.cluster_size, err);
+        for (; r == POSIO_OK && known && i < end; i++)
+            if (block != 0 || c->words[i - c->from] != 0)
+                qcow2_read_i_compare_one(
+                    c, i,
+                    block == 0
+                        ? 0
+                        : qcow2_read_i_count_at(c->table, i - first, c->image->info.refcount_bits));
+        if (r == POSIO_OK) r = qcow2_read_i_tick(c, err);
     }
-    return POSIO_OK;
+    return r;
 }
 
 static posio_result qcow2_read_i_check_pass(qcow2_read_i_check *c, posio_error *err)
@@ -2105,6 +2198,7 @@ static posio_result qcow2_read_i_check_pass(qcow2_read_i_check *c, posio_error *
     uint32_t i;
     posio_result r;
     memset(c->words, 0, (size_t)(c->to - c->from) * sizeof *c->words);
+    c->ticks = 0;
     c->left = qcow2_read_i_allowance(c, 64);
     c->share = qcow2_read_i_allowance(c, 1);
     (void)qcow2_read_i_own(c, 0, q->info.cluster_size, 0, "header");
@@ -2145,7 +2239,9 @@ QCOW2_READ_API posio_result qcow2_read_check(qcow2_read *image, const qcow2_read
     c.clusters = (image->file.size + cs - 1) / cs;
     found.file_clusters = c.clusters;
     found.is_complete = 1;
-    window = posio_min(c.clusters, memory / 2 + 1);
+    window = posio_min(memory / 2 + 1, SIZE_MAX / 4);
+    if (window >= c.clusters) window = c.clusters;
+    else window = c.clusters / (c.clusters / window + 1) + 1; /* passes of one size */
     c.words = (uint16_t *)posio_allocate(&image->desc.alloc, (size_t)window * sizeof *c.words);
     c.table = (unsigned char *)posio_allocate(&image->desc.alloc, cs);
     if (c.words == NULL || c.table == NULL) r = qcow2_read_i_no_memory(err);

@@ -281,20 +281,21 @@ static CLI_UNUSED const char *cli_name(const char *path) { return path + posio_p
 /* "PATH: message (segment 2, x.E02, offset 76)" on standard error; PATH is what was typed. */
 static CLI_UNUSED void cli_error(const char *path, const posio_error *err)
 {
+    const int is_other = err->file[0] != 0 && strcmp(err->file, cli_name(path)) != 0 &&
+                         strcmp(err->file, path) != 0;
     cli_out f;
     cli_out_to_file(&f, stderr);
     cli_text(&f, path);
     cli_puts(&f, ": ");
     cli_text(&f, err->message);
-    if (err->segment != 0 || err->offset != POSIO_NO_OFFSET) {
+    if (err->segment != 0 || err->offset != POSIO_NO_OFFSET || is_other) {
         const char *sep = "";
         cli_puts(&f, " (");
         if (err->segment != 0) {
             cli_printf(&f, "segment %u", (unsigned)err->segment);
             sep = ", ";
         }
-        if (err->file[0] != 0 && strcmp(err->file, cli_name(path)) != 0 &&
-            strcmp(err->file, path) != 0) {
+        if (is_other) {
             cli_puts(&f, sep);
             cli_text(&f, err->file);
             sep = ", ";

@@ -468,11 +468,17 @@ static int compare(job *j, comparison *c, uint64_t from, uint64_t to, posio_resu
     return *r == POSIO_OK && c->good_to == to;
 }
 
+/* Must the whole range be decoded, whatever is in NAME.part already? */
+static int decodes_all(const job *j)
+{
+    return j->digests != 0 || j->asked->on_damage == MEDIA_DAMAGE_ZEROS;
+}
+
 /* How much of NAME.part is good; or an error. The part may end anywhere, and end in blocks that a
-   crash kept from being written. */
+   crash kept from being written. Digests are of what the file holds: then all of it is compared. */
 static posio_result measure_part(job *j, comparison *c, uint64_t *good)
 {
-    uint64_t size = c->part.size, first = posio_min(COMPARE_FIRST, size);
+    uint64_t size = c->part.size, first = decodes_all(j) ? size : posio_min(COMPARE_FIRST, size);
     uint64_t last = size - first > COMPARE_LAST ? size - COMPARE_LAST : first;
     posio_result r = POSIO_OK;
     if (size > j->length)
@@ -829,7 +835,7 @@ static posio_result run_lanes(job *j)
     memset(&d, 0, sizeof d);
     d.source = j->source;
     d.offset =
-        j->digests != 0 || a->on_damage == MEDIA_DAMAGE_ZEROS ? j->offset : j->writer.resumed_to;
+        decodes_all(j) ? j->offset : j->writer.resumed_to;
     d.length = j->total = j->offset + j->length - d.offset;
     d.pool = j->pool;
     d.lanes = lanes;

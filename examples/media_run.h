@@ -19,7 +19,8 @@
                         data of about 1 MiB, in parts that    --> in order; and one that reports
                         begin at multiples of source.unit         what could not be read
 
-   A part that cannot be read is read again unit by unit, to find out which of its units are bad.
+   A part that cannot be read is read again unit by unit, to find out which of its units are bad,
+   and in which half of them, if only one is, and so on.
    What the lanes are given, the error and the reports are the same for any number of threads.
 
    Memory: a ring of at most 24 MiB, or of three slots where that is more (a slot is as large as
@@ -85,6 +86,7 @@ enum {
     MEDIA_I_RING = 24 << 20,
     MEDIA_I_MOST_UNIT = 128 << 20, /* the largest chunk there is; a hint beyond is not followed */
     MEDIA_I_SMALL_UNIT = 4096,     /* where a source has no unit: a sector of most disks */
+    MEDIA_I_SECTOR = 512,          /* the least that is given up */
     MEDIA_I_LONG_ZEROS = 1 << 18,  /* shorter runs are cheaper read than handled */
     MEDIA_I_MOST_EXTENTS = 4096    /* asked at once: so that a run of them can be cancelled */
 };
@@ -215,22 +217,48 @@ static posio_result media_i_add_bad(media_i_part *p, uint64_t offset, uint64_t l
     return POSIO_OK;
 }
 
+/* Narrows n bytes at `at` that cannot be read down, as long as one half of them can be: a unit may be
+   that of a whole stack of images, and one small cluster of it bad. */
+static posio_result media_i_narrow(const media_i_run *run, uint64_t *at, uint64_t *n,
+                                   unsigned char **out, posio_result r, posio_error *err)
+{
+    const posio_source *source = &run->desc->source;
+    while (media_i_is_damage(r) && *n > MEDIA_I_SECTOR) {
+        uint64_t half = (*n / 2 + MEDIA_I_SECTOR - 1) / MEDIA_I_SECTOR * MEDIA_I_SECTOR;
+        posio_error first;
+        posio_result a = posio_read(source, *at, *out, (size_t)half, &first);
+        posio_result b = posio_read(source, *at + half, *out + half, (size_t)(*n - half), err);
+        if (a != POSIO_OK && err != NULL) *err = first;
+        if (a != POSIO_OK && b != POSIO_OK) return a;
+        if (a == POSIO_OK && b == POSIO_OK) return POSIO_OK; /* it was not for long */
+        r = a != POSIO_OK ? a : b;
+        if (a == POSIO_OK) {
+            *at += half;
+            *out += half;
+        }
+        *n = a != POSIO_OK ? half : *n - half;
+    }
+    return r;
+}
+
 /* Reads a part that cannot be read at once, unit by unit. */
 static posio_result media_i_rescue(const media_i_run *run, media_i_part *p, uint64_t from,
                                    uint64_t to, unsigned char *out, posio_error *err)
 {
     char where[64];
-    uint64_t at, n;
-    for (at = from; at < to; at += n, out += n) {
-        posio_result r;
-        n = posio_min(run->unit - at % run->unit, to - at);
-        r = posio_read(&run->desc->source, at, out, (size_t)n, err);
+    uint64_t at, next;
+    for (at = from; at < to; out += next - at, at = next) {
+        uint64_t bad = at, n = posio_min(run->unit - at % run->unit, to - at);
+        unsigned char *bytes = out;
+        posio_result r = posio_read(&run->desc->source, at, out, (size_t)n, err);
+        next = at + n;
+        if (r != POSIO_OK) r = media_i_narrow(run, &bad, &n, &bytes, r, err);
         if (r == POSIO_OK) continue;
-        posio_format(where, sizeof where, "at offset %llu of the media", (unsigned long long)at);
+        posio_format(where, sizeof where, "at offset %llu of the media", (unsigned long long)bad);
         (void)posio_fail_while(err, where);
         if (!media_i_is_damage(r) || run->desc->on_damage == MEDIA_DAMAGE_ERROR) return r;
-        memset(out, 0, (size_t)n);
-        if (media_i_add_bad(p, at, n, err) != POSIO_OK)
+        memset(bytes, 0, (size_t)n);
+        if (media_i_add_bad(p, bad, n, err) != POSIO_OK)
             return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
     }
     return POSIO_OK;

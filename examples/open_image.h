@@ -50,7 +50,9 @@ typedef struct open_image_desc {
     const char *snapshot; /* QCOW2: its ID or name; NULL = the active state */
     int alone;            /* parents are not opened: what the image does not hold is zeros */
     int raw_backing;      /* a parent whose format is not named is raw */
-    int allow_outside;    /* names in an image may lead out of its folder */
+    int allow_outside;    /* names in an image may lead out of its folder, */
+    int allow_devices;    /* and be devices */
+    uint32_t max_open;    /* EWF: descriptors kept open; 0 = 64 */
 } open_image_desc;
 
 typedef struct open_image {
@@ -142,7 +144,9 @@ static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const ch
     {"raw-backing", NULL, "a backing file whose format the image does not name is raw",           \
      &(d)->raw_backing, NULL, NULL, NULL},                                                        \
     {"allow-outside", NULL, "files named in an image may lie outside of its folder",              \
-     &(d)->allow_outside, NULL, NULL, NULL}
+     &(d)->allow_outside, NULL, NULL, NULL},                                                      \
+    {"allow-devices", NULL, "files named in an image may be devices", &(d)->allow_devices, NULL,  \
+     NULL, NULL}
 
 static OPEN_IMAGE_UNUSED const char *open_image_format_name(const open_image *image)
 {
@@ -268,6 +272,12 @@ static void open_image_close(open_image *image)
     free(image);
 }
 
+static uint32_t open_image_allowed(const open_image_desc *desc)
+{
+    return (desc->allow_outside ? (uint32_t)POSIO_ALLOW_OUTSIDE : 0u) |
+           (desc->allow_devices ? (uint32_t)POSIO_ALLOW_DEVICE : 0u);
+}
+
 static open_image *open_image_create(open_image_format format, const char *path, const char *role,
                                      const open_image_desc *desc, posio_error *err)
 {
@@ -305,6 +315,7 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
     qcow2 = qcow2_read_probe(&source, err);
     ewf = qcow2 == POSIO_E_FORMAT ? ewf_read_probe(&source, err) : POSIO_E_FORMAT;
     posio_file_close(file);
+    if (qcow2 == POSIO_E_IO || ewf == POSIO_E_IO) return posio_fail_in(err, path, 0), POSIO_E_IO;
     if (ewf == POSIO_OK || ewf == POSIO_E_UNSUPPORTED) found = OPEN_IMAGE_EWF;
     if (qcow2 == POSIO_OK || qcow2 == POSIO_E_UNSUPPORTED) found = OPEN_IMAGE_QCOW2;
     if (device) {
@@ -385,6 +396,7 @@ static posio_result open_image_open_qcow2(open_image *image, const posio_source 
     d.flags = (image->desc.alone ? (uint32_t)QCOW2_READ_ALONE : 0u) |
               (image->desc.raw_backing ? (uint32_t)QCOW2_READ_RAW_BACKING : 0u);
     d.snapshot = image->desc.snapshot;
+    d.name = image->layer != NULL ? posio_layer_path(image->layer) : NULL;
     d.resolver = &image->resolver;
     r = qcow2_read_open_source(&image->qcow2, file, &d, err);
     if (r == POSIO_OK) image->source = qcow2_read_source(image->qcow2);
@@ -423,7 +435,7 @@ static posio_result open_image_open_ewf_parent(open_image *image, const ewf_read
     posio_folder_desc folder;
     posio_result r;
     memset(&folder, 0, sizeof folder);
-    folder.allow = image->desc.allow_outside ? POSIO_ALLOW_OUTSIDE : 0;
+    folder.allow = open_image_allowed(&image->desc);
     r = posio_folder_open(&image->folder, path, &folder, err);
     if (r != POSIO_OK) return r;
     image->opener.open = open_image_open_stored;
@@ -441,6 +453,7 @@ static posio_result open_image_open_ewf(open_image *image, const posio_source *f
     posio_result r;
     memset(&d, 0, sizeof d);
     d.pool = image->desc.pool;
+    d.max_open = image->desc.max_open;
     if (file != NULL) r = ewf_read_open_sources(&image->ewf, file, 1, &d, err);
     else if (image->layer != NULL) r = open_image_open_ewf_parent(image, &d, err);
     else r = ewf_read_open(&image->ewf, image->path, &d, err);
@@ -468,7 +481,7 @@ static posio_result open_image_open_file(open_image *image, posio_error *err)
     posio_folder_desc folder;
     posio_result r;
     memset(&folder, 0, sizeof folder);
-    folder.allow = image->desc.allow_outside ? POSIO_ALLOW_OUTSIDE : 0;
+    folder.allow = open_image_allowed(&image->desc);
     if (image->format == OPEN_IMAGE_EWF) return open_image_open_ewf(image, NULL, err);
     if (image->format == OPEN_IMAGE_RAW && open_image_has_extension(image->path, ".001"))
         return open_image_open_split(image, image->path, err);
@@ -509,6 +522,13 @@ static void open_image_name_option(posio_error *err, const char *constant, const
     memmove(at + m, at + n, strlen(at + n) + 1);
 }
 
+/* Is a snapshot asked for where no image has any? Another state must not be read in its place. */
+static int open_image_lacks_snapshots(const open_image *image, const open_image_desc *desc)
+{
+    while (image != NULL && image->qcow2 == NULL) image = image->container;
+    return desc != NULL && desc->snapshot != NULL && image == NULL;
+}
+
 /* Opens path; desc NULL is a complete default. On success close *out with open_image_close. */
 static posio_result open_image_open(open_image **out, const char *path, const open_image_desc *desc,
                                     posio_error *err)
@@ -525,11 +545,18 @@ static posio_result open_image_open(open_image **out, const char *path, const op
     if (r != POSIO_OK) open_image_close(image);
     for (i = 1; r == POSIO_OK && desc != NULL && i < OPEN_IMAGE_NESTED && desc->formats[i]; i++)
         r = open_image_open_inner(&image, image, desc->formats[i], desc, err);
+    if (r == POSIO_OK && open_image_lacks_snapshots(image, desc)) {
+        open_image_close(image);
+        return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                          "there is no snapshot \"%s\": only QCOW2 images have any",
+                          desc->snapshot);
+    }
     if (r == POSIO_OK) {
         *out = image;
         return r;
     }
     open_image_name_option(err, "POSIO_ALLOW_OUTSIDE", "--allow-outside");
+    open_image_name_option(err, "POSIO_ALLOW_DEVICE", "--allow-devices");
     open_image_name_option(err, "QCOW2_READ_RAW_BACKING", "--raw-backing");
     return r;
 }

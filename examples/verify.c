@@ -432,7 +432,9 @@ static void print_snapshots(cli_out *f, qcow2_read *q)
         cli_text(f, s.name);
         cli_printf(f, "\", %s, %s\n", utc(s.date, when), cli_size((double)s.media_size, size));
     }
-    if (i < count) cli_printf(f, "  %-18s... and %s more\n", "", cli_grouped(count - i, more));
+    if (i < count && i < MOST_RANGES) line(f, "", "the others cannot be read");
+    else if (i < count)
+        cli_printf(f, "  %-18s... and %s more\n", "", cli_grouped(count - i, more));
 }
 
 static void print_qcow2(cli_out *f, qcow2_read *q)
@@ -1031,14 +1033,16 @@ static void finish_report(batch *b, report *r)
 /* Prints what is finished and has nothing unfinished before it. */
 static void print_finished(batch *b)
 {
-    for (; b->printed < b->at; b->printed++) {
-        report *r = b->reports[b->printed];
-        int finished;
-        if (r == NULL) continue;
-        thread_pool_lock(&b->lock);
-        finished = r->finished;
+    for (;; b->printed++) {
+        report *r = NULL;
+        int finished = 1, all;
+        thread_pool_lock(&b->lock); /* others may be opened meanwhile */
+        all = b->printed == b->at;
+        if (!all) r = b->reports[b->printed];
+        if (r != NULL) finished = r->finished;
         thread_pool_unlock(&b->lock);
-        if (!finished) return;
+        if (all || !finished) return;
+        if (r == NULL) continue;
         cli_bars_clear(&b->bars);
         if (r->status == STATUS_ERROR) cli_error(r->path, &r->error);
         if (r->text[0] != NULL) fputs(r->text[0], stdout);
@@ -1157,7 +1161,9 @@ static void verify_run(batch *b)
     print_finished(b);
     cli_bars_clear(&b->bars);
     if (b->held == NULL) return;
-    if (!cli_interrupted) verify_other(b->held, b->pool);
+    if (cli_interrupted)
+        (void)posio_fail(&b->held->error, POSIO_E_CANCELED, POSIO_NO_OFFSET, "canceled");
+    else verify_other(b->held, b->pool);
     finish_report(b, b->held);
     b->held = NULL;
     print_finished(b);
@@ -1260,6 +1266,7 @@ int main(int argc, char **argv)
     if (code < 0 && a.info && a.digests != 0)
         code = cli_usage_error(&tool, "--info", "reads no chunk: it goes without --digest and "
                                                 "--expect");
+    a.open.max_open = count > 1 ? 8 : 0; /* of each image: 64 may be open, of 1024 descriptors */
     if (code < 0) code = verify_all(operands, count, &a);
     free(operands);
     return cli_end(code);

@@ -1702,7 +1702,7 @@ TEST(an_existing_output_is_refused_or_replaced)
     REQUIRE(raw_folder(in("a_folder")));
     s = NULL;
     desc.flags = POSIO_SINK_FORCE;
-    CHECK_FAILS(posio_file_sink_open(&s, in("a_folder"), &desc, &err), POSIO_E_EXISTS);
+    CHECK_FAILS(posio_file_sink_open(&s, in("a_folder"), &desc, &err), POSIO_E_UNSUPPORTED);
     CHECK(strstr(err.message, "folder") != NULL);
     CHECK_FAILS(posio_file_sink_open(&s, in("nowhere/x"), NULL, &err), POSIO_E_NOT_FOUND);
     CHECK_EQ((int64_t)posio_file_sink_open(&s, in("nowhere/x"), NULL, NULL), POSIO_E_NOT_FOUND);

@@ -1208,7 +1208,7 @@ TEST(resolvers_open_any_format_and_their_errors_pass)
     CHECK_EQ(err.offset, 77);
     CHECK_EQ(err.segment, 3);
     CHECK_STR(err.file, "its.file");
-    CHECK_STR(err.message, "backing file: not for you: nbd://x");
+    CHECK_STR(err.message, "not for you: nbd://x");
     remove_links(1);
 }
 
