@@ -16,13 +16,14 @@ WARN     = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wca
            -Wvla $(WERROR)
 COMPILE  = $(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) -pthread
 
-HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h ewf_read.h qcow2_read.h
-FORMATS  = ewf_read.h qcow2_read.h
+HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h ewf_read.h qcow2_read.h \
+           zstd_par.h
+FORMATS  = ewf_read.h qcow2_read.h zstd_par.h
 TOOLS    = verify export
 TOOL_HEADERS = examples/cli.h examples/open_image.h examples/image_files.h examples/media_run.h
 TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read qcow2_read faults
 BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read
-FUZZERS  = deflate_read ewf_read qcow2_read
+FUZZERS  = deflate_read digest ewf_read qcow2_read
 
 # Libraries that some tests compare with, where they are installed; none is needed.
 HAVE     = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
@@ -32,13 +33,41 @@ endif
 ifeq ($(call HAVE,libisal),yes)
 ISAL     = -DHAVE_ISAL -lisal
 endif
+ifeq ($(call HAVE,libdeflate),yes)
+LIBDEFLATE = -DHAVE_LIBDEFLATE -ldeflate
+endif
+ifeq ($(call HAVE,libcrypto),yes)
+OPENSSL  = -DHAVE_OPENSSL -lcrypto
+endif
+ifeq ($(call HAVE,libxxhash),yes)
+XXHASH   = -DHAVE_XXHASH -lxxhash
+endif
+
+# zstd: the system's, or with AMALGAMATED=1 what `make amalgamation` makes, for any compiler.
+# Without it (ZSTD=) qcow2_read.h does without, and zstd_par.h with all that uses it is left out.
+ifneq ($(AMALGAMATED),)
+ZSTD     = -DQCOW2_READ_ZSTD -isystem third_party $(ZSTD_OBJECT)
+ZSTD_OBJECT = $(BUILD)/zstd.o
+NO_ZSTD  =
+else
+NO_ZSTD  = ZSTD=
 ifeq ($(call HAVE,libzstd),yes)
 ZSTD     = -DQCOW2_READ_ZSTD -lzstd
 endif
+endif
+ifneq ($(ZSTD),)
+TOOLS   += unzst
+TESTS   += zstd_par
+BENCHES += zstd_par
+FUZZERS += zstd_par
+TEST_UNZST = "tests/test_unzst.sh $(BUILD)/unzst $(BUILD)/cli"
+else
+TEST_UNZST = "echo SKIP zstd_par: libzstd-dev is not installed"
+endif
 
-.PHONY: all setup setup-ci demo test test-programs test-core test-clang test-32 test-s390x test-wine test-asan \
+.PHONY: all setup setup-ci demo test test-native test-programs test-core test-clang test-32 test-s390x test-arm test-wine test-asan \
         test-tsan test-valgrind test-plugged test-compile test-peers test-cli test-cli-asan fuzz fuzz-replay \
-        bench dist install help clean
+        bench amalgamation dist install help clean
 
 all: $(TOOLS:%=$(BUILD)/%$(EXE))            ## build the tools (the default)
 
@@ -47,16 +76,25 @@ $(BUILD)/%$(EXE): examples/%.c $(TOOL_HEADERS) $(HEADERS)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 $(TOOLS:%=$(BUILD)/%$(EXE)): LDLIBS += $(ZSTD)
+$(TOOLS:%=$(BUILD)/%$(EXE)): | $(ZSTD_OBJECT)
+
+$(BUILD)/zstd.o: third_party/zstd.c
+	@mkdir -p $(@D)
+	$(CC) -O2 $(CPPFLAGS) $(CFLAGS) -w -c $< -o $@
+
+third_party/zstd.c:
+	tools/amalgamate.sh third_party
 
 # ------------------------------------------------------------------ set-up
 
 setup:                                      ## install what `demo` and `test` need (Debian)
 	@tools/setup.sh gcc libc6-dev make pkg-config ewf-tools ntfs-3g zlib1g-dev \
-	    libzstd-dev qemu-utils python3
+	    libzstd-dev zstd qemu-utils python3
 
 setup-ci: setup                             ## install what all tiers need (Debian)
 	@tools/setup.sh g++ clang libclang-rt-14-dev tcc musl-tools valgrind strace time \
 	    gcc-i686-linux-gnu libc6-dev-i386-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross \
+	    gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-mingw-w64-i686 \
 	    qemu-user-static gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64 \
 	    libssl-dev libdeflate-dev libisal-dev
 
@@ -75,9 +113,14 @@ $(BUILD)/tests/test_%$(EXE): tests/test_%.c $(TEST_HEADERS) $(HEADERS)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/tests/test_deflate_read$(EXE): LDLIBS += $(ZLIB)
-$(BUILD)/tests/test_qcow2_read$(EXE): LDLIBS += $(ZSTD)
+$(BUILD)/tests/test_qcow2_read$(EXE) $(BUILD)/tests/test_zstd_par$(EXE): LDLIBS += $(ZSTD)
+$(BUILD)/tests/test_qcow2_read$(EXE) $(BUILD)/tests/test_zstd_par$(EXE): | $(ZSTD_OBJECT)
 
 $(BUILD)/make_ewf$(EXE): tests/fixtures/make_ewf.c tests/fixtures/ewf_build.h
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(LDFLAGS)
+
+$(BUILD)/make_qcow2$(EXE): tests/fixtures/make_qcow2.c tests/fixtures/qcow2_build.h
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 
@@ -86,6 +129,7 @@ $(BUILD)/check_qcow2$(EXE): tests/fixtures/check_qcow2.c $(HEADERS)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/check_qcow2$(EXE): LDLIBS += $(ZSTD)
+$(BUILD)/check_qcow2$(EXE): | $(ZSTD_OBJECT)
 
 $(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HEADERS)
 	@mkdir -p $(@D)
@@ -102,20 +146,27 @@ $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(HEADERS)
 	    -fno-sanitize-recover=undefined \
 	    -pthread $< -o $@ $(LDLIBS)
 
-$(BUILD)/fuzz/replay_qcow2_read $(BUILD)/fuzz/fuzz_qcow2_read: LDLIBS += $(ZSTD)
+ZSTD_FUZZERS = $(foreach f,qcow2_read zstd_par,$(BUILD)/fuzz/replay_$(f) $(BUILD)/fuzz/fuzz_$(f))
+$(ZSTD_FUZZERS): LDLIBS += $(ZSTD)
+$(ZSTD_FUZZERS): | $(ZSTD_OBJECT)
 $(BUILD)/fuzz/fuzz_deflate_read: LDLIBS += $(ZLIB)
+$(BUILD)/fuzz/fuzz_digest: LDLIBS += $(OPENSSL)
 
 TEST_PROGRAMS = $(TESTS:%=$(BUILD)/tests/test_%$(EXE))
 
-test-programs: $(TEST_PROGRAMS) $(BUILD)/make_ewf$(EXE) $(BUILD)/check_qcow2$(EXE) \
-               $(FUZZERS:%=$(BUILD)/fuzz/replay_%) $(BUILD)/fuzz/make_seeds
+test-programs: $(TEST_PROGRAMS) $(BUILD)/make_ewf$(EXE) $(BUILD)/make_qcow2$(EXE) \
+               $(BUILD)/check_qcow2$(EXE) $(FUZZERS:%=$(BUILD)/fuzz/replay_%) $(BUILD)/fuzz/make_seeds
 
-test: all test-programs                     ## the one test command: everything native
+test:                                       ## the one test command: everything native
+	@$(MAKE) --no-print-directory test-native # anew: `make setup test` has just installed things
+
+test-native: all test-programs
 	@tests/run.sh $(TEST_PROGRAMS:%="%") \
 	    "tests/fuzz/replay.sh $(BUILD) $(FUZZERS)" \
 	    "tests/compile/matrix.sh $(BUILD)/compile" \
-	    "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/cli" \
+	    "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/make_qcow2 $(BUILD)/cli" \
 	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/cli" \
+	    $(TEST_UNZST) \
 	    "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
 	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/peers"
 
@@ -125,9 +176,10 @@ test-core: $(TEST_PROGRAMS)                 ## the core of the tests, by $(CC), 
 test-compile:                               ## headers by every compiler at hand, linkage, symbols
 	@tests/run.sh "tests/compile/matrix.sh $(BUILD)/compile"
 
-test-cli: all $(BUILD)/make_ewf             ## the command lines
-	@tests/run.sh "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/cli" \
-	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/cli"
+test-cli: all $(BUILD)/make_ewf $(BUILD)/make_qcow2 ## the command lines
+	@tests/run.sh "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/make_qcow2 $(BUILD)/cli" \
+	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/cli" \
+	    $(TEST_UNZST)
 
 test-peers: all $(BUILD)/check_qcow2        ## images by other tools, and samples
 	@tests/run.sh "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
@@ -143,15 +195,19 @@ test-clang:                                 ## the core by clang
 	$(call TIER,clang,clang,CC=clang)
 
 test-32:                                    ## the core as 32-bit code
-	$(call TIER,i686,i686-linux-gnu-gcc,ZSTD= \
+	$(call TIER,i686,i686-linux-gnu-gcc,$(NO_ZSTD) \
 	    CC="i686-linux-gnu-gcc -D_FILE_OFFSET_BITS=64 -static")
 
 test-s390x:                                 ## the core on a big-endian machine, emulated
-	$(call TIER,s390x,s390x-linux-gnu-gcc,ZSTD= CC="s390x-linux-gnu-gcc -static" \
+	$(call TIER,s390x,s390x-linux-gnu-gcc,$(NO_ZSTD) CC="s390x-linux-gnu-gcc -static" \
 	    RUNNER=qemu-s390x-static)
 
+test-arm:                                   ## what has code for ARM, on AArch64, emulated
+	$(call TIER,arm,aarch64-linux-gnu-gcc,$(NO_ZSTD) CC="aarch64-linux-gnu-gcc -static" \
+	    RUNNER=qemu-aarch64-static TESTS="posio deflate_read digest")
+
 test-wine:                                  ## the core on Windows, under Wine
-	$(call TIER,wine,x86_64-w64-mingw32-gcc,ZSTD= CC="x86_64-w64-mingw32-gcc" EXE=.exe \
+	$(call TIER,wine,x86_64-w64-mingw32-gcc,$(NO_ZSTD) CC="x86_64-w64-mingw32-gcc" EXE=.exe \
 	    RUNNER="env WINEDEBUG=-all wine")
 
 test-asan:                                  ## the core under AddressSanitizer and UBSan
@@ -162,7 +218,7 @@ test-cli-asan:                              ## the command lines under ASan and 
 
 test-tsan:                                  ## the threaded tests under ThreadSanitizer
 	$(call TIER,tsan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=thread" \
-	    TESTS="posio thread_pool chunk_cache ewf_read qcow2_read")
+	    TESTS="posio thread_pool chunk_cache ewf_read qcow2_read $(if $(ZSTD),zstd_par)")
 
 test-valgrind:                              ## the parsing tests under valgrind
 	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" TESTS="deflate_read ewf_read qcow2_read" \
@@ -192,14 +248,18 @@ $(BUILD)/bench/bench_%: bench/bench_%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
-$(BUILD)/bench/bench_digest: LDLIBS += -lcrypto -ldeflate -lz
-$(BUILD)/bench/bench_deflate_read: LDLIBS += -DHAVE_LIBDEFLATE -lz -ldeflate $(ISAL)
-$(BUILD)/bench/bench_qcow2_read: LDLIBS += $(ZSTD)
+$(BUILD)/bench/bench_digest: LDLIBS += $(OPENSSL) $(LIBDEFLATE) $(ZLIB) $(XXHASH)
+$(BUILD)/bench/bench_deflate_read: LDLIBS += -lz $(LIBDEFLATE) $(ISAL)
+$(BUILD)/bench/bench_qcow2_read $(BUILD)/bench/bench_zstd_par: LDLIBS += $(ZSTD)
+$(BUILD)/bench/bench_qcow2_read $(BUILD)/bench/bench_zstd_par: | $(ZSTD_OBJECT)
 
 bench: all $(BENCHES:%=$(BUILD)/bench/bench_%) ## ours and its peers, side by side (setup-ci)
 	@for b in $(BENCHES); do echo "== $$b"; $(BUILD)/bench/bench_$$b || exit 1; done
 
 # ------------------------------------------------------------------ distribution
+
+amalgamation:                               ## zstd and lz4 as single files, from Debian's sources
+	@tools/amalgamate.sh third_party
 
 dist: $(FORMATS:%=dist/%)                   ## one self-contained file for each format
 

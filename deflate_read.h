@@ -174,6 +174,15 @@ typedef struct deflate_read {
 #define DEFLATE_READ_I_X86 0
 #endif
 
+/* 256-bit variables too. On 64-bit Windows the stack is aligned to 16 bytes, and GCC, unlike clang,
+   keeps them there as if it were to 32 (its bug 54412): any of them may crash. */
+#if DEFLATE_READ_I_X86 && \
+    (defined(__clang__) || !(defined(_WIN64) || defined(__CYGWIN__)))
+#define DEFLATE_READ_I_WIDE 1
+#else
+#define DEFLATE_READ_I_WIDE 0
+#endif
+
 /* For the compiler, x and y are made here, in registers, and not later. */
 #if defined(__GNUC__) && !defined(__TINYC__) && UINTPTR_MAX > 0xffffffffu
 #define DEFLATE_READ_I_PIN(x, y) __asm__("" : "+r"(x), "+r"(y))
@@ -1137,7 +1146,7 @@ DEFLATE_READ_API posio_result deflate_read_i_explain(int fault, uint32_t value, 
    5,552 bytes before 32 bits overflow. Naive: a += *p++, b += a. For a block of k bytes that comes
    to b += k * a + k * p[0] + (k - 1) * p[1] + ... + p[k - 1], then a += p[0] + ... + p[k - 1]: sums
    without an order. The functions do whole blocks of 64, and of 8, bytes. */
-#if DEFLATE_READ_I_X86
+#if DEFLATE_READ_I_WIDE
 __attribute__((target("avx2"), unused)) static void deflate_read_i_adler32_avx2(
     uint32_t *a, uint32_t *b, const uint8_t *p, size_t n)
 {
@@ -1211,7 +1220,7 @@ DEFLATE_READ_API uint32_t deflate_read_i_adler32(uint32_t adler, const void *dat
         size_t n = size < 5504 ? size : 5504, tail = n & 63;
         size -= n;
         n -= tail;
-#if DEFLATE_READ_I_X86
+#if DEFLATE_READ_I_WIDE
         if (posio_cpu() & POSIO_CPU_AVX2) deflate_read_i_adler32_avx2(&a, &b, p, n);
         else
 #endif
@@ -1351,6 +1360,7 @@ DEFLATE_READ_API posio_result deflate_read_zlib(deflate_read *d, const void *in,
 #undef DEFLATE_READ_I_LIKELY
 #undef DEFLATE_READ_I_UNLIKELY
 #undef DEFLATE_READ_I_X86
+#undef DEFLATE_READ_I_WIDE
 #undef DEFLATE_READ_I_PIN
 #undef DEFLATE_READ_I_ASSERT
 #undef DEFLATE_READ_I_LITTLE

@@ -32,8 +32,9 @@
        DIGEST_NO_SIMD          portable C only; no instruction set is ever looked for
 
        Each digest may be computed by other code. A macro below names a function or function-like
-       macro, declared before this file; it takes the place of ours, which is then left out. All
-       of these take whole blocks, so that buffering, lengths and padding stay here, once:
+       macro, declared before this file; it takes the place of ours, which is then left out. The
+       first five take whole blocks, so that buffering, lengths and padding stay here, once; the
+       last two any bytes, at least one, after those that made the checksum so far:
        DIGEST_MD5_BLOCKS(s, p, n)      n blocks of 64 bytes at p into uint32_t s[4] = A, B, C, D
        DIGEST_SHA1_BLOCKS(s, p, n)     the same, uint32_t s[5] = H0 ... H4
        DIGEST_SHA256_BLOCKS(s, p, n)   the same, uint32_t s[8] = H0 ... H7
@@ -78,7 +79,7 @@
                                                                 SSE4.2 + PCLMUL; ARMv8
 
        Many streams of MD5, SHA-1 or SHA-256 (digest_update_many) and the many chunks of one BLAKE3
-       are computed side by side, in the lanes of vector registers: 4 (SSSE3; NEON), 8 (AVX2) or 16
+       are computed side by side, in the lanes of vector registers: 4 (SSE4.1; NEON), 8 (AVX2) or 16
        (AVX-512). GCC for 64-bit Windows gets no more than 4, because it misaligns wider variables.
 
        Every one is bytes in, bytes out: the results of the last three are big-endian, the order in
@@ -892,9 +893,10 @@ DIGEST_API void digest_i_blake3_compress(uint32_t *cv, const uint8_t *block, uin
 /* ------------------------------------------------------------------ >>lanes */
 
 #if defined(__GNUC__)
-#define DIGEST_I_PREFETCH(p) __builtin_prefetch(p)
+// Of what lies `ahead` bytes behind p, which may be behind the data: an address, not a pointer.
+#define DIGEST_I_PREFETCH(p, ahead) __builtin_prefetch((const void *)((uintptr_t)(p) + (ahead)))
 #else
-#define DIGEST_I_PREFETCH(p) (void)0
+#define DIGEST_I_PREFETCH(p, ahead) (void)0
 #endif
 
 #if defined(DIGEST_I_X86) || defined(DIGEST_I_NEON)
@@ -1100,7 +1102,7 @@ DIGEST_API void digest_i_blake3_compress(uint32_t *cv, const uint8_t *block, uin
             if (!parents && at == 0) flags = DIGEST_I_CHUNK_START; \
             if (!parents && at == 960) flags = DIGEST_I_CHUNK_END; \
             for (i = 0; i < (parents ? 0 : DIGEST_I_LANES); i++) \
-                DIGEST_I_PREFETCH(in[i] + DIGEST_I_LANES * 1024 + at); \
+                DIGEST_I_PREFETCH(in[i], DIGEST_I_LANES * 1024 + at); \
             DIGEST_I_GET_BLOCKS(in, at); \
             DIGEST_I_FOUR(DIGEST_I_LANES_OLD, 0), DIGEST_I_FOUR(DIGEST_I_LANES_OLD, 4); \
             DIGEST_I_FOUR(DIGEST_I_LANES_IV, 8); \
@@ -1124,7 +1126,7 @@ DIGEST_API void digest_i_blake3_compress(uint32_t *cv, const uint8_t *block, uin
 #endif
 
 #if defined(DIGEST_I_X86)
-// 4 lanes: SSSE3.
+// 4 lanes: SSE4.1, and SSSE3, which it implies.
 #define DIGEST_I_V __m128i
 #define DIGEST_I_LANES 4
 #define DIGEST_I_LANES_TARGET DIGEST_I_TARGET("sse4.1")
@@ -1478,6 +1480,7 @@ DIGEST_API void digest_i_blake3_merge(digest *d)
     for (; bits != 0; bits &= bits - 1) depth++;
     for (; d->depth > depth; d->depth--) {
         uint8_t *pair = d->stack[d->depth - 2];
+        (void)pair;
         DIGEST_I_BLAKE3_MANY(pair, 1, 0, 1, pair);
     }
 }
@@ -1505,6 +1508,7 @@ DIGEST_API size_t digest_i_blake3_subtree(digest *d, const uint8_t *p, size_t si
 {
     uint8_t cv[DIGEST_I_LEAVES * 32];
     size_t leaves = 1, n;
+    (void)p;
     while (leaves < DIGEST_I_LEAVES && leaves * 2 * 1024 <= size &&
            (d->chunks & (leaves * 2 - 1)) == 0)
         leaves *= 2;
@@ -1697,21 +1701,21 @@ DIGEST_API uint32_t digest_i_adler32_portable(uint32_t adler, const uint8_t *p, 
 DIGEST_I_TARGET("avx2")
 DIGEST_API uint32_t digest_i_adler32_avx2(uint32_t adler, const uint8_t *p, size_t size)
 {
-    const __m256i near = _mm256_set1_epi64x(0x0102030405060708);
-    const __m256i far = _mm256_add_epi8(near, _mm256_set1_epi8(32));
+    const __m256i weights = _mm256_set1_epi64x(0x0102030405060708);
+    const __m256i weights_far = _mm256_add_epi8(weights, _mm256_set1_epi8(32));
     const __m256i ones = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
     uint64_t s1 = adler & 0xffff, s2 = adler >> 16;
     while (size >= 64) {
         const size_t rounds = size / 64 < 16384 ? size / 64 : 16384;
         __m256i sum = zero, before = zero, weighted = zero;
         uint64_t sums[4], befores[4];
-        uint32_t weights[8];
+        uint32_t products[8];
         size_t i;
         for (i = 0; i < rounds; i++, p += 64) {
             const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)p);
             const __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(p + 32));
-            const __m256i both = _mm256_add_epi16(_mm256_maddubs_epi16(x, far),
-                                                  _mm256_maddubs_epi16(y, near));
+            const __m256i both = _mm256_add_epi16(_mm256_maddubs_epi16(x, weights_far),
+                                                  _mm256_maddubs_epi16(y, weights));
             before = _mm256_add_epi64(before, sum);
             sum = _mm256_add_epi64(sum, _mm256_add_epi64(_mm256_sad_epu8(x, zero),
                                                          _mm256_sad_epu8(y, zero)));
@@ -1719,11 +1723,12 @@ DIGEST_API uint32_t digest_i_adler32_avx2(uint32_t adler, const uint8_t *p, size
         }
         _mm256_storeu_si256((__m256i *)(void *)sums, sum);
         _mm256_storeu_si256((__m256i *)(void *)befores, before);
-        _mm256_storeu_si256((__m256i *)(void *)weights, weighted);
+        _mm256_storeu_si256((__m256i *)(void *)products, weighted);
         s2 += 64 * rounds * s1;
         for (i = 0; i < 4; i++) {
             s1 += sums[i];
-            s2 += 64 * befores[i] + 8 * (3 - i) * sums[i] + weights[2 * i] + weights[2 * i + 1];
+            s2 += 64 * befores[i] + 8 * (3 - i) * sums[i];
+            s2 += products[2 * i] + products[2 * i + 1];
         }
         s1 %= 65521, s2 %= 65521;
         size -= 64 * rounds;
@@ -1760,8 +1765,10 @@ DIGEST_API uint32_t digest_i_adler32_vnni(uint32_t adler, const uint8_t *p, size
         __m512i a = zero, b = zero, c = zero, d = zero, u = zero, v = zero, before = zero;
         if (zeros != 0) {
             const size_t head = 256 - zeros; // the first register of those that is not all zeros
+            // Up to 63 bytes before the data: an address that is no pointer into it.
+            const uintptr_t before_p = (uintptr_t)p - zeros % 64;
             const __m512i first = _mm512_maskz_loadu_epi8(UINT64_MAX << zeros % 64,
-                                                          p - zeros % 64);
+                                                          (const void *)before_p);
             const uint8_t *end = p + head;
             if (head > 192) DIGEST_I_STEP(first, a, u);
             if (head > 192) DIGEST_I_STEP(_mm512_loadu_si512(end - 192), b, v);
@@ -1805,7 +1812,7 @@ DIGEST_API uint32_t digest_i_adler32_vnni(uint32_t adler, const uint8_t *p, size
 DIGEST_API uint32_t digest_i_adler32_neon(uint32_t adler, const uint8_t *p, size_t size)
 {
     static const uint16_t distance[16] = {16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1};
-    const uint16x8_t far = vld1q_u16(distance), near = vld1q_u16(distance + 8);
+    const uint16x8_t weights_far = vld1q_u16(distance), weights = vld1q_u16(distance + 8);
     uint64_t s1 = adler & 0xffff, s2 = adler >> 16;
     while (size >= 16) {
         const size_t rounds = size / 16 < 256 ? size / 16 : 256;
@@ -1818,10 +1825,10 @@ DIGEST_API uint32_t digest_i_adler32_neon(uint32_t adler, const uint8_t *p, size
             sum = vpadalq_u16(sum, vpaddlq_u8(x));
             low = vaddw_u8(low, vget_low_u8(x)), high = vaddw_u8(high, vget_high_u8(x));
         }
-        weighted = vmull_u16(vget_low_u16(low), vget_low_u16(far));
-        weighted = vmlal_u16(weighted, vget_high_u16(low), vget_high_u16(far));
-        weighted = vmlal_u16(weighted, vget_low_u16(high), vget_low_u16(near));
-        weighted = vmlal_u16(weighted, vget_high_u16(high), vget_high_u16(near));
+        weighted = vmull_u16(vget_low_u16(low), vget_low_u16(weights_far));
+        weighted = vmlal_u16(weighted, vget_high_u16(low), vget_high_u16(weights_far));
+        weighted = vmlal_u16(weighted, vget_low_u16(high), vget_low_u16(weights));
+        weighted = vmlal_u16(weighted, vget_high_u16(high), vget_high_u16(weights));
         s2 += 16 * rounds * s1 + (uint64_t)16 * vaddvq_u32(before) + vaddvq_u32(weighted);
         s1 += vaddvq_u32(sum);
         s1 %= 65521, s2 %= 65521;
@@ -2006,6 +2013,7 @@ DIGEST_API uint32_t digest_i_crc32c(uint32_t crc, const uint8_t *p, size_t size)
 
 DIGEST_API void digest_i_blocks(digest *d, const uint8_t *p, size_t count)
 {
+    (void)p, (void)count; // macros in place of ours may ignore them, here and below
     switch (d->algorithm) {
     case DIGEST_MD5: DIGEST_I_MD5_BLOCKS(d->state, p, count); break;
     case DIGEST_SHA1: DIGEST_I_SHA1_BLOCKS(d->state, p, count); break;
@@ -2356,6 +2364,7 @@ DIGEST_API posio_result digest_from_hex(const char *hex, uint8_t *out, size_t si
    when size is 0. Threads: any. Allocates: no. Blocks: no. */
 DIGEST_API uint32_t digest_adler32(uint32_t adler, const void *data, size_t size)
 {
+    (void)data;
     return size == 0 ? adler : DIGEST_I_ADLER32_UPDATE(adler, (const uint8_t *)data, size);
 }
 
@@ -2363,6 +2372,7 @@ DIGEST_API uint32_t digest_adler32(uint32_t adler, const void *data, size_t size
    when size is 0. Threads: any. Allocates: no. Blocks: no. */
 DIGEST_API uint32_t digest_crc32c(uint32_t crc, const void *data, size_t size)
 {
+    (void)data;
     return size == 0 ? crc : DIGEST_I_CRC32C_UPDATE(crc, (const uint8_t *)data, size);
 }
 

@@ -246,26 +246,30 @@ typedef struct ewf_read_many_desc {
     struct chunkwise_pool *pool; /* lent; NULL = the calling thread. Those of the images rest. */
     uint32_t digests;            /* EWF_READ_MD5 | ... to compute besides those stored in each */
     uint32_t threads;            /* at most this many of the pool; 0 = all */
-    /* Images in flight, 64 at most; 0 = usable cores - 2, at least 8, which fill the lanes of vector
-       registers. Where seeking is slow (a spinning disk), one at a time is the fastest. */
+    /* Images in flight, 64 at most; 0 = usable cores - 2, at least 8, which fill the lanes of
+       vector registers. Where seeking is slow (a spinning disk), one at a time is the fastest. */
     uint32_t at_once;
     uint32_t reserved;
-    /* The i-th image (0, 1, ...), open until it is done, or NULL: there are no more. *digests is the
-       member above, and may be changed for this image. */
+    /* The i-th image (0, 1, ...), open until it is done, or NULL: there are no more. *digests is
+       the member above, and may be changed for this image. */
     ewf_read *(*next)(void *user, uint32_t i, uint32_t *digests);
-    /* The i-th image has been verified, and may be closed. In any order. */
-    void (*done)(void *user, uint32_t i, const ewf_read_verdict *verdict);
-    /* As in ewf_read_verify_desc, for each image in flight in turn. May be NULL. */
+    /* The i-th image is done with, and may be closed; in any order. verdict NULL: it could not be
+       verified, for the reason in why (NOMEM, ARG); the others go on. */
+    void (*done)(void *user, uint32_t i, const ewf_read_verdict *verdict, const posio_error *why);
+    /* As in ewf_read_verify_desc, for each image in flight in turn, on the calling thread while
+       next and done may run on others: it may hear of an image once more after its done. May be
+       NULL. */
     int (*progress)(void *user, uint32_t i, uint64_t done, uint64_t total);
-    void *user; /* of next and done, which are called one at a time, on any thread; of progress */
+    void *user; /* next and done are called one at a time, on any thread */
     posio_alloc alloc;
 } ewf_read_many_desc;
 
 /* Verifies images side by side: some are in flight at once, and a digest that several of them want
    is computed for all of them together, in the lanes of vector registers. Each verdict, and what
-   each image records, is what ewf_read_verify would have given. Memory: a ring of slots of 256 KiB
-   (or one chunk, if larger) for each image in flight, at most 24 MiB, or three slots.
-   Errors: as ewf_read_verify; images that are not done then have no verdict.
+   each image records, is what ewf_read_verify would have given. Memory: three to nine buffers of
+   256 KiB (or one chunk, if larger) for each image in flight; an image waits while all together
+   would exceed 64 MiB, unless it is the only one.
+   Errors: CANCELED, NOMEM, ARG, ABI; images in flight are not done then.
    Threads: any. Allocates: yes. Blocks: workers. */
 EWF_READ_API posio_result ewf_read_verify_many(const ewf_read_many_desc *desc, posio_error *err);
 
@@ -405,7 +409,8 @@ enum {
     EWF_READ_I_RANGES = 65536,     /* acquisition errors or sessions kept */
     EWF_READ_I_WARNINGS = 1000,    /* kept; a hostile image could make any number */
     EWF_READ_I_DAMAGES = 1 << 20,
-    EWF_READ_I_AT_ONCE = 64, /* images verified at the same time, at most */
+    EWF_READ_I_AT_ONCE = 64,       /* images verified at the same time, at most, */
+    EWF_READ_I_BUFFERS = 64 << 20, /* and bytes of their buffers */
     EWF_READ_I_LAST_SEGMENT = 99 + 22 * 676 /* .E01-.E99, .EAA-.ZZZ */
 };
 
@@ -2667,16 +2672,16 @@ EWF_READ_API posio_source ewf_read_source(ewf_read *image)
 
 // ---------------------------------------------------------------------------------- verify
 
-/* The pipeline of a verify, of one image or of many: produce names the next chunks of every image in
-   flight, work reads and decodes parts of them into the slot's buffers, and each digest is a lane,
-   which takes the batches of all images at once. An image in flight has a column: a state, and one
+/* The pipeline of a verify, of one image or of many: produce names the next chunks of every image
+   in flight, work reads and decodes parts of them into the slot's buffers, and each digest is a
+   lane, which takes the batches of all images at once. An image in flight has a column: a state, and one
    buffer in every slot. */
 typedef struct ewf_read_i_column {
     ewf_read *image; /* NULL: free */
     uint32_t number; /* of the image, as the caller counts */
     uint32_t wanted; /* EWF_READ_MD5 | ... */
     int digesting;
-    int drains;            /* all chunks are produced; */
+    int drains;            /* all chunks are produced, or it failed; */
     uint64_t drained;      /* when produce fills this slot, they have left the ring */
     uint64_t next;         /* chunk */
     uint64_t total, bytes; /* bytes of media present; good bytes decoded */
@@ -2684,6 +2689,7 @@ typedef struct ewf_read_i_column {
     uint64_t damaged;      /* chunks, missing ones included */
     uint64_t missing;      /* of media that is not all there is no digest */
     uint32_t per_slot, per_part;
+    posio_error why; /* its code is POSIO_OK while nothing has failed */
     int has_untrimmed[EWF_READ_MAX_DIGESTS];
     digest state[EWF_READ_MAX_DIGESTS];
     uint8_t media[EWF_READ_MAX_DIGESTS][DIGEST_MAX_SIZE];     /* results */
@@ -2708,6 +2714,8 @@ typedef struct ewf_read_i_verify_run {
     uint32_t batch_bytes; /* of media of one image in a slot, unless a chunk is larger */
     uint32_t asked;       /* images, of the caller */
     int no_more;
+    ewf_read *waiting; /* has been asked for, and no room for its buffers */
+    uint32_t waiting_digests;
     uint32_t lane_count, lane_digest[EWF_READ_MAX_DIGESTS]; /* index of the digest of each lane */
     thread_pool_mutex lock; /* guards what the columns count, and which image they have */
 } ewf_read_i_verify_run;
@@ -2753,29 +2761,73 @@ static void ewf_read_i_verdict(const ewf_read_i_column *c, ewf_read_verdict *out
 static void ewf_read_i_finish_column(ewf_read_i_verify_run *v, ewf_read_i_column *c)
 {
     ewf_read_verdict verdict;
-    ewf_read_i_verdict(c, &verdict);
+    int failed = c->why.code != POSIO_OK;
+    if (!failed) ewf_read_i_verdict(c, &verdict);
     thread_pool_lock(&v->lock);
     c->image = NULL;
     thread_pool_unlock(&v->lock);
-    v->desc->done(v->desc->user, c->number, &verdict);
+    v->desc->done(v->desc->user, c->number, failed ? NULL : &verdict, failed ? &c->why : NULL);
 }
 
-/* Takes the caller's next image into a free column. */
+/* One image fails; the others go on. */
+static void ewf_read_i_fail_column(ewf_read_i_verify_run *v, ewf_read_i_column *c,
+                                   const posio_error *why)
+{
+    thread_pool_lock(&v->lock);
+    if (c->why.code == POSIO_OK) c->why = *why;
+    thread_pool_unlock(&v->lock);
+}
+
+static int ewf_read_i_has_failed(ewf_read_i_verify_run *v, const ewf_read_i_column *c)
+{
+    int failed;
+    thread_pool_lock(&v->lock);
+    failed = c->why.code != POSIO_OK;
+    thread_pool_unlock(&v->lock);
+    return failed;
+}
+
+/* Bytes of the buffers of an image, in all slots together. */
+static uint64_t ewf_read_i_buffers(const ewf_read_i_verify_run *v, const ewf_read *image)
+{
+    uint64_t n = (uint64_t)ewf_read_i_chunks_in(image, v->batch_bytes) * image->info.chunk_size;
+    return (n + DEFLATE_READ_SLACK) * v->slot_count;
+}
+
+/* Asks for the next image, unless one waits. Is there one, and room for its buffers? */
+static int ewf_read_i_may_begin(ewf_read_i_verify_run *v)
+{
+    uint64_t used = 0;
+    uint32_t k;
+    if (v->waiting == NULL && !v->no_more) {
+        v->waiting_digests = v->desc->digests;
+        v->waiting = v->desc->next(v->desc->user, v->asked, &v->waiting_digests);
+        v->no_more = v->waiting == NULL;
+        v->asked += v->waiting != NULL;
+    }
+    if (v->waiting == NULL) return 0;
+    for (k = 0; k < v->column_count; k++)
+        if (v->columns[k].image != NULL) used += ewf_read_i_buffers(v, v->columns[k].image);
+    return used == 0 || used + ewf_read_i_buffers(v, v->waiting) <= EWF_READ_I_BUFFERS;
+}
+
+/* Takes the image that waits into a free column. */
 static void ewf_read_i_begin_column(ewf_read_i_verify_run *v, ewf_read_i_column *c)
 {
     static const int ids[EWF_READ_MAX_DIGESTS] = {DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256,
                                                   DIGEST_BLAKE3};
-    uint32_t i, digests = v->desc->digests;
-    ewf_read *image = v->desc->next(v->desc->user, v->asked, &digests);
-    v->no_more = image == NULL;
-    if (image == NULL) return;
+    ewf_read *image = v->waiting;
+    uint32_t i, digests = v->waiting_digests;
+    v->waiting = NULL;
     thread_pool_lock(&v->lock);
     memset(c, 0, sizeof *c);
     c->image = image;
-    c->number = v->asked++;
+    c->number = v->asked - 1;
     c->total = image->info.media_size -
                posio_min(image->missing_chunks * image->info.chunk_size, image->info.media_size);
     thread_pool_unlock(&v->lock);
+    if (digests >> EWF_READ_MAX_DIGESTS)
+        (void)posio_fail(&c->why, POSIO_E_ARG, POSIO_NO_OFFSET, "ewf_read: unknown digest");
     c->wanted = digests | (image->info.has_md5 ? (uint32_t)EWF_READ_MD5 : 0u) |
                 (image->info.has_sha1 ? (uint32_t)EWF_READ_SHA1 : 0u);
     c->missing = image->missing_chunks;
@@ -2816,14 +2868,16 @@ static posio_result ewf_read_i_fill_batch(ewf_read_i_verify_run *v, ewf_read_i_c
     const uint64_t need = c->per_slot * cs + DEFLATE_READ_SLACK;
     const ewf_read_i_table *t = NULL;
     uint64_t end;
-    posio_result r = ewf_read_i_pass_missing(v, c, &t, err);
+    posio_result r = POSIO_OK;
+    int failed = ewf_read_i_has_failed(v, c);
+    if (!failed) r = ewf_read_i_pass_missing(v, c, &t, err);
     if (r != POSIO_OK) return r;
-    if (c->next >= chunks) {
+    if (failed || c->next >= chunks) {
         c->drains = 1;
         c->drained = slot + v->slot_count;
         return POSIO_OK;
     }
-    if (b->room < need) {
+    if (b->room < need || b->room / 4 > need) {
         posio_release(&v->desc->alloc, b->data);
         b->room = 0;
         b->data = need < SIZE_MAX / 2
@@ -2850,21 +2904,24 @@ static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot
 {
     ewf_read_i_verify_run *v = (ewf_read_i_verify_run *)user;
     uint32_t k, busy = 0;
-    posio_result r = POSIO_OK;
     slot->parts = 0;
-    for (k = 0; k < v->column_count && r == POSIO_OK; k++) {
+    for (k = 0; k < v->column_count; k++) {
         ewf_read_i_column *c = &v->columns[k];
         ewf_read_i_batch *b = &v->batches[(size_t)slot->index * v->column_count + k];
         b->count = b->parts = 0;
         if (c->image != NULL && c->drains && slot->number >= c->drained)
             ewf_read_i_finish_column(v, c);
-        if (c->image == NULL && !v->no_more) ewf_read_i_begin_column(v, c);
+        if (c->image == NULL && ewf_read_i_may_begin(v)) ewf_read_i_begin_column(v, c);
         if (c->image == NULL) continue;
-        if (!c->drains) r = ewf_read_i_fill_batch(v, c, b, slot->number, err);
+        if (!c->drains && ewf_read_i_fill_batch(v, c, b, slot->number, err) != POSIO_OK) {
+            ewf_read_i_fail_column(v, c, err);
+            c->drains = 1;
+            c->drained = slot->number + v->slot_count;
+        }
         slot->parts += b->parts;
         busy += !c->drains || !v->no_more; /* draining makes room for the next one */
     }
-    return r == POSIO_OK && busy == 0 ? THREAD_POOL_END : r;
+    return busy == 0 && v->waiting == NULL ? THREAD_POOL_END : POSIO_OK;
 }
 
 static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *slot, uint32_t part,
@@ -2875,7 +2932,6 @@ static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *s
     ewf_read_i_column *c = v->columns;
     ewf_read_i_order o;
     uint32_t k;
-    posio_result r;
     for (; part >= b->parts; b++, c++) part -= b->parts;
     k = part * c->per_part;
     memset(&o, 0, sizeof o);
@@ -2885,7 +2941,7 @@ static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *s
     o.out = b->data + (size_t)k * c->image->info.chunk_size;
     if (k + o.count == c->per_slot)
         o.slack = DEFLATE_READ_SLACK; /* the buffer's, behind the batch */
-    r = ewf_read_i_decode(c->image, &o, err);
+    if (ewf_read_i_decode(c->image, &o, err) != POSIO_OK) ewf_read_i_fail_column(v, c, err);
     if (o.beyond != 0) b->beyond = o.beyond;
     thread_pool_lock(&v->lock);
     c->bytes += o.decoded;
@@ -2893,7 +2949,7 @@ static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *s
     c->damaged += o.damaged;
     c->missing += o.missing;
     thread_pool_unlock(&v->lock);
-    return r;
+    return POSIO_OK;
 }
 
 /* Results of an image whose last chunk has been digested, without and with what lies beyond. */
@@ -2964,8 +3020,8 @@ static int ewf_read_i_verify_progress(void *user, uint64_t done)
 static void ewf_read_i_size_ring(ewf_read_i_verify_run *v)
 {
     const uint32_t threads = thread_pool_threads(v->desc->pool);
-    const uint32_t want = v->desc->threads != 0 && v->desc->threads < threads ? v->desc->threads
-                                                                              : threads;
+    const uint32_t want =
+        v->desc->threads != 0 && v->desc->threads < threads ? v->desc->threads : threads;
     uint32_t parts, most;
     v->batch_bytes = v->column_count == 1 ? EWF_READ_I_SLOT : EWF_READ_I_SLOT / 4;
     parts = v->column_count * (v->batch_bytes / EWF_READ_I_PART);
@@ -3035,14 +3091,14 @@ static posio_result ewf_read_i_verify(const ewf_read_many_desc *desc, uint32_t a
 
 EWF_READ_API posio_result ewf_read_verify_many(const ewf_read_many_desc *desc, posio_error *err)
 {
+    const uint32_t cores = thread_pool_usable_cores();
     uint32_t at_once;
     if (desc == NULL || desc->next == NULL || desc->done == NULL ||
         !posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET,
                           "ewf_read: next and done are needed, and alloc_fn with free_fn");
     at_once = desc->at_once;
-    if (at_once == 0) at_once = thread_pool_usable_cores() - 2;
-    if (desc->at_once == 0 && (at_once < 8 || at_once > EWF_READ_I_AT_ONCE)) at_once = 8;
+    if (at_once == 0) at_once = cores > 8 + 2 ? cores - 2 : 8;
     if (at_once > EWF_READ_I_AT_ONCE) at_once = EWF_READ_I_AT_ONCE;
     return ewf_read_i_verify(desc, at_once, (1u << EWF_READ_MAX_DIGESTS) - 1, err);
 }
@@ -3052,6 +3108,7 @@ typedef struct ewf_read_i_single {
     ewf_read *image;
     const ewf_read_verify_desc *desc;
     ewf_read_verdict *verdict;
+    posio_error why; /* code POSIO_OK: the verdict is there */
 } ewf_read_i_single;
 
 static ewf_read *ewf_read_i_single_next(void *user, uint32_t i, uint32_t *digests)
@@ -3059,10 +3116,13 @@ static ewf_read *ewf_read_i_single_next(void *user, uint32_t i, uint32_t *digest
     (void)digests;
     return i == 0 ? ((const ewf_read_i_single *)user)->image : NULL;
 }
-static void ewf_read_i_single_done(void *user, uint32_t i, const ewf_read_verdict *verdict)
+static void ewf_read_i_single_done(void *user, uint32_t i, const ewf_read_verdict *verdict,
+                                   const posio_error *why)
 {
+    ewf_read_i_single *single = (ewf_read_i_single *)user;
     (void)i;
-    *((const ewf_read_i_single *)user)->verdict = *verdict;
+    if (verdict != NULL) *single->verdict = *verdict;
+    else single->why = *why;
 }
 static int ewf_read_i_single_progress(void *user, uint32_t i, uint64_t done, uint64_t total)
 {
@@ -3077,6 +3137,9 @@ EWF_READ_API posio_result ewf_read_verify(ewf_read *image, const ewf_read_verify
     static const ewf_read_verify_desc defaults = {0, 0, NULL, NULL};
     ewf_read_many_desc many;
     ewf_read_i_single single;
+    uint32_t lanes = 0;
+    posio_result r;
+    memset(&single, 0, sizeof single);
     single.image = image;
     single.desc = desc != NULL ? desc : &defaults;
     single.verdict = verdict;
@@ -3089,12 +3152,17 @@ EWF_READ_API posio_result ewf_read_verify(ewf_read *image, const ewf_read_verify
     many.progress = single.desc->progress != NULL ? ewf_read_i_single_progress : NULL;
     many.user = &single;
     many.alloc = image->desc.alloc;
-    return ewf_read_i_verify(&many, 1,
-                             image->missing_chunks != 0 ? 0
-                                                        : many.digests |
-                                      (image->info.has_md5 ? (uint32_t)EWF_READ_MD5 : 0u) |
-                                      (image->info.has_sha1 ? (uint32_t)EWF_READ_SHA1 : 0u),
-                             err);
+    if (image->missing_chunks == 0) { /* or there will be no digest */
+        lanes = many.digests;
+        if (image->info.has_md5) lanes |= EWF_READ_MD5;
+        if (image->info.has_sha1) lanes |= EWF_READ_SHA1;
+    }
+    r = ewf_read_i_verify(&many, 1, lanes, err);
+    if (r == POSIO_OK && single.why.code != POSIO_OK) {
+        r = single.why.code;
+        if (err != NULL) *err = single.why;
+    }
+    return r;
 }
 
 // ---------------------------------------------------------------------------------- numbering

@@ -1,10 +1,10 @@
 /* bench_digest.c - our digests, at each level of processor features, beside the field's own.
 
-       cc -O2 -DBENCH_OPENSSL -DBENCH_LIBDEFLATE -DBENCH_ZLIB bench/bench_digest.c \
+       cc -O2 -DHAVE_OPENSSL -DHAVE_LIBDEFLATE -DHAVE_ZLIB bench/bench_digest.c \
           -o bench_digest -lcrypto -ldeflate -lz
        ./bench_digest [--json] [--rounds N] [name of a digest]
 
-   Each macro adds a peer and needs its library (BENCH_XXHASH: -lxxhash); b3sum is run where it is
+   Each macro adds a peer and needs its library (HAVE_XXHASH: -lxxhash); b3sum is run where it is
    installed. Without any, only ours are compared (MinGW needs -pthread, for clock_gettime).
 
    All engines of a digest take turns on the same random bytes, in pieces of 32 KiB, 64 KiB and
@@ -24,13 +24,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #endif
-#if defined(BENCH_OPENSSL)
+#if defined(HAVE_OPENSSL)
 #include <openssl/evp.h>
 #endif
-#if defined(BENCH_LIBDEFLATE)
+#if defined(HAVE_LIBDEFLATE)
 #include <libdeflate.h>
 #endif
-#if defined(BENCH_ZLIB)
+#if defined(HAVE_ZLIB)
 #include <zlib.h>
 #endif
 
@@ -47,7 +47,7 @@ typedef struct engine {
     uint8_t sum[SIZES][STREAMS][DIGEST_MAX_SIZE];
 } engine;
 
-#if defined(BENCH_OPENSSL)
+#if defined(HAVE_OPENSSL)
 static void run_openssl(int algorithm, const uint8_t *data, size_t size, uint8_t *out)
 {
     const EVP_MD *md = algorithm == DIGEST_MD5 ? EVP_md5()
@@ -62,7 +62,7 @@ static void put_be(uint8_t *out, uint64_t x, int bytes)
     for (i = 0; i < bytes; i++) out[i] = (uint8_t)(x >> (8 * (bytes - 1 - i)));
 }
 
-#if defined(BENCH_LIBDEFLATE)
+#if defined(HAVE_LIBDEFLATE)
 static void run_libdeflate(int algorithm, const uint8_t *data, size_t size, uint8_t *out)
 {
     (void)algorithm;
@@ -70,7 +70,7 @@ static void run_libdeflate(int algorithm, const uint8_t *data, size_t size, uint
 }
 #endif
 
-#if defined(BENCH_ZLIB)
+#if defined(HAVE_ZLIB)
 static void run_zlib(int algorithm, const uint8_t *data, size_t size, uint8_t *out)
 {
     (void)algorithm;
@@ -78,7 +78,7 @@ static void run_zlib(int algorithm, const uint8_t *data, size_t size, uint8_t *o
 }
 #endif
 
-#if defined(BENCH_XXHASH)
+#if defined(HAVE_XXHASH)
 unsigned long long XXH64(const void *data, size_t size, unsigned long long seed);
 static void run_xxhash(int algorithm, const uint8_t *data, size_t size, uint8_t *out)
 {
@@ -96,18 +96,18 @@ static void run_xxhash(int algorithm, const uint8_t *data, size_t size, uint8_t 
     {DIGEST_##algorithm, name, features, streams, run, {0}, {{{0}}}}
 
 static engine engines[] = {
-#if defined(BENCH_OPENSSL)
+#if defined(HAVE_OPENSSL)
     ENGINE(MD5, "openssl", 0, 1, run_openssl),
     ENGINE(SHA1, "openssl", 0, 1, run_openssl),
     ENGINE(SHA256, "openssl", 0, 1, run_openssl),
 #endif
-#if defined(BENCH_LIBDEFLATE)
+#if defined(HAVE_LIBDEFLATE)
     ENGINE(ADLER32, "libdeflate", 0, 1, run_libdeflate),
 #endif
-#if defined(BENCH_ZLIB)
+#if defined(HAVE_ZLIB)
     ENGINE(ADLER32, "zlib", 0, 1, run_zlib),
 #endif
-#if defined(BENCH_XXHASH)
+#if defined(HAVE_XXHASH)
     ENGINE(XXH64, "libxxhash", 0, 1, run_xxhash),
 #endif
     ENGINE(MD5, "portable", 0, 1, NULL),

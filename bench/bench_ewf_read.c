@@ -4,13 +4,16 @@
        bench_ewf_read [--json] [--rounds N] [--mib N] [--verify PROGRAM] [IMAGE]
 
    Without IMAGE one is made by ewfacquire in TMPDIR: deflate "fast", chunks of 32 KiB, MD5; media
-   of 25 % zeros, 20 % random bytes, 55 % text collected from this system (some 2.5 GB of room
-   needed, removed at the end). Figures are the best of N rounds (5) in which all engines take turns,
-   each in a process of its own; CPU and peak memory are those of that process. PROGRAM is the verify
-   tool, build/verify by default; what is not there is left out. Ratios are to ewfverify.
+   of 25 % zeros, 20 % random bytes, 55 % text collected from this system (some 6 GB of room
+   needed, removed at the end). Figures are the best of N rounds (5) in which all engines take
+   turns, each in a process of its own; CPU and peak memory are those of that process. PROGRAM is
+   the verify tool, build/verify by default; what is not there is left out. Ratios are to ewfverify.
 
      verify        ewfverify -q; ewf_read_verify with pools of 1 and 2 threads; the verify tool
-     floor         what no verify can beat: the MD5 alone
+     4, 8 images   ewf_read_verify_many with 2 threads, and the verify tool, on so many copies at
+                   once (or one given IMAGE so many times); two rounds. The peer verifies one after
+                   another: the time of one, so many times
+     floor         what no verify by two threads can beat: the MD5 alone, or half of its own CPU
      sequential    ewf_read_at in requests of 8 MiB, without a pool and with 2 threads
      random        ewf_read_at of 4 KiB anywhere, and within 16 MiB, by 1, 2, 16, 64 threads
      hot chunk     16 threads want the same chunk at once: it is decoded once
@@ -105,11 +108,17 @@ static void keep_best(cost *best, cost c)
 
 // ---------------------------------------------------------------------------------- the image
 
+enum { MOST_IMAGES = 8 };
+
 static char folder[256], raw_path[300], made_path[300], base_path[300];
+static char copy_path[MOST_IMAGES][4096]; /* of the image: the first is itself */
 
 static void remove_files(void)
 {
+    int i;
     if (folder[0] == 0) return;
+    for (i = 1; i < MOST_IMAGES; i++)
+        if (copy_path[i][0] != 0) (void)unlink(copy_path[i]);
     (void)unlink(raw_path);
     (void)unlink(made_path);
     (void)rmdir(folder);
@@ -242,17 +251,48 @@ static int make_image(uint64_t mib)
     return 1;
 }
 
-static ewf_read *open_image(thread_pool *pool)
+static int copy_image(const char *to)
+{
+    unsigned char *buf = (unsigned char *)malloc(MIB);
+    FILE *in = fopen(image_path, "rb"), *out = fopen(to, "wb");
+    size_t n = 0;
+    int ok = buf != NULL && in != NULL && out != NULL;
+    while (ok && (n = fread(buf, 1, MIB, in)) != 0) ok = fwrite(buf, 1, n, out) == n;
+    ok = ok && !ferror(in);
+    if (in != NULL) fclose(in);
+    if (out != NULL && fclose(out) != 0) ok = 0;
+    free(buf);
+    return ok;
+}
+
+/* Eight images: copies of the one that was made, or a given one by eight names. */
+static void name_copies(void)
+{
+    int i, k;
+    for (i = 0; i < MOST_IMAGES; i++) {
+        char *p = copy_path[i];
+        if (folder[0] != 0 && i != 0) {
+            snprintf(p, sizeof copy_path[i], "%s/copy%d.E01", folder, i);
+            if (!copy_image(p)) complain(p, "cannot copy the image");
+            continue;
+        }
+        for (k = 0; k < i; k++, p += 2) memcpy(p, image_path[0] == '/' ? "//" : "./", 2);
+        snprintf(p, 4096 - 2 * MOST_IMAGES, "%s", image_path);
+    }
+}
+
+static ewf_read *open_path(const char *path, thread_pool *pool)
 {
     ewf_read *image = NULL;
     ewf_read_desc desc;
     posio_error err;
     memset(&desc, 0, sizeof desc);
     desc.pool = pool;
-    if (ewf_read_open(&image, image_path, &desc, &err) != POSIO_OK)
-        complain(image_path, err.message);
+    if (ewf_read_open(&image, path, &desc, &err) != POSIO_OK) complain(path, err.message);
     return image;
 }
+
+static ewf_read *open_image(thread_pool *pool) { return open_path(image_path, pool); }
 
 // ---------------------------------------------------------------------------------- sums
 
@@ -328,6 +368,47 @@ static int verify_ours(const void *user)
     return !ok;
 }
 
+typedef struct many {
+    uint32_t count, good;
+    ewf_read *image[MOST_IMAGES];
+} many;
+
+static ewf_read *many_next(void *user, uint32_t i, uint32_t *digests)
+{
+    many *m = (many *)user;
+    (void)digests;
+    return i < m->count ? m->image[i] = open_path(copy_path[i], NULL) : NULL;
+}
+
+static void many_done(void *user, uint32_t i, const ewf_read_verdict *v, const posio_error *why)
+{
+    many *m = (many *)user;
+    (void)why;
+    m->good += v != NULL && v->damaged_chunks == 0 && v->mismatches == 0 &&
+               v->bytes == media_size &&
+               v->digest_count != 0 && v->digest[0].algorithm == EWF_READ_MD5 &&
+               memcmp(v->digest[0].computed, media_md5, 16) == 0;
+    ewf_read_close(m->image[i]);
+}
+
+static int verify_many(const void *user)
+{
+    ewf_read_many_desc d;
+    posio_error err;
+    many m;
+    int ok;
+    memset(&d, 0, sizeof d);
+    memset(&m, 0, sizeof m);
+    m.count = *(const uint32_t *)user;
+    d.pool = thread_pool_create(2);
+    d.next = many_next;
+    d.done = many_done;
+    d.user = &m;
+    ok = ewf_read_verify_many(&d, &err) == POSIO_OK && m.good == m.count;
+    (void)thread_pool_destroy(d.pool);
+    return !ok;
+}
+
 static int md5_alone(const void *user)
 {
     unsigned char *buf = (unsigned char *)calloc(1, MIB);
@@ -367,24 +448,40 @@ typedef struct engine {
     const char *what, *name;
     int (*body)(const void *user);
     const void *user;
+    uint32_t images;
     cost best;
     int absent;
 } engine;
 
-static const uint32_t one = 1, two = 2;
+static const uint32_t one = 1, two = 2, four = 4, eight = 8;
 static const char *peer_argv[] = {"ewfverify", "-q", NULL, NULL};
-static const char *tool_argv[] = {NULL, "--quiet", NULL, NULL};
+static const char *tool_argv[2 + 1 + 1];
 
+static const char *tool4_argv[2 + 4 + 1], *tool8_argv[2 + 8 + 1];
+
+enum { PEER = 0, TWO_THREADS = 2, TOOL = 3, MD5_ALONE = 4 }; /* rows below */
 static engine engines[] = {
-    {"verify", "ewfverify -q", exec_quietly, peer_argv, {0, 0, 0}, 0},
-    {"verify", "ours, 1 thread", verify_ours, &one, {0, 0, 0}, 0},
-    {"verify", "ours, 2 threads", verify_ours, &two, {0, 0, 0}, 0},
-    {"verify", "verify tool", exec_quietly, tool_argv, {0, 0, 0}, 0},
-    {"floor", "MD5 alone", md5_alone, NULL, {0, 0, 0}, 0},
-    {"sequential", "no pool", read_all, &one, {0, 0, 0}, 0},
-    {"sequential", "2 threads", read_all, &two, {0, 0, 0}, 0},
+    {"verify", "ewfverify -q", exec_quietly, peer_argv, 1, {0, 0, 0}, 0},
+    {"verify", "ours, 1 thread", verify_ours, &one, 1, {0, 0, 0}, 0},
+    {"verify", "ours, 2 threads", verify_ours, &two, 1, {0, 0, 0}, 0},
+    {"verify", "verify tool", exec_quietly, tool_argv, 1, {0, 0, 0}, 0},
+    {"floor", "MD5 alone", md5_alone, NULL, 1, {0, 0, 0}, 0},
+    {"sequential", "no pool", read_all, &one, 1, {0, 0, 0}, 0},
+    {"sequential", "2 threads", read_all, &two, 1, {0, 0, 0}, 0},
+    {"4 images", "ours, 2 threads", verify_many, &four, 4, {0, 0, 0}, 0},
+    {"4 images", "verify tool", exec_quietly, tool4_argv, 4, {0, 0, 0}, 0},
+    {"8 images", "ours, 2 threads", verify_many, &eight, 8, {0, 0, 0}, 0},
+    {"8 images", "verify tool", exec_quietly, tool8_argv, 8, {0, 0, 0}, 0},
 };
-enum { ENGINES = sizeof engines / sizeof engines[0] };
+enum { ENGINES = sizeof engines / sizeof engines[0], MANY_ROUNDS = 2 };
+
+static void fill_argv(const char **argv, int images)
+{
+    int i;
+    argv[0] = verify_tool;
+    argv[1] = "--quiet";
+    for (i = 0; i < images; i++) argv[2 + i] = copy_path[i];
+}
 
 static void run_engines(int rounds)
 {
@@ -392,12 +489,13 @@ static void run_engines(int rounds)
     size_t i;
     cost c;
     peer_argv[2] = image_path;
-    tool_argv[0] = verify_tool;
-    tool_argv[2] = image_path;
+    fill_argv(tool_argv, 1);
+    fill_argv(tool4_argv, 4);
+    fill_argv(tool8_argv, 8);
     for (r = 0; r < rounds; r++)
         for (i = 0; i < ENGINES; i++) {
             int code;
-            if (engines[i].absent) continue;
+            if (engines[i].absent || (engines[i].images > 1 && r >= MANY_ROUNDS)) continue;
             code = run_child(engines[i].body, engines[i].user, &c);
             if (code == 127) {
                 fprintf(stderr, "SKIP %s: not there\n", engines[i].name);
@@ -409,25 +507,50 @@ static void run_engines(int rounds)
 
 static void print_engines(void)
 {
-    const cost *peer = &engines[0].best;
     size_t i;
     if (!json)
         printf("\n%-10s  %-16s  %8s  %8s  %8s  %10s  %9s  %9s\n", "", "", "wall, s", "CPU, s",
                "MB/s", "ratio wall", "ratio CPU", "peak, MiB");
     for (i = 0; i < ENGINES; i++) {
         const cost *c = &engines[i].best;
-        double rate = (double)media_size / c->wall * 1e-6;
+        const double bytes = (double)media_size * engines[i].images;
+        const double rate = bytes / c->wall * 1e-6;
+        cost peer = engines[PEER].best;
         if (c->wall == 0) continue;
+        peer.wall *= engines[i].images;
+        peer.cpu *= engines[i].images;
         if (json)
-            printf("{\"bench\":\"ewf_read\",\"what\":\"%s\",\"engine\":\"%s\",\"bytes\":%llu,"
-                   "\"seconds\":%.4f,\"cpu_seconds\":%.4f,\"megabytes_per_second\":%.1f,"
-                   "\"peer\":\"ewfverify\",\"ratio\":%.3f,\"cpu_ratio\":%.3f,\"peak_mib\":%.1f}\n",
-                   engines[i].what, engines[i].name, (unsigned long long)media_size, c->wall,
-                   c->cpu, rate, peer->wall / c->wall, peer->cpu / c->cpu, c->mib);
+            printf("{\"bench\":\"ewf_read\",\"what\":\"%s\",\"engine\":\"%s\",\"bytes\":%.0f,"
+                   "\"images\":%u,\"seconds\":%.4f,\"cpu_seconds\":%.4f,"
+                   "\"megabytes_per_second\":%.1f,\"peer\":\"ewfverify\",\"ratio\":%.3f,"
+                   "\"cpu_ratio\":%.3f,\"peak_mib\":%.1f}\n",
+                   engines[i].what, engines[i].name, bytes, (unsigned)engines[i].images, c->wall,
+                   c->cpu, rate, peer.wall / c->wall, peer.cpu / c->cpu, c->mib);
         else
             printf("%-10s  %-16s  %8.3f  %8.3f  %8.0f  %10.2f  %9.2f  %9.1f\n", engines[i].what,
-                   engines[i].name, c->wall, c->cpu, rate, peer->wall / c->wall,
-                   peer->cpu / c->cpu, c->mib);
+                   engines[i].name, c->wall, c->cpu, rate, peer.wall / c->wall,
+                   peer.cpu / c->cpu, c->mib);
+    }
+}
+
+/* Two threads can be no faster than the digest, which is serial, nor than half of what they do. */
+static void print_floor(void)
+{
+    static const int rows[] = {TWO_THREADS, TOOL};
+    const double md5 = engines[MD5_ALONE].best.wall;
+    size_t i;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const engine *e = &engines[rows[i]];
+        const double half = e->best.cpu / 2, low = md5 > half ? md5 : half;
+        if (e->best.wall == 0) continue;
+        if (json)
+            printf("{\"bench\":\"ewf_read\",\"what\":\"floor\",\"engine\":\"%s\","
+                   "\"md5_alone_seconds\":%.4f,\"half_cpu_seconds\":%.4f,\"floor_seconds\":%.4f,"
+                   "\"seconds\":%.4f,\"ratio_to_floor\":%.3f}\n",
+                   e->name, md5, half, low, e->best.wall, e->best.wall / low);
+        else
+            printf("%s%s: %.3f s are %.2f x max(MD5 alone %.3f, total CPU / 2 %.3f)\n",
+                   i == 0 ? "\n" : "", e->name, e->best.wall, e->best.wall / low, md5, half);
     }
 }
 
@@ -608,8 +731,10 @@ int main(int argc, char **argv)
         return bad;
     }
     if (prepare()) {
+        name_copies();
         run_engines(rounds < 1 ? 1 : rounds);
         print_engines();
+        print_floor();
         run_settings(rounds < 1 ? 1 : rounds);
         print_settings();
         run_hot_chunk();

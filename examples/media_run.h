@@ -217,8 +217,8 @@ static posio_result media_i_add_bad(media_i_part *p, uint64_t offset, uint64_t l
     return POSIO_OK;
 }
 
-/* Narrows n bytes at `at` that cannot be read down, as long as one half of them can be: a unit may be
-   that of a whole stack of images, and one small cluster of it bad. */
+/* Narrows n bytes at `at` that cannot be read down, as long as one half of them can be: a unit may
+   be that of a whole stack of images, and one small cluster of it bad. */
 static posio_result media_i_narrow(const media_i_run *run, uint64_t *at, uint64_t *n,
                                    unsigned char **out, posio_result r, posio_error *err)
 {

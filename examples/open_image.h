@@ -569,8 +569,8 @@ static OPEN_IMAGE_UNUSED posio_source open_image_source(const open_image *image)
 
 // ---------------------------------------------------------------------------------- the stack
 
-/* The i-th image of a stack: itself (0), its container and what that lies in and stands on, then its
-   parent and so on. NULL behind the last. */
+/* The i-th image of a stack: itself (0), its container and what that lies in and stands on, then
+   its parent and so on. NULL behind the last. */
 static const open_image *open_image_visit(const open_image *image, uint32_t *i)
 {
     const open_image *found;

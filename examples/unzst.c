@@ -3,8 +3,8 @@
 
        cc -O2 -pthread examples/unzst.c -o unzst -lzstd
 
-   One translation unit; see `unzst --help`. The data flow from top to bottom: arguments, the output,
-   the list of frames, ranges, one file after the other, and the report of each. */
+   One translation unit; see `unzst --help`. The data flow from top to bottom: arguments, the
+   output, decompressing, the report of one file, and one file after the other. */
 #if !defined(_WIN32) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE 1
 #endif
@@ -100,7 +100,10 @@ typedef struct job {
     double seconds;
 } job;
 
-static int to_stdout(const arguments *a) { return a->output != NULL && strcmp(a->output, "-") == 0; }
+static int to_stdout(const arguments *a)
+{
+    return a->output != NULL && strcmp(a->output, "-") == 0;
+}
 
 static posio_result refuse(job *j, posio_result code, const char *why)
 {
@@ -277,12 +280,6 @@ static posio_result range_at_random(job *j, zstd_par *z)
     return r;
 }
 
-static int range_progress(void *user, uint64_t done, uint64_t total)
-{
-    job *j = (job *)user;
-    return report_progress(j, done, total);
-}
-
 /* Everything, or the range, in order. */
 static posio_result decompress_in_order(job *j)
 {
@@ -293,7 +290,7 @@ static posio_result decompress_in_order(job *j)
     cut.self = j;
     j->skip = j->asked->has_range ? j->asked->offset : 0;
     j->take = j->asked->has_range && j->asked->has_length ? j->asked->length : UINT64_MAX;
-    j->desc.progress = range_progress;
+    j->desc.progress = report_progress;
     j->desc.user = j;
     r = zstd_par_decompress_sink(&j->source, &cut, &j->desc, &j->stats, &j->error);
     if (r == POSIO_OK && j->asked->has_range &&
@@ -335,8 +332,9 @@ static void print_frames(cli_out *f, const job *j)
         if (x.flags & ZSTD_PAR_SKIPPABLE) {
             cli_printf(f, "  skip %14llu %14llu              -       -       -  %s\n",
                        (unsigned long long)x.offset, (unsigned long long)x.size,
-                       x.flags & ZSTD_PAR_HINT ? "pzstd's hint" : x.variant == 14 ? "seek table"
-                                                                                  : "");
+                       x.flags & ZSTD_PAR_HINT ? "pzstd's hint"
+                       : x.variant == 14       ? "seek table"
+                                               : "");
             continue;
         }
         if (x.content_size != ZSTD_PAR_UNKNOWN)
@@ -372,7 +370,9 @@ static void print_list(cli_out *f, const job *j)
         line(f, "dictionary", text);
     }
     line(f, "seek table",
-         m->has_seek_table ? "yes" : m->seek_table_fault != NULL ? m->seek_table_fault : "none");
+         m->has_seek_table             ? "yes"
+         : m->seek_table_fault != NULL ? m->seek_table_fault
+                                       : "none");
     if (m->hints != 0) {
         snprintf(text, sizeof text, "%s, %s of them wrong", cli_grouped(m->hints, a),
                  cli_grouped(m->wrong_hints, b));
@@ -391,11 +391,14 @@ static void print_text(cli_out *f, const job *j)
         print_list(f, j);
     } else if (j->status == STATUS_OK && !j->asked->quiet && !to_stdout(j->asked)) {
         cli_text(f, j->path);
-        cli_printf(f, ": %s%s in %.2f s, %s/s, by %s\n",
-                   j->asked->test ? "good: " : "", cli_size((double)j->stats.out_bytes, a),
-                   j->seconds,
+        cli_printf(f, ": %s%s in %.2f s, %s/s, by %s", j->asked->test ? "good: " : "",
+                   cli_size((double)j->stats.out_bytes, a), j->seconds,
                    cli_size(j->seconds > 0 ? (double)j->stats.out_bytes / j->seconds : 0, b),
                    j->stats.mode == ZSTD_PAR_FRAME ? "frames" : "libzstd, serially");
+        if (j->index != NULL && zstd_par_index_info(j->index)->seek_table_fault != NULL)
+            cli_printf(f, "; but its seek table is wrong: %s",
+                       zstd_par_index_info(j->index)->seek_table_fault);
+        cli_puts(f, "\n");
     }
 }
 
@@ -590,7 +593,7 @@ static const char *contradiction(const arguments *a, int count, const char **arg
     *arg = "-o";
     if (a->output != NULL && a->output[0] == 0) return "the name is empty";
     if (a->output != NULL && (a->test || a->list)) return "goes without -t and --list";
-    if (a->output != NULL && count > 1 && !to_stdout(a)) return "names one output for several files";
+    if (a->output != NULL && count > 1 && !to_stdout(a)) return "one output for several files";
     *arg = "--range";
     if (a->has_range && (a->test || a->list)) return "goes without -t and --list";
     if (a->has_range && a->output == NULL) return "needs -o FILE, or -o -";
@@ -633,8 +636,9 @@ int main(int argc, char **argv)
         {"json", NULL, "one JSON object per file, one per line", &a.json, NULL, NULL, NULL},
         {"quiet", NULL, "no progress, and no report for files that are good", &a.quiet, NULL, NULL,
          NULL}};
-    const cli_tool tool = {"unzst", "[options] FILE...", summary,
-                           details, options,             sizeof options / sizeof options[0]};
+    const cli_tool tool = {"unzst", "[options] FILE...",
+                           summary, details,
+                           options, sizeof options / sizeof options[0]};
     const char *wrong, *arg;
     char **operands;
     int count = 0, code;

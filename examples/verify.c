@@ -3,9 +3,9 @@
 
        cc -O2 -pthread examples/verify.c -o verify
 
-   One translation unit; see `verify --help`. The data flow from top to bottom: arguments; images are
-   opened and verified, each into a report, E01 images several at once; a report is rendered as text
-   or as one line of JSON when its image is done, and printed when those before it are. */
+   One translation unit; see `verify --help`. The data flow from top to bottom: arguments; images
+   are opened and verified, each into a report, E01 images several at once; a report is rendered as
+   text or as one line of JSON when its image is done, and printed when those before it are. */
 #if !defined(_WIN32) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE 1 /* O_DIRECT, where there is one */
 #endif
@@ -170,7 +170,7 @@ static void judge(report *r)
 
 // ---------------------------------------------------------------------------------- any media
 
-/* Keeps a range that could not be read, with the one before it if it goes on for the same reason. */
+/* Keeps a range that could not be read, with the one before it if the reason is the same. */
 static void keep_bad_range(void *user, uint64_t offset, uint64_t length, const posio_error *why)
 {
     report *r = (report *)user;
@@ -564,7 +564,8 @@ static void print_issues(cli_out *f, const report *r)
         cli_puts(f, "\n");
     }
     if (r->corruptions + r->leaks > i)
-        cli_printf(f, "  %-18s... and %s more\n", "", cli_grouped(r->corruptions + r->leaks - i, more));
+        cli_printf(f, "  %-18s... and %s more\n", "",
+                   cli_grouped(r->corruptions + r->leaks - i, more));
     if (r->incomplete)
         line(f, "structure", "not checked to the end: its tables refer to each other too often");
     else if (r->checked != 0 && r->corruptions == 0)
@@ -1035,13 +1036,13 @@ static void print_finished(batch *b)
 {
     for (;; b->printed++) {
         report *r = NULL;
-        int finished = 1, all;
-        thread_pool_lock(&b->lock); /* others may be opened meanwhile */
-        all = b->printed == b->at;
-        if (!all) r = b->reports[b->printed];
-        if (r != NULL) finished = r->finished;
+        int ready;
+        thread_pool_lock(&b->lock);
+        ready = b->printed < b->at;
+        if (ready) r = b->reports[b->printed];
+        ready = ready && (r == NULL || r->finished); /* NULL: named before */
         thread_pool_unlock(&b->lock);
-        if (all || !finished) return;
+        if (!ready) return;
         if (r == NULL) continue;
         cli_bars_clear(&b->bars);
         if (r->status == STATUS_ERROR) cli_error(r->path, &r->error);
@@ -1094,12 +1095,14 @@ static ewf_read *next_image(void *user, uint32_t i, uint32_t *digests)
     return ewf_of(r);
 }
 
-static void image_is_done(void *user, uint32_t i, const ewf_read_verdict *verdict)
+static void image_is_done(void *user, uint32_t i, const ewf_read_verdict *verdict,
+                          const posio_error *why)
 {
     batch *b = (batch *)user;
     report *r = b->reports[b->run[i]];
-    r->verdict = *verdict;
-    end_verification(r, POSIO_OK);
+    if (verdict != NULL) r->verdict = *verdict;
+    else r->error = *why;
+    end_verification(r, verdict != NULL ? POSIO_OK : why->code);
     finish_report(b, r);
 }
 

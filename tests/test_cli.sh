@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# test_cli.sh VERIFY_BINARY MAKE_EWF_BINARY WORK_DIR - what the verify tool promises to its users.
+# test_cli.sh VERIFY_BINARY MAKE_EWF_BINARY MAKE_QCOW2_BINARY WORK_DIR - what the verify tool
+# promises to its users.
 #
 # One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
 # line is "N passed, N failed, N skipped"; exit status 1 when any failed.
@@ -9,17 +10,22 @@
 #   hostile    images that lie: bounded time and memory, and never "good" with wrong media
 #   sets       segments that are many, absent, foreign, exchanged; raw images and their names
 #   reports    text, JSON, --log; hostile text; progress; Ctrl-C; the same for any --threads
+#   batches    many images side by side: the same as one after another, for any --at-once
+#   QCOW2      structure, damage, backing files, snapshots, images in images
 
 set -u
 export LC_ALL=C
-[ $# = 3 ] || { echo "usage: test_cli.sh VERIFY_BINARY MAKE_EWF_BINARY WORK_DIR" >&2; exit 2; }
+[ $# = 4 ] || {
+    echo "usage: test_cli.sh VERIFY_BINARY MAKE_EWF_BINARY MAKE_QCOW2_BINARY WORK_DIR" >&2
+    exit 2
+}
 here=$(cd "$(dirname "$0")" && pwd) || exit 2
 absolute() { echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; }
-verify=$(absolute "$1") make_ewf=$(absolute "$2")
-for program in "$verify" "$make_ewf"; do
+verify=$(absolute "$1") make_ewf=$(absolute "$2") make_qcow2=$(absolute "$3")
+for program in "$verify" "$make_ewf" "$make_qcow2"; do
     [ -x "$program" ] || { echo "$program: not a program" >&2; exit 2; }
 done
-mkdir -p "$3" && work=$(cd "$3" && pwd)/cli && rm -rf "$work" && mkdir -p "$work" &&
+mkdir -p "$4" && work=$(cd "$4" && pwd)/cli && rm -rf "$work" && mkdir -p "$work" &&
     cd "$work" || exit 2
 passed=0 failed=0 skipped=0
 
@@ -104,11 +110,11 @@ test_options() {
     run --dig md5 raw.E01
     check "an abbreviated option is unknown" 'code 2' 'begins "--dig: "'
     local o
-    for o in digest expect format threads log; do
+    for o in digest expect format threads log at-once snapshot; do
         run raw.E01 --$o
         check "--$o without a value" 'code 2' "begins '--$o: '" 'prints_nothing'
     done
-    for o in json quiet info force; do
+    for o in json quiet info force alone raw-backing allow-outside; do
         run --$o=yes raw.E01
         check "--$o with a value" 'code 2' "begins '--$o=yes: '"
     done
@@ -129,7 +135,11 @@ test_options() {
         run --threads "$bad" raw.E01
         check "--threads '$bad'" 'code 2' "begins '--threads $bad: '" 'prints_nothing'
     done
-    for bad in "" zip EWF ewf2; do
+    for bad in "" -1 x 65 4294967296 " 1" 1.5; do
+        run --at-once "$bad" raw.E01
+        check "--at-once '$bad'" 'code 2' "begins '--at-once $bad: '" 'prints_nothing'
+    done
+    for bad in "" zip EWF ewf2 ewf/ /ewf ewf//raw ewf/zip ewf/auto raw/raw/raw/raw/raw; do
         run --format "$bad" raw.E01
         check "--format '$bad'" 'code 2' "begins '--format $bad: '" 'prints_nothing'
     done
@@ -875,7 +885,162 @@ test_interrupt() {
         2> err
     code=$?
     check "SIGINT with --force: the old log stays" 'code 2' '[ "$(cat cut.log)" = old ]'
-    rm -f sparse.raw overflow-1m.* cut.log*
+    rm -f sparse.raw cut.log*
+}
+
+# ------------------------------------------------------------------------------- many at once
+
+# same_as_one_by_one OPTION...: out, err and the exit code are those of one image after another, for
+# any number of images at once and of threads. $batch is the list of images.
+same_as_one_by_one() {
+    local image worst=0 n t bad=
+    : > out.all
+    : > err.all
+    for image in "${batch[@]}"; do
+        run --threads 1 "$@" "$image"
+        timeless out >> out.all
+        cat err >> err.all
+        [ $code -gt $worst ] && worst=$code
+    done
+    for n in 0 1 2 64; do
+        for t in 1 2 8; do
+            run --at-once $n --threads $t "$@" "${batch[@]}"
+            timeless out > out.now
+            same out.now out.all && same err err.all && [ $code = $worst ] ||
+                bad="$bad --at-once $n --threads $t: exit $code;"
+        done
+    done
+    check "the same for --at-once 0, 1, 2, 64 and --threads 1, 2, 8 (exit $worst) $*" \
+        '[ -z "$bad" ] || { echo "$bad" > err; false; }' '[ -s out.all ]'
+}
+
+test_batches() {
+    local image i
+    make raw flip-zlib hash-wrong encase6-many missing-middle smart-many chunk-2048 empty no-hash \
+        segments-124 tables-destroyed partial-sector
+    mkdir -p batch
+    for i in plain data-beyond crypt-luks; do "$make_qcow2" $i "$work/batch"; done
+    echo "a text" > batch/text.E01
+    cp raw.raw batch/disk.dd
+    split -b 300000 -d -a 3 --numeric-suffixes=1 raw.raw batch/split. 2> /dev/null
+    batch=(raw.E01 flip-zlib.E01 batch/gone.E01 encase6-many.E01 batch/text.E01 hash-wrong.E01
+        batch/disk.dd missing-middle.E01 smart-many.s01 chunk-2048.E01 batch/plain/image.qcow2
+        empty.E01 no-hash.E01 batch/data-beyond/image.qcow2 segments-124.E01
+        tables-destroyed.E01 batch/crypt-luks/image.qcow2 partial-sector.E01)
+    [ ! -f batch/split.001 ] || batch+=(batch/split.001)
+    same_as_one_by_one
+    same_as_one_by_one --json
+    same_as_one_by_one --json --digest sha1,blake3
+    same_as_one_by_one --quiet
+    same_as_one_by_one --info
+    run --at-once 4 "${batch[@]}" encase6-many.E02 raw.E01
+    timeless out > out.now
+    run --at-once 4 "${batch[@]}"
+    timeless out > out.all
+    check "what was named before is not verified again" 'same out.now out.all'
+    : > log.all
+    for image in "${batch[@]}"; do
+        run --log one.log "$image"
+        timeless one.log >> log.all
+        rm -f one.log
+    done
+    for i in 1 3 64; do
+        run --at-once $i --json --log many.log "${batch[@]}"
+        timeless many.log > log.now
+        check "--log of many images is in order, --at-once $i" 'code 2' 'same log.now log.all' \
+            'absent many.log.part'
+        rm -f many.log
+    done
+    run --at-once 4 raw.E01 flip-zlib.E01 smart-many.s01
+    check "many at once, one damaged: exit code 1" 'code 1' 'silent'
+    run --at-once 4 raw.E01 hash-wrong.E01 smart-many.s01
+    check "many at once, one mismatch: exit code 1" 'code 1' 'silent'
+    run --at-once 4 raw.E01 smart-many.s01 batch/disk.dd
+    check "many at once, all good: exit code 0" 'code 0' 'silent'
+    run --at-once 4 raw.E01 batch/gone.E01 smart-many.s01
+    check "many at once, one failure: the rest is verified" 'code 2' 'says "smart-many.s01"' \
+        '[ "$(grep -c "OK: all chunks" out)" = 2 ]' 'begins "batch/gone.E01: "'
+    batch=()
+    for i in 1 2 3 4 5 6 7 8; do
+        mkdir batch/$i
+        ln segments-124.E* batch/$i/
+        batch+=("batch/$i/segments-124.E01")
+    done
+    (ulimit -n 100; timeout 5 "$verify" --at-once 8 "${batch[@]}") > out 2> err
+    code=$?
+    check "8 images of 124 segments at once, 100 descriptors" 'code 0' 'silent' \
+        '[ "$(grep -c "OK: all chunks" out)" = 8 ]'
+    rm -rf batch
+}
+
+# What a terminal of 80 columns shows in the end, and how many bars it has shown at once.
+cat > terminal.py << 'END'
+import re, sys
+data = open(sys.argv[1], 'rb').read().decode('utf-8', 'replace')
+rows, row, col, bars = [''], 0, 0, 0
+for token in re.findall('\x1b\\[[0-9;]*[A-Za-z]|.|\n|\r', data):
+    if token == '\n':
+        row += 1
+    elif token == '\r':
+        col = 0
+    elif token[0] == '\x1b':
+        n = int(token[2:-1] or 0)
+        bars = max(bars, sum('ETA' in r for r in rows))
+        if token[-1] == 'F':
+            row, col = row - max(n, 1), 0
+            assert row >= 0, 'above the screen'
+        elif token[-1] == 'J' and n == 0:
+            rows[row:] = [rows[row][:col]]
+        else:
+            assert False, 'an unknown sequence: %r' % token
+    else:
+        rows[row] = rows[row][:col].ljust(col) + token + rows[row][col + 1:]
+        col += 1
+        assert 'ETA' not in rows[row] or col < 80, 'a bar is too long'
+    while len(rows) <= row:
+        rows.append('')
+open('screen', 'w').write('\n'.join(rows) + '\n')
+print(bars)
+END
+
+# Four names of an image that takes seconds.
+test_batches_in_time() {
+    local i mode
+    make overflow-1m raw
+    for i in 1 2 3; do ln -f overflow-1m.E01 slow$i.E01; done
+    cp raw.raw slow.dd
+    for mode in "" "--threads 1" --json --quiet; do
+        # shellcheck disable=SC2086 # no or two words
+        timeout -k 3 --preserve-status -s INT 0.4 "$verify" --at-once 2 $mode --log cut.log \
+            slow1.E01 slow2.E01 slow3.E01 slow.dd > out 2> err
+        code=$?
+        check "SIGINT in two of three images $mode" 'code 2' 'begins "slow1.E01: canceled"' \
+            'complains "slow2.E01: canceled"' '! complains slow3' '! complains slow.dd' \
+            'absent cut.log' 'says_not "OK"' '! grep -q ETA err'
+        rm -f cut.log.part
+    done
+    timeout -k 3 --preserve-status -s INT 0.4 "$verify" --at-once 2 slow1.E01 slow.dd > out 2> err
+    code=$?
+    check "SIGINT while another kind of image waits for its turn" 'code 2' \
+        'begins "slow1.E01: canceled"' '! complains signature' 'says_not "OK"'
+    if ! have script || ! script -qec true /dev/null > /dev/null 2>&1 || [ -z "$python" ]; then
+        skip "many progress bars" "no script (util-linux) or no python3"
+        return
+    fi
+    run raw.E01
+    timeless out > report
+    script -qec "stty cols 80; timeout -k 3 --preserve-status -s INT 2 '$verify' --at-once 3 \
+        raw.E01 slow1.E01 slow2.E01 slow3.E01" /dev/null > typescript 2>&1 < /dev/null
+    i=$("$python" terminal.py typescript 2>&1 | tail -n 1)
+    timeless screen | head -n "$(wc -l < report)" > out
+    check "a bar for each image in flight ($i), and none in the end" '[ "$i" = 3 ]' \
+        'same out report' '! grep -q -e ETA -e "[#.]\]" screen' \
+        'grep -q "slow2.E01: canceled" screen' 'grep -q -a "slow2.E01 \[" typescript'
+    script -qec "timeout -k 3 --preserve-status -s INT 1 '$verify' --quiet --at-once 2 slow1.E01 \
+        slow2.E01" /dev/null > typescript 2>&1 < /dev/null
+    check "no progress bars with --quiet" '! grep -q -a ETA typescript' \
+        '! grep -q -a $'"'\033'"' typescript'
+    rm -f slow*
 }
 
 test_threads() {
@@ -906,6 +1071,282 @@ test_threads() {
     rm -f big.raw
 }
 
+# ------------------------------------------------------------------------------- QCOW2
+
+md5() { md5sum < "$1" | cut -d ' ' -f 1; }
+# Of the JSON in out.
+has_md5() { says "\"md5\":{\"computed\":\"$1\""; }
+layers() { [ "$(grep -o '"role":"backing file"' out | wc -l)" = "$1" ]; }
+
+# q VARIANT...: VARIANT.q/image.qcow2 and its helpers.
+q() {
+    local v
+    for v in "$@"; do
+        rm -rf "$v" "$v.q"
+        "$make_qcow2" "$v" "$work" 2> make.log || fail "make_qcow2 $v" "$(tail -n 1 make.log)"
+        mv "$v" "$v.q"
+    done
+}
+
+test_qcow2() {
+    local i v image
+    q plain v2 data-beyond l2-reserved-low deflate-garbage refs-leak dirty corrupt crypt-luks \
+        incompatible-17 incompatible-18 chain-30
+    image=plain.q/image.qcow2
+    run $image
+    check "QCOW2: a good one" 'code 0' 'silent' 'says "QCOW2 version 3"' \
+        "says 'MD5 computed      $(md5 plain.q/media.raw)'" 'says "no errors"' 'says "OK as far"' \
+        'says_not "DAMAGED"'
+    run --json --digest md5,sha256 $image
+    check "QCOW2: a good one, as JSON" 'code 0' 'status ok' "has_md5 $(md5 plain.q/media.raw)" \
+        "sha256 $(sum plain.q/media.raw)" 'says "\"check\":{\"corruptions\":0,\"leaks\":0,"' \
+        'says "\"stack\":[]"' 'says "\"stored\":null,\"match\":null"'
+    run --json v2.q/image.qcow2
+    check "QCOW2 version 2" 'code 0' 'says "QCOW2 version 2"' "has_md5 $(md5 v2.q/media.raw)"
+    run --expect md5:00000000000000000000000000000000 $image
+    check "QCOW2: --expect, wrong" 'code 1' 'says "MISMATCH"'
+    run --quiet $image
+    check "QCOW2: --quiet" 'code 0' 'silent' 'prints_nothing'
+    cp $image disk.img
+    cp $image disk
+    cp raw.raw raw.qcow2
+    run disk.img
+    check "a QCOW2 named .img is refused by name" 'code 2' 'begins "disk.img: "' \
+        'complains "--format qcow2"' 'complains "--format raw"' 'prints_nothing'
+    run --json --format qcow2 disk.img
+    check "a QCOW2 named .img with --format qcow2" 'code 0' "has_md5 $(md5 plain.q/media.raw)"
+    run --json --format raw disk.img
+    check "a QCOW2 named .img with --format raw" 'code 0' "has_md5 $(md5 disk.img)"
+    run --json disk
+    check "a QCOW2 without an extension" 'code 0' "has_md5 $(md5 plain.q/media.raw)"
+    run raw.qcow2
+    check "a raw image named .qcow2" 'code 2' 'begins "raw.qcow2: "' 'complains "not a QCOW2"'
+    run l2-reserved-low.q/image.qcow2
+    check "QCOW2: a structure that is wrong" 'code 1' 'says "corruption        offset 16424: "' \
+        'says "DAMAGED: all of the media can be read, but the structure has 1 error"'
+    run --json l2-reserved-low.q/image.qcow2
+    check "QCOW2: a structure that is wrong, as JSON" 'code 1' 'status damaged' \
+        'says "\"check\":{\"corruptions\":1,"' 'says "\"damaged_chunks\":[]"' \
+        'says "{\"severity\":\"corruption\",\"offset\":16424,\"file\":\"l2-reserved-low.q/image"' \
+        "has_md5 $(md5 l2-reserved-low.q/media.raw)"
+    run deflate-garbage.q/image.qcow2
+    check "QCOW2: a damaged cluster" 'code 1' 'says "damaged           media 12288 to 16383: "' \
+        'says "MD5 computed      not possible"' 'says "DAMAGED: 1 chunk"'
+    run --json deflate-garbage.q/image.qcow2
+    check "QCOW2: a damaged cluster, as JSON" 'code 1' 'status damaged' 'says "\"computed\":null"' \
+        'says "[{\"chunk\":3,\"media_offset\":12288,\"length\":4096,\"offset\":27038,"'
+    run --json data-beyond.q/image.qcow2
+    check "QCOW2: a cluster beyond the end" 'code 1' 'says "\"computed\":null"' \
+        'says "[{\"chunk\":5,\"media_offset\":20480,\"length\":4096,\"offset\":16424,"' \
+        'says "\"corruptions\":1,\"leaks\":1,"'
+    run refs-leak.q/image.qcow2
+    check "QCOW2: lost space is no damage" 'code 0' 'says "leak              offset 45056: "' \
+        'says "no errors, but space is lost"'
+    for v in dirty corrupt; do
+        run $v.q/image.qcow2
+        check "QCOW2: marked as $v" 'code 0' 'says "  warnings"' "says 'marked as $v'"
+        run --json $v.q/image.qcow2
+        check "QCOW2: marked as $v, as JSON" 'code 0' "says '\"$v\":true'" "says 'marked as $v'"
+    done
+    for v in "crypt-luks LUKS" "incompatible-17 bit 17 (frobnication" "incompatible-18 bit 18"; do
+        image=${v%% *}.q/image.qcow2
+        run "$image"
+        check "QCOW2: refused by name: $v" 'code 2' "begins '$image: '" "complains '${v#* }'" \
+            'prints_nothing'
+    done
+    run --json chain-30.q/image.qcow2
+    check "QCOW2: a chain of 30 is the stack" 'code 0' 'layers 29' \
+        'says "\"path\":\"chain-30.q/layer29.qcow2\""' "has_md5 $(md5 chain-30.q/media.raw)"
+    run --info chain-30.q/image.qcow2
+    check "QCOW2: a chain of 30, --info" 'code 0' '[ "$(grep -c "^  backing file" out)" = 29 ]'
+    test_qcow2_backing
+    test_qcow2_snapshots
+    test_qcow2_nested
+    rm -rf ./*.q disk disk.img raw.qcow2
+}
+
+test_qcow2_backing() {
+    local v image
+    q backing-absent backing-passwd backing-up backing-self backing-cycle-3 backing-unnamed-ok \
+        backing-exotic on-raw-alone backing-absent-alone on-qcow2
+    for v in "backing-absent absent.raw" "backing-passwd --allow-outside" \
+        "backing-up --allow-outside" "backing-self the image itself" "backing-cycle-3 circle" \
+        "backing-unnamed-ok --raw-backing" "backing-exotic not supported"; do
+        image=${v%% *}.q/image.qcow2
+        run "$image"
+        check "QCOW2: $v is said" 'code 2' "begins '$image: '" "complains '${v#* }'" \
+            'prints_nothing'
+        run --json "$image"
+        check "QCOW2: $v is said in JSON" 'code 2' 'status error' "says '${v#* }'" 'lines 1'
+        run --quiet --alone "$image"
+        check "QCOW2: ${v%% *} with --alone" 'either 0 1' 'silent'
+    done
+    run --json --raw-backing backing-unnamed-ok.q/image.qcow2
+    check "QCOW2: --raw-backing" 'code 0' "has_md5 $(md5 backing-unnamed-ok.q/media.raw)" 'layers 1'
+    head -c 40960 raw.raw > outside.raw
+    run --json --allow-outside backing-up.q/image.qcow2
+    check "QCOW2: --allow-outside" 'code 0' 'layers 1' \
+        'says "\"path\":\"backing-up.q/../outside.raw"'
+    rm -f outside.raw
+    for v in on-raw-alone backing-absent-alone; do
+        run --json --alone $v.q/image.qcow2
+        check "QCOW2: $v with --alone" 'code 0' "has_md5 $(md5 $v.q/media.raw)" \
+            'says "\"stack\":[]"'
+    done
+    run --json on-raw-alone.q/image.qcow2
+    check "QCOW2: without --alone it is another disk" 'code 0' 'layers 1' \
+        "! has_md5 $(md5 on-raw-alone.q/media.raw)"
+    # damage below: what the file is called
+    cp on-qcow2.q/middle.qcow2 middle
+    head -c 20480 middle > on-qcow2.q/middle.qcow2
+    run --json on-qcow2.q/image.qcow2
+    check "QCOW2: damage of a backing file names it" 'code 1' 'status damaged' \
+        'says "\"file\":\"on-qcow2.q/middle.qcow2\""'
+    run on-qcow2.q/image.qcow2
+    check "QCOW2: damage of a backing file names it, as text" 'code 1' \
+        'says "on-qcow2.q/middle.qcow2, offset"'
+    rm -f middle
+    [ -n "$python" ] || { skip "QCOW2: a hostile name of a backing file" "no python3"; return; }
+    "$python" -c 'import sys
+p = sys.argv[1]
+b = open(p, "rb").read()
+assert b.count(b"absent.raw") == 1
+open(p, "wb").write(b.replace(b"absent.raw", b"\x1b[2J\xff\x07\xe2\x80\xae."))' \
+        backing-absent.q/image.qcow2
+    run backing-absent.q/image.qcow2
+    check "QCOW2: a hostile name of a backing file" 'code 2' 'clean_output err' \
+        'complains "\\x1b[2J\\xff\\x07\\u{202e}."'
+    run --json backing-absent.q/image.qcow2
+    check "QCOW2: a hostile name of a backing file, as JSON" 'code 2' 'clean_output out' \
+        'json_is_right 1' 'says "\\u001b[2J\\udcff\\u0007\\u202e."'
+    run --alone backing-absent.q/image.qcow2
+    check "QCOW2: a hostile name with --alone" 'clean_output out' \
+        'says "stands on         \\x1b[2J\\xff\\x07\\u{202e}."'
+}
+
+test_qcow2_snapshots() {
+    local image=snapshots-1.q/image.qcow2 n
+    q snapshots snapshots-1 snapshots-2
+    for n in 1 first; do
+        run --json --snapshot $n $image
+        check "QCOW2: --snapshot $n" 'code 0' "has_md5 $(md5 snapshots-1.q/media.raw)"
+    done
+    run --json --snapshot 2 $image
+    check "QCOW2: --snapshot 2, a smaller disk" 'code 0' "has_md5 $(md5 snapshots-2.q/media.raw)" \
+        'says "\"media_size\":13312,"'
+    run --json $image
+    check "QCOW2: without --snapshot" 'code 0' "has_md5 $(md5 snapshots.q/media.raw)"
+    for n in nope "" 3 firs FIRST; do
+        run --snapshot "$n" $image
+        check "QCOW2: --snapshot '$n', which is not there" 'code 2' "begins '$image: '" \
+            "complains 'no snapshot \"$n\"'" 'prints_nothing'
+    done
+    for n in raw.E01 raw.raw; do
+        run --snapshot 1 $n
+        check "--snapshot of $n, which has none" 'code 2' "begins '$n: '" \
+            'complains "no snapshot"' 'prints_nothing'
+    done
+    run --info $image
+    check "QCOW2: snapshots are listed, a hostile name is escaped" 'code 0' 'clean_output out' \
+        'says "ID 1 \"first\""' 'says "ID 30 \"\\x1b[31m bad \\xff\\xfe\\x0a n\""'
+    run --info --json $image
+    check "QCOW2: snapshots are listed as JSON" 'code 0' 'clean_output out' 'lines 1' \
+        '[ -z "$python" ] || json_is_right 1' \
+        'says "{\"id\":\"30\",\"name\":\"\\u001b[31m bad \\udcff\\udcfe\\u000a n\","'
+}
+
+test_qcow2_nested() {
+    local v
+    have ewfacquire || { skip "QCOW2 in an E01" "no ewfacquire (ewf-tools)"; return; }
+    q cluster-16 on-raw-alone
+    for v in cluster-16 on-raw-alone; do # in whole sectors
+        truncate -s %512 $v.q/image.qcow2
+        ewfacquire -u -q -f encase6 -c fast -t $v.q/in $v.q/image.qcow2 > make.log 2>&1 ||
+            fail "ewfacquire $v" "$(tail -n 1 make.log)"
+    done
+    run --json cluster-16.q/in.E01
+    check "QCOW2 in an E01: what an image holds is not looked at" 'code 0' \
+        "has_md5 $(md5 cluster-16.q/image.qcow2)" 'says "\"stack\":[]"'
+    run --json --format ewf/qcow2 cluster-16.q/in.E01
+    check "QCOW2 in an E01: --format ewf/qcow2" 'code 0' "has_md5 $(md5 cluster-16.q/media.raw)" \
+        'says "\"format\":\"QCOW2 version 3\""' \
+        'says "{\"role\":\"container\",\"format\":\"EWF-E01\""' \
+        'says "\"check\":{\"corruptions\":0,"'
+    run --format ewf/qcow2 cluster-16.q/in.E01
+    check "QCOW2 in an E01, as text" 'code 0' 'says "  container         cluster-16.q/in.E01: EWF"'
+    run --format ewf/qcow2 on-raw-alone.q/in.E01
+    check "QCOW2 in an E01: a backing file has no folder" 'code 2' \
+        'begins "on-raw-alone.q/in.E01: "' 'complains "no folder"'
+    run --json --alone --format ewf/qcow2 on-raw-alone.q/in.E01
+    check "QCOW2 in an E01 with --alone" 'code 0' "has_md5 $(md5 on-raw-alone.q/media.raw)"
+    for v in ewf/ewf qcow2 qcow2/ewf ewf/qcow2/qcow2; do
+        run --format $v cluster-16.q/in.E01
+        check "QCOW2 in an E01: --format $v is refused" 'code 2' 'begins "cluster-16.q/in.E01: "' \
+            'complains "not a"' 'prints_nothing'
+    done
+    run --format ewf/qcow2 raw.E01
+    check "--format ewf/qcow2 of an E01 without one" 'code 2' 'begins "raw.E01: "' \
+        'complains "not a QCOW2"'
+    run --format qcow2/raw --json cluster-16.q/image.qcow2
+    check "--format qcow2/raw is the disk" 'code 0' "has_md5 $(md5 cluster-16.q/media.raw)"
+}
+
+# Every variant: what make_qcow2 --list promises of it.
+test_qcow2_variants() {
+    local name open corrupt leaks what image media options bad='' n=0
+    "$make_qcow2" --list > list
+    mkdir all
+    "$make_qcow2" --all "$work/all" || fail "make_qcow2 --all" "exit $?"
+    find all -type f | sort | xargs sha256sum > all.before
+    : > all.json
+    : > all.codes
+    while read -r name open corrupt leaks what; do
+        image=all/$name/image.qcow2 media=all/$name/media.raw options=()
+        [ -f "$image" ] || continue
+        n=$((n + 1))
+        case $what in *"[raw allowed]"*) options+=(--raw-backing) ;; esac
+        case $what in *"[layer alone]"*) options+=(--alone) ;; esac
+        case $name in
+        snapshots-2 | snapshots-16 | snapshots-64) options+=(--snapshot 2) ;;
+        snapshots-3) options+=(--snapshot 30) ;;
+        *) case $what in *"[a snapshot]"*) options+=(--snapshot 1) ;; esac ;;
+        esac
+        run --info "${options[@]}" "$image"
+        [ $code != 1 ] && clean_output out && clean_output err || bad="$bad $name --info;"
+        case $what in *"[huge media]"*) options+=(--info) ;; esac
+        run --json "${options[@]}" "$image"
+        cat out >> all.json
+        echo $code >> all.codes
+        clean_output out && clean_output err && lines 1 || bad="$bad $name: output;"
+        case $what in *"[zstd]"*) complains zstd && continue ;; esac
+        case $code:$what in 0:*"[huge media]"*) continue ;; esac
+        case $open in
+        OK) case $code:$corrupt in
+            0:no | 0:any)
+                [ ! -f "$media" ] || has_md5 "$(md5 "$media")" || bad="$bad $name: MD5;" ;;
+            1:yes) says '"severity":"corruption"' || bad="$bad $name: no corruption;" ;;
+            1:*) says '"computed":null' || says '"severity":"corruption"' ||
+                bad="$bad $name: exit 1 for nothing;" ;;
+            *) bad="$bad $name: exit $code;" ;;
+            esac ;;
+        *OK*) [ $code != 2 ] || begins "$image: " || bad="$bad $name: $open, exit $code;" ;;
+        *) [ $code = 2 ] && begins "$image: " && status error ||
+            bad="$bad $name: $open, exit $code;" ;;
+        esac
+        [ "$code:$leaks" != 0:yes ] || says '"severity":"leak"' || bad="$bad $name: no leak;"
+    done < list
+    check "QCOW2: all $n variants are what they are" \
+        '[ -z "$bad" ] || { echo "$bad" > err; false; }' \
+        '[ $n -gt 200 ]'
+    find all -type f | sort | xargs sha256sum > all.after
+    check "QCOW2: no image was written" 'same all.before all.after'
+    mv all.json out
+    code=$(sort -n all.codes | tail -n 1)
+    if [ -n "$python" ]; then check "QCOW2: JSON of all variants" 'json_is_right $n'
+    else skip "QCOW2: JSON of all variants" "no python3"; fi
+    rm -rf all
+}
+
 # ------------------------------------------------------------------------------- all
 
 test_options
@@ -923,7 +1364,11 @@ test_expect
 test_several
 test_progress
 test_interrupt
+test_batches
+test_batches_in_time
 test_threads
+test_qcow2
+test_qcow2_variants
 cd / && rm -rf "$work"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ] && [ $((passed + skipped)) != 0 ]

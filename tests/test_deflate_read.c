@@ -1,9 +1,9 @@
 /* test_deflate_read.c - streams built bit by bit, streams of other tools, and damaged ones.
 
-   Every stream is decoded by each variant of the decoder (slack or none, all processor features or
-   none, tables full of rubbish before), from and into buffers that end at a page without access
-   (the output: with its slack) or begin behind one, and all must agree on the result, the bytes and
-   where decoding stopped. With -DHAVE_ZLIB (-lz)
+   Every stream is decoded by each variant of the decoder (slack or none, all processor features,
+   none, or one of them; tables full of rubbish before), from and into buffers that end at a page
+   without access (the output: with its slack) or begin behind one, as the decoder's object does;
+   and all must agree on the result, the bytes and where decoding stopped. With -DHAVE_ZLIB (-lz)
    they must also agree with zlib. With -DPLUG_LIBDEFLATE (-ldeflate) that decoder is plugged in,
    and the streams that it takes though zlib refuses them are left out. */
 #ifdef PLUG_LIBDEFLATE
@@ -31,7 +31,8 @@ static int plugged(const void *in, size_t n, void *out, size_t out_max, int zlib
 // ---------------------------------------------------------------------------------- buffers
 
 enum { ARENA = 1 << 18 };
-static unsigned char *arena_in, *arena_out; /* what lies before, or at + ARENA, has no access */
+/* What lies before, or at + ARENA, has no access. */
+static unsigned char *arena_in, *arena_out, *arena_decoder;
 
 static unsigned char *make_arena(void)
 {
@@ -63,7 +64,7 @@ typedef struct outcome {
     unsigned char out[ARENA];
 } outcome;
 
-static deflate_read decoder;
+static deflate_read *decoder; /* in its arena, at the end of it */
 static outcome got; /* of the last decode() */
 static int bad_variants;
 
@@ -71,9 +72,9 @@ enum { RAW = 0, ZLIB = 1 };
 
 typedef struct variant {
     size_t slack;
-    int plain;   /* without processor features, if this is one of the calls for that */
-    int rubbish; /* in the decoder, before */
-    int front;   /* the pages without access are before the buffers, not behind */
+    uint32_t cpu; /* the processor features that may be used */
+    int rubbish;  /* in the decoder, before */
+    int front;    /* the pages without access are before the buffers, not behind */
 } variant;
 
 static void run_variant(outcome *o, const variant *v, int format, uint32_t flags,
@@ -81,44 +82,63 @@ static void run_variant(outcome *o, const variant *v, int format, uint32_t flags
 {
     unsigned char *pi = arena_in + ARENA - n, *po = arena_out + ARENA - out_max - slack;
     unsigned char *edge = po - 32, canary[32];
+    unsigned char *decoder_edge = (unsigned char *)(void *)decoder - 32;
+    deflate_read *d = decoder;
     if (v->front) {
+        d = (deflate_read *)(void *)arena_decoder;
+        decoder_edge = arena_decoder + sizeof *d;
         pi = arena_in;
         po = arena_out;
         edge = po + out_max + slack;
     }
     if (n != 0) memcpy(pi, in, n);
     memset(edge, 0x5a, 32);
+    memset(decoder_edge, 0x5a, 32);
     memset(po, 0xcc, out_max);
     memset(canary, 0x5a, 32);
-    if (v->rubbish) memset(&decoder, 0xa5, sizeof decoder);
+    if (v->rubbish) memset(d, 0xa5, sizeof *d);
     memset(&o->end, 0xee, sizeof o->end);
     memset(&o->err, 0, sizeof o->err);
     o->result = (format == ZLIB ? deflate_read_zlib : deflate_read_raw)(
-        &decoder, pi, n, po, out_max, slack, flags, &o->end, &o->err);
-    if (memcmp(edge, canary, 32) != 0 || o->end.out_size > out_max || o->end.in_used > n ||
+        d, pi, n, po, out_max, slack, flags, &o->end, &o->err);
+    if (memcmp(edge, canary, 32) != 0 || memcmp(decoder_edge, canary, 32) != 0 ||
+        o->end.out_size > out_max || o->end.in_used > n ||
         (o->result != POSIO_OK && o->err.code != o->result))
         bad_variants++;
     else memcpy(o->out, po, o->end.out_size);
 }
 
-/* All variants; the common outcome is in `got`, also returned. Every fourth time some of them do
-   without the processor's features (asking for these is slow in a virtual machine). */
+/* From now on only these features are used. posio_cpu_mask asks the processor each time, which is
+   slow in a virtual machine. */
+static void use_features(uint32_t features)
+{
+    static uint32_t here;
+    if (here == 0) {
+        posio_cpu_mask(UINT32_MAX);
+        here = posio_cpu();
+    }
+    posio_atomic_store(posio_i_cpu_word(), (here & features) | POSIO_CPU_KNOWN);
+}
+
+/* All variants; the common outcome is in `got`, also returned. */
 static posio_result decode_flags(int format, uint32_t flags, const unsigned char *in, size_t n,
                                  size_t out_max)
 {
     static outcome other;
-    static const variant variants[8] = {{0, 0, 0, 0},   {512, 0, 0, 0}, {0, 1, 1, 0},
-                                        {512, 1, 0, 0}, {300, 1, 0, 0}, {295, 0, 0, 1},
-                                        {0, 0, 0, 1},   {100000, 0, 0, 0}};
-    static unsigned calls;
-    int i, differs = 0, plain = calls++ % 4 == 0;
+    enum { ALL = -1, BMI2 = POSIO_CPU_BMI2, AVX2 = POSIO_CPU_AVX2 };
+    static const variant variants[] = {
+        {0, (uint32_t)ALL, 0, 0}, {512, (uint32_t)ALL, 0, 0}, {0, 0, 1, 0},
+        {512, 0, 0, 0},           {300, 0, 0, 0},             {512, BMI2, 1, 0},
+        {295, BMI2, 0, 1},        {512, AVX2, 0, 0},          {0, AVX2, 0, 1},
+        {100000, BMI2 | AVX2, 0, 0}};
+    size_t i;
+    int differs = 0;
     bad_variants = 0;
     run_variant(&got, &variants[0], format, flags, in, n, out_max, 0);
-    for (i = 1; i < 8; i++) {
+    for (i = 1; i < sizeof variants / sizeof variants[0]; i++) {
         size_t slack = variants[i].slack;
         if (out_max + slack + 32 > ARENA) slack = 0;
-        if (plain && i > 1 && variants[i].plain != variants[i - 1].plain)
-            posio_cpu_mask(variants[i].plain ? 0 : UINT32_MAX);
+        use_features(variants[i].cpu);
         run_variant(&other, &variants[i], format, flags, in, n, out_max, slack);
         if (other.result != got.result || other.end.in_used != got.end.in_used ||
             other.end.out_size != got.end.out_size || other.err.offset != got.err.offset ||
@@ -126,6 +146,7 @@ static posio_result decode_flags(int format, uint32_t flags, const unsigned char
             memcmp(other.out, got.out, got.end.out_size) != 0)
             differs = 1;
     }
+    use_features(UINT32_MAX);
     CHECK_EQ(bad_variants, 0);
     CHECK(!differs);
     return got.result;
@@ -428,10 +449,10 @@ TEST(empty_outputs)
     begin_fixed(1);
     put_end();
     check_good();
-    CHECK_EQ(deflate_read_raw(&decoder, w.bytes, 2, NULL, 0, 0, 0, &end, NULL), POSIO_OK);
+    CHECK_EQ(deflate_read_raw(decoder, w.bytes, 2, NULL, 0, 0, 0, &end, NULL), POSIO_OK);
     CHECK_EQ(end.in_used, 2);
-    CHECK_EQ(deflate_read_raw(&decoder, NULL, 0, NULL, 0, 0, 0, &end, NULL), POSIO_E_DATA);
-    CHECK_EQ(deflate_read_zlib(&decoder, NULL, 0, NULL, 0, 0, 0, &end, NULL), POSIO_E_DATA);
+    CHECK_EQ(deflate_read_raw(decoder, NULL, 0, NULL, 0, 0, 0, &end, NULL), POSIO_E_DATA);
+    CHECK_EQ(deflate_read_zlib(decoder, NULL, 0, NULL, 0, 0, 0, &end, NULL), POSIO_E_DATA);
     begin_stream();
     put_stored(1, NULL, 0);
     check_good();
@@ -442,9 +463,9 @@ TEST(wrong_arguments)
     deflate_read_end end;
     unsigned char b[4] = {3, 0, 0, 0};
     CHECK_EQ(deflate_read_raw(NULL, b, 2, b, 2, 0, 0, &end, NULL), POSIO_E_ARG);
-    CHECK_EQ(deflate_read_raw(&decoder, NULL, 2, b, 2, 0, 0, &end, NULL), POSIO_E_ARG);
-    CHECK_EQ(deflate_read_raw(&decoder, b, 2, NULL, 2, 0, 0, &end, NULL), POSIO_E_ARG);
-    CHECK_EQ(deflate_read_zlib(&decoder, b, 2, b, 2, 0, 0, NULL, NULL), POSIO_E_ARG);
+    CHECK_EQ(deflate_read_raw(decoder, NULL, 2, b, 2, 0, 0, &end, NULL), POSIO_E_ARG);
+    CHECK_EQ(deflate_read_raw(decoder, b, 2, NULL, 2, 0, 0, &end, NULL), POSIO_E_ARG);
+    CHECK_EQ(deflate_read_zlib(decoder, b, 2, b, 2, 0, 0, NULL, NULL), POSIO_E_ARG);
 }
 
 static void fill_random(unsigned char *p, size_t n, uint64_t seed)
@@ -653,6 +674,36 @@ TEST(codes_of_15_bits)
         for (i = 0; i < 5 && k % 2 == 0; i++) put_literal('z');
         if (d > w.size) d = 97 <= w.size ? 97 : 2;
         put_match(k % 3 == 0 ? 258 : 257, d);
+    }
+    put_end();
+    check_good();
+}
+
+/* As large as sub-tables get: as many long codes as there are symbols for, and where they end one
+   sub-table of full width for few of them (280 entries and 142). Then every symbol is used. */
+TEST(largest_tables)
+{
+    // The rest of the space, 3959 / 4096 and 248 / 256, in as few codes as can be.
+    static const uint8_t litlen_short[10] = {1, 2, 3, 4, 6, 7, 8, 10, 11, 12};
+    static const uint16_t distances[27] = {1,   2,   3,   4,   5,   7,    9,    13,   17,
+                                           25,  33,  49,  65,  97,  129,  193,  257,  385,
+                                           513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193};
+    uint32_t i, k;
+    begin_stream();
+    memset(w.litlen, 13, 286);
+    memset(w.distance, 0, sizeof w.distance);
+    for (i = 0; i < 10; i++) w.litlen[i * 25] = litlen_short[i];
+    w.litlen[255] = 14;
+    w.litlen[254] = w.litlen[285] = 15;
+    for (i = 0; i < 27; i++) w.distance[i] = (uint8_t)(i < 5 ? i + 1 : i < 20 ? 9 : i - 10);
+    w.distance[26] = 15;
+    begin_dynamic(1, 286, 30);
+    for (i = 0; i < 256; i++) put_literal(i);
+    for (i = 0; i < 40; i++) put_match(258, 255);
+    for (i = 0; i < 256; i++) {
+        put_literal(255 - i);
+        put_match(3 + i, distances[i % 27]);
+        for (k = 0; k < 3; k++) put_literal(254);
     }
     put_end();
     check_good();
@@ -1037,7 +1088,7 @@ TEST(zlib_headers)
         in[0] = (unsigned char)(h >> 8);
         in[1] = (unsigned char)h;
         if (h % 31 == 0 || h < 300) r = decode_both(ZLIB, in, n, 1);
-        else r = deflate_read_zlib(&decoder, in, n, out, sizeof out, 0, 0, &end, NULL);
+        else r = deflate_read_zlib(decoder, in, n, out, sizeof out, 0, 0, &end, NULL);
         if (r != want) CHECK_EQ(r, want);
     }
     CHECK_EQ(decode(ZLIB, (const unsigned char *)"\x79\x9c", 2, 1), POSIO_E_FORMAT);
@@ -1065,7 +1116,7 @@ TEST(adler32_of_all_sizes)
         size_t n, bad = 0;
         if (way < 2) memset(data, 0xff, sizeof data);
         else fill_random(data, sizeof data, 9);
-        posio_cpu_mask(way % 2 == 0 ? 0 : UINT32_MAX);
+        posio_cpu_mask(way % 2 == 0 ? 0 : POSIO_CPU_AVX2);
         for (n = 0; n < sizeof data; n++) {
             if (n < 700 || n % 5504 < 70 || n % 5504 > 5504 - 70 || n % 97 == 0)
                 bad += deflate_read_i_adler32(begin, data, n) != (b << 16 | a);
@@ -1242,6 +1293,8 @@ static void make_arenas(void)
 {
     arena_in = make_arena();
     arena_out = make_arena();
+    arena_decoder = make_arena();
+    decoder = (deflate_read *)(void *)(arena_decoder + ARENA - sizeof *decoder);
 }
 
 #ifdef HAVE_ZLIB
@@ -1249,6 +1302,29 @@ static void make_arenas(void)
 #else
 #define RUN_ZLIB
 #endif
+/* The variants ran above; here it is counted where a processor lacks what some of them need. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__TINYC__)
+static void count_feature(uint32_t feature, const char *name)
+{
+    char why[80];
+    posio_cpu_mask(UINT32_MAX);
+    snprintf(why, sizeof why, "this processor has no %s: its variants did not run", name);
+    if (!(posio_cpu() & feature)) SKIP(why);
+    posio_cpu_mask(feature);
+    CHECK_EQ(posio_cpu() & (POSIO_CPU_BMI2 | POSIO_CPU_AVX2), feature);
+    posio_cpu_mask(UINT32_MAX);
+}
+TEST(variants_with_bmi2) { count_feature(POSIO_CPU_BMI2, "BMI2"); }
+#if defined(_WIN64) && !defined(__clang__)
+TEST(variants_with_avx2) { SKIP("not by GCC for 64-bit Windows"); }
+#else
+TEST(variants_with_avx2) { count_feature(POSIO_CPU_AVX2, "AVX2"); }
+#endif
+#define RUN_FEATURES RUN(variants_with_bmi2); RUN(variants_with_avx2);
+#else
+#define RUN_FEATURES
+#endif
+
 #ifdef PLUG_LIBDEFLATE
 #define RUN_PLUG RUN(another_inflater);
 #else
@@ -1258,9 +1334,10 @@ static void make_arenas(void)
 TEST_MAIN(make_arenas(); RUN(golden_streams); RUN(empty_outputs); RUN(wrong_arguments);
           RUN(stored_blocks); RUN(overlapping_matches); RUN(matches_that_end_the_output);
           RUN(margin_of_the_output); RUN(far_distances); RUN(random_codes); RUN(codes_of_15_bits);
-          RUN(header_counts);
+          RUN(largest_tables); RUN(header_counts);
           RUN(symbols_that_must_not_occur); RUN(incomplete_codes); RUN(code_length_codes);
           RUN(runs_of_code_lengths); RUN(lengths_of_258); RUN(distances_before_the_start);
           RUN(block_types_and_stored_lengths); RUN(nlen_0); RUN(truncated_anywhere);
           RUN(every_output_limit); RUN(zlib_headers); RUN(preset_dictionary_is_refused);
-          RUN(adler32_of_all_sizes); RUN(adler32); RUN(damaged_streams); RUN_ZLIB RUN_PLUG)
+          RUN(adler32_of_all_sizes); RUN(adler32); RUN(damaged_streams); RUN_FEATURES RUN_ZLIB
+          RUN_PLUG)

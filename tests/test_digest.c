@@ -610,6 +610,53 @@ TEST(blake3_megabytes)
     free(data);
 }
 
+// Where the low half of a chunk's number wraps, in the midst of the lanes, and as far as it goes.
+TEST(blake3_counters)
+{
+    enum { CHUNKS = 40, RIGHT = 32 };
+    const uint64_t carry = (uint64_t)1 << 32, last = (uint64_t)1 << 53;
+    const uint64_t numbers[] = {carry - 16, carry - 15, carry - 8, carry - 4,  carry - 3,
+                                carry - 2,  carry - 1,  carry,     carry * 7 - 5,
+                                last / 2 - 16,     last - 16, last - 1, last};
+    uint8_t *data = (uint8_t *)malloc((size_t)CHUNKS * 1024);
+    uint8_t want[CHUNKS * 32], got[CHUNKS * 32];
+    size_t i, m, n;
+    REQUIRE(data != NULL);
+    for (i = 0; i < (size_t)CHUNKS * 1024; i++) data[i] = (uint8_t)(i * i >> 7);
+    for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        // By the definition: one after another, the number in two words.
+        posio_cpu_mask(0);
+        for (n = 0; n < CHUNKS; n++) digest_i_blake3_one(data + n * 1024, numbers[i] + n, 0,
+                                                         want + n * 32);
+        for (m = 0; m < MASKS; m++) {
+            digest d;
+            uint8_t sum[2][DIGEST_MAX_SIZE];
+            if (seen_before(m)) continue;
+            for (n = 1; n <= CHUNKS; n += n < 18 ? 1 : 11) {
+                memset(got, 0xcc, sizeof got);
+                digest_i_blake3_many(data, n, numbers[i], 0, got);
+                CHECK_MEM(got, want, n * 32);
+                CHECK(n == CHUNKS || got[n * 32] == 0xcc);
+            }
+            // The same by way of the tree: as if so many chunks had been before.
+            for (n = 0; n < 2; n++) {
+                uint64_t bits = numbers[i];
+                if (n == 0) posio_cpu_mask(0);
+                else posio_cpu_mask(masks[m]);
+                digest_begin(&d, DIGEST_BLAKE3);
+                d.chunks = numbers[i];
+                memset(d.stack, 0x3c, sizeof d.stack);
+                for (; bits != 0; bits &= bits - 1) d.depth++;
+                digest_update(&d, data, (size_t)CHUNKS * 1024 - RIGHT);
+                CHECK_EQ(d.chunks, numbers[i] + CHUNKS - 1);
+                digest_result(&d, sum[n]);
+            }
+            CHECK_MEM(sum[1], sum[0], 32);
+        }
+    }
+    free(data);
+}
+
 /* ------------------------------------------------------------------ many streams */
 
 enum { STREAMS = 37, CALLS = 4 };
@@ -714,56 +761,147 @@ TEST(many_of_nothing)
     CHECK_EQ(digest_result(&none, got), 0);
 }
 
+/* ------------------------------------------------------------------ features */
+
+// Every test above is silent about code that the processor, or the compiler, has no use for; here
+// that is a SKIP for each feature. `needs` come along, though it is `feature` that is missed.
+static void with_feature(uint32_t feature, uint32_t needs, const char *name)
+{
+    static const size_t sizes[] = {100, 1000, 5000, 40000};
+    uint8_t want[DIGEST_MAX_SIZE], got[DIGEST_MAX_SIZE];
+    uint64_t random = 5;
+    char why[80];
+    size_t i;
+    int a, round;
+    posio_cpu_mask(feature);
+    if ((posio_cpu() & feature) != feature) {
+        posio_cpu_mask(UINT32_MAX);
+        snprintf(why, sizeof why, "this processor has no %s: its code did not run", name);
+        SKIP(why);
+    }
+    for (a = DIGEST_MD5; a < DIGEST_COUNT; a++) {
+        for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            posio_cpu_mask(0);
+            oracle(a, pattern(), sizes[i], want);
+            posio_cpu_mask(feature | needs);
+            digest_of(a, pattern(), sizes[i], got);
+            CHECK_MEM(got, want, digest_size(a));
+        }
+        for (round = 0; round < 4; round++) many_streams(a, &random, pattern());
+    }
+    posio_cpu_mask(UINT32_MAX);
+}
+
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(__TINYC__)
+TEST(sse41) { with_feature(SSSE3, 0, "SSE4.1"); }
+TEST(sse42) { with_feature(POSIO_CPU_SSE42, 0, "SSE4.2"); }
+TEST(pclmul) { with_feature(POSIO_CPU_PCLMUL, POSIO_CPU_SSE42, "PCLMUL"); }
+TEST(bmi2) { with_feature(POSIO_CPU_BMI2, 0, "BMI2"); }
+TEST(sha_ni) { with_feature(POSIO_CPU_SHA, SSSE3, "SHA-NI"); }
+#if defined(_WIN64) && !defined(__clang__)
+TEST(avx2) { SKIP("not by GCC for 64-bit Windows"); }
+TEST(avx512) { SKIP("not by GCC for 64-bit Windows"); }
+TEST(avx512_vnni) { SKIP("not by GCC for 64-bit Windows"); }
+#else
+TEST(avx2) { with_feature(POSIO_CPU_AVX2, 0, "AVX2"); }
+TEST(avx512) { with_feature(POSIO_CPU_AVX512, 0, "AVX-512"); }
+TEST(avx512_vnni) { with_feature(POSIO_CPU_VNNI512, 0, "AVX-512 VNNI"); }
+#endif
+#define RUN_FEATURES \
+    RUN(sse41); \
+    RUN(sse42); \
+    RUN(pclmul); \
+    RUN(bmi2); \
+    RUN(sha_ni); \
+    RUN(avx2); \
+    RUN(avx512); \
+    RUN(avx512_vnni);
+#elif defined(__aarch64__)
+TEST(neon) { with_feature(POSIO_CPU_NEON, 0, "NEON"); }
+TEST(arm_sha) { with_feature(POSIO_CPU_ARM_SHA, 0, "SHA-1 and SHA-2"); }
+TEST(arm_crc) { with_feature(POSIO_CPU_ARM_CRC, 0, "CRC-32C"); }
+#define RUN_FEATURES RUN(neon); RUN(arm_sha); RUN(arm_crc);
+#else
+TEST(features) { with_feature(0, 0, "nothing"); }
+#define RUN_FEATURES RUN(features);
+#endif
+
 /* ------------------------------------------------------------------ guard pages */
 
 #if defined(_WIN32)
 TEST(guard_pages) { SKIP("no mmap"); }
 #else
+enum { EDGES = 30, EDGE_PAGE = 65536, EDGE_ROOM = 2 * EDGE_PAGE }; // a multiple of any page size
+static const size_t edge_sizes[EDGES] = {
+    1,   15,  16,  63,  64,   65,   127,  128,  129,  191,  192,  193,   255,           256,   257,
+    511, 767, 768, 1000, 1024, 1025, 4096, 6143, 6144, 6200, 8192, 16384, 17 * 1024 + 3, 65536,
+    EDGE_ROOM};
+static uint8_t edge_sums[2][DIGEST_COUNT][EDGES][DIGEST_MAX_SIZE];
+
+// `count` streams that all begin behind the page, or all end before one; stream k has the size
+// number `first + k * step` of edge_sizes, round and round. So every lane has an edge on its way.
+static void streams_at_edges(int a, const uint8_t *data, size_t end, uint32_t count, size_t first,
+                             size_t step, size_t below)
+{
+    static digest d[16];
+    digest *states[16] = {NULL};
+    const void *from[16] = {NULL};
+    size_t each[16] = {0}, size_of[16];
+    uint8_t got[DIGEST_MAX_SIZE];
+    uint32_t k;
+    for (k = 0; k < count; k++) {
+        size_of[k] = (first + k * step) % below;
+        each[k] = edge_sizes[size_of[k]];
+        from[k] = end ? data + EDGE_ROOM - each[k] : data;
+        digest_begin(&d[k], a);
+        states[k] = &d[k];
+    }
+    digest_update_many(states, from, each, count);
+    for (k = 0; k < count; k++) {
+        digest_result(&d[k], got);
+        CHECK_MEM(got, edge_sums[end][a][size_of[k]], digest_size(a));
+    }
+}
+
 // Data that begins right behind a page that cannot be touched, or ends right before one.
 TEST(guard_pages)
 {
-    const size_t page = 65536, room = 2 * page; // a multiple of any page size
-    uint8_t *block = (uint8_t *)mmap(NULL, room + 2 * page, PROT_READ | PROT_WRITE,
+    const size_t below_20000 = EDGES - 2;
+    uint8_t *block = (uint8_t *)mmap(NULL, EDGE_ROOM + 2 * EDGE_PAGE, PROT_READ | PROT_WRITE,
                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    uint8_t *data = block + page, want[DIGEST_MAX_SIZE], got[DIGEST_MAX_SIZE];
-    static const size_t sizes[] = {1,   15,  16,  63,  64,   65,   127,  128,  129,   191,   192,
-                                   193, 255, 256, 257, 511,  767,  768,  1000, 1024,  1025,  4096,
-                                   6143, 6144, 6200, 8192, 16384, 17 * 1024 + 3, 65536, 131072};
+    uint8_t *data = block + EDGE_PAGE, got[DIGEST_MAX_SIZE];
     size_t i, m, end;
-    uint32_t k;
     int a;
     if (block == (uint8_t *)MAP_FAILED) SKIP("no memory");
-    REQUIRE(mprotect(block, page, PROT_NONE) == 0);
-    REQUIRE(mprotect(data + room, page, PROT_NONE) == 0);
-    for (i = 0; i < room; i++) data[i] = (uint8_t)(i * i >> 3);
-    for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        for (end = 0; end < 2; end++) {
-            const uint8_t *p = end ? data + room - sizes[i] : data;
-            for (a = DIGEST_MD5; a < DIGEST_COUNT; a++) {
-                posio_cpu_mask(0);
-                oracle(a, p, sizes[i], want);
-                for (m = 0; m < MASKS; m++) {
-                    digest d[3], *states[3];
-                    const void *from[3];
-                    size_t each[3];
-                    if (sizes[i] > 20000 && a != DIGEST_BLAKE3 && a < DIGEST_ADLER32) continue;
-                    if (seen_before(m)) continue;
-                    digest_of(a, p, sizes[i], got);
-                    CHECK_MEM(got, want, digest_size(a));
-                    for (k = 0; k < 3; k++) {
-                        digest_begin(&d[k], a);
-                        states[k] = &d[k], from[k] = p, each[k] = sizes[i];
-                    }
-                    digest_update_many(states, from, each, 3);
-                    for (k = 0; k < 3; k++) {
-                        digest_result(&d[k], got);
-                        CHECK_MEM(got, want, digest_size(a));
-                    }
+    REQUIRE(mprotect(block, EDGE_PAGE, PROT_NONE) == 0);
+    REQUIRE(mprotect(data + EDGE_ROOM, EDGE_PAGE, PROT_NONE) == 0);
+    for (i = 0; i < EDGE_ROOM; i++) data[i] = (uint8_t)(i * i >> 3);
+    posio_cpu_mask(0);
+    for (end = 0; end < 2; end++)
+        for (a = DIGEST_MD5; a < DIGEST_COUNT; a++)
+            for (i = 0; i < EDGES; i++)
+                oracle(a, end ? data + EDGE_ROOM - edge_sizes[i] : data, edge_sizes[i],
+                       edge_sums[end][a][i]);
+    for (m = 0; m < MASKS; m++) {
+        if (seen_before(m)) continue;
+        for (i = 0; i < EDGES; i++) {
+            for (end = 0; end < 2; end++) {
+                const uint8_t *p = end ? data + EDGE_ROOM - edge_sizes[i] : data;
+                for (a = DIGEST_MD5; a < DIGEST_COUNT; a++) {
+                    if (i >= below_20000 && a != DIGEST_BLAKE3 && a < DIGEST_ADLER32) continue;
+                    digest_of(a, p, edge_sizes[i], got);
+                    CHECK_MEM(got, edge_sums[end][a][i], digest_size(a));
+                    streams_at_edges(a, data, end, 3, i, 0, EDGES);
+                    if (a > DIGEST_SHA256) continue;
+                    streams_at_edges(a, data, end, 8, i, 0, EDGES);
+                    streams_at_edges(a, data, end, 16, i, 0, EDGES);
+                    streams_at_edges(a, data, end, 8, i, 1, below_20000);
+                    streams_at_edges(a, data, end, 16, i, 5, below_20000);
                 }
             }
         }
     }
-    munmap(block, room + 2 * page);
+    munmap(block, EDGE_ROOM + 2 * EDGE_PAGE);
 }
 #endif
 
@@ -843,5 +981,5 @@ TEST_MAIN(RUN(md5_rfc1321); RUN(sha_fips180); RUN(million_a); RUN(crc32c_rfc3720
           RUN(more_than_2_to_32_bits); RUN(checksums_by_definition); RUN(every_split);
           RUN(pieces_and_snapshots); RUN(byte_by_byte); RUN(misaligned);
           RUN(begin_again_and_nothing); RUN(blake3_lengths); RUN(blake3_megabytes);
-          RUN(many_at_random); RUN(many_by_oracle); RUN(many_of_nothing); RUN(guard_pages);
-          RUN(unknown_algorithms); RUN(names); RUN(hex);)
+          RUN(blake3_counters); RUN(many_at_random); RUN(many_by_oracle); RUN(many_of_nothing);
+          RUN_FEATURES RUN(guard_pages); RUN(unknown_algorithms); RUN(names); RUN(hex);)

@@ -3,6 +3,7 @@
 #define EWF_READ_IMPLEMENTATION
 #include "../ewf_read.h"
 #include "fixtures/ewf_build.h"
+#include "fixtures/faults.h"
 #include "test.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -773,10 +774,468 @@ TEST(the_case_of_names_may_not_matter)
     ewf_read_close(image);
     image = NULL;
     REQUIRE(ewf_read_open_with(&image, &opener, "set.E01", NULL, NULL) == POSIO_OK);
-    CHECK_EQ(ewf_read_info(image)->segment_count, 1); /* the others have another stem, letter by letter */
+    /* the others have another stem, letter by letter */
+    CHECK_EQ(ewf_read_info(image)->segment_count, 1);
     ewf_read_close(image);
     CHECK_EQ(s.opened, 0);
     ewf_build_free(&b);
+}
+
+/* ------------------------------------------------------------------ many images side by side */
+
+/* Sizes, layouts, chunks of 512 bytes to 2 MiB, every kind of damage, digests stored and not; some
+   have no chunk at all, and several of those follow each other. */
+static const char *const many_variants[] = {
+    "encase6",        "empty",        "chunk-16",   "flip-raw",       "missing-middle",
+    "segments-124",   "large-chunks", "empty",      "empty",          "partial-sector",
+    "hash-wrong",     "small-chunks", "stored-64k", "no-tables-many", "raw-one-sector",
+    "no-hash",        "cut-many",     "smart-many", "sha1-only",      "partial-chunk",
+    "tables-destroyed", "entry-beyond", "raw-exact"};
+enum { MANY = sizeof many_variants / sizeof many_variants[0] };
+
+/* Everything that is known of an image after it was verified. */
+typedef struct said {
+    ewf_read_verdict verdict;
+    char *notes; /* warnings, then damage, in the order in which they are given */
+} said;
+
+static char *notes_of(ewf_read *image)
+{
+    enum { ROOM = 400 };
+    ewf_read_warning w;
+    ewf_read_damage d;
+    uint32_t i, warnings = warnings_of(image), damages = 0;
+    size_t used = 0, room;
+    char *text;
+    while (ewf_read_get_damage(image, damages, &d) == POSIO_OK) damages++;
+    room = (size_t)(warnings + damages + 1) * ROOM;
+    text = (char *)calloc(1, room);
+    if (text == NULL) abort();
+    for (i = 0; ewf_read_get_warning(image, i, &w) == POSIO_OK; i++)
+        used += (size_t)snprintf(text + used, room - used, "%u %llu %s\n", (unsigned)w.segment,
+                                 (unsigned long long)w.offset, w.message);
+    for (i = 0; ewf_read_get_damage(image, i, &d) == POSIO_OK; i++)
+        used += (size_t)snprintf(text + used, room - used, "chunk %llu %llu %llu %u %d %s\n",
+                                 (unsigned long long)d.chunk, (unsigned long long)d.count,
+                                 (unsigned long long)d.offset, (unsigned)d.segment, (int)d.code,
+                                 d.reason);
+    return text;
+}
+
+/* The images, and what ewf_read_verify says of each. */
+typedef struct shelf_of_many {
+    ewf_build build[MANY];
+    sources source[MANY];
+    said alone[MANY];
+} shelf_of_many;
+
+/* What is wanted of the i-th image, besides what it stores: another set for each. */
+static uint32_t digests_of(uint32_t i)
+{
+    static const uint32_t sets[] = {0, EWF_READ_MD5, EWF_READ_SHA256, EWF_READ_SHA1,
+                                    EWF_READ_BLAKE3 | EWF_READ_MD5, EWF_READ_MD5};
+    return i == 3 ? 15u : sets[i % COUNT(sets)];
+}
+
+static ewf_read *many_open(const shelf_of_many *m, uint32_t i, const posio_alloc *alloc)
+{
+    ewf_read *image = NULL;
+    ewf_read_desc desc;
+    posio_error err;
+    memset(&desc, 0, sizeof desc);
+    desc.on_damage = i % 3; /* says nothing of verify */
+    if (alloc != NULL) desc.alloc = *alloc;
+    if (ewf_read_open_sources(&image, m->source[i].source, m->source[i].count, &desc, &err) !=
+        POSIO_OK)
+        blame(many_variants[i], err.message, NULL);
+    return image;
+}
+
+/* An image of `size` bytes, with so many sectors in a chunk. */
+static void build_chunks(ewf_build *b, uint32_t sectors, size_t size)
+{
+    ewf_build_options o;
+    uint8_t *media = (uint8_t *)malloc(size);
+    if (media == NULL) abort();
+    memset(&o, 0, sizeof o);
+    o.layout = EWF_BUILD_ENCASE6;
+    o.sectors_per_chunk = sectors;
+    ewf_build_media(media, size, 9);
+    ewf_build_make(b, &o, media, size);
+    free(media);
+}
+
+static void many_make(shelf_of_many *m)
+{
+    uint32_t i;
+    memset(m, 0, sizeof *m);
+    for (i = 0; i < MANY; i++) {
+        ewf_read_verify_desc desc;
+        ewf_read *image;
+        if (strcmp(many_variants[i], "large-chunks") == 0) { /* than a slot of any verify */
+            build_chunks(&m->build[i], 4096, (4 << 20) + 512);
+        } else if (strcmp(many_variants[i], "small-chunks") == 0) {
+            build_chunks(&m->build[i], 1, 300 << 10);
+        } else if (ewf_build_variant(&m->build[i], many_variants[i]) == NULL) {
+            blame(many_variants[i], "no such variant", NULL);
+        }
+        sources_make(&m->source[i], &m->build[i]);
+        image = many_open(m, i, NULL);
+        memset(&desc, 0, sizeof desc);
+        desc.digests = digests_of(i);
+        if (ewf_read_verify(image, &desc, &m->alone[i].verdict, NULL) != POSIO_OK)
+            blame(many_variants[i], "cannot be verified", image);
+        m->alone[i].notes = notes_of(image);
+        ewf_read_close(image);
+    }
+}
+
+static void many_free(shelf_of_many *m)
+{
+    uint32_t i;
+    for (i = 0; i < MANY; i++) {
+        free(m->alone[i].notes);
+        sources_free(&m->source[i]);
+        ewf_build_free(&m->build[i]);
+    }
+}
+
+/* One run. Whatever is not as promised is counted or named in `why`. */
+typedef struct many_run {
+    const shelf_of_many *m;
+    uint32_t count, at_once; /* images that there are */
+    uint32_t wanted;         /* desc.digests, which next must see */
+    uint32_t asked, ended;   /* calls of next and done */
+    uint32_t refused;        /* next has said that there are no more */
+    uint32_t done[MANY];
+    ewf_read *image[MANY];
+    uint32_t inside; /* next and done are called one at a time */
+    uint32_t calls, cancel_at; /* of progress; 0 = never */
+    const char *why;
+    uint32_t wrong; /* an image */
+    uint32_t starved; /* images that failed for want of memory */
+} many_run;
+
+static void many_blame(many_run *r, uint32_t i, const char *why)
+{
+    if (r->why == NULL) {
+        r->why = why;
+        r->wrong = i;
+    }
+}
+
+static ewf_read *many_next(void *user, uint32_t i, uint32_t *digests)
+{
+    many_run *r = (many_run *)user;
+    if (posio_atomic_add(&r->inside, 1) != 0) many_blame(r, i, "two callbacks at a time");
+    if (i != r->asked) many_blame(r, i, "images are not asked for in order");
+    if (*digests != r->wanted) many_blame(r, i, "digests are not those of the desc");
+    if (r->refused++ != 0) many_blame(r, i, "asked for more though there are none");
+    if (i < r->count) {
+        r->refused = 0;
+        *digests = digests_of(i);
+        r->image[i] = many_open(r->m, i, NULL);
+        r->asked++;
+        if (r->asked - r->ended > r->at_once) many_blame(r, i, "too many are in flight");
+    }
+    (void)posio_atomic_add(&r->inside, UINT32_MAX);
+    return i < r->count ? r->image[i] : NULL;
+}
+
+static void many_done(void *user, uint32_t i, const ewf_read_verdict *verdict,
+                      const posio_error *why)
+{
+    many_run *r = (many_run *)user;
+    char *notes;
+    if (posio_atomic_add(&r->inside, 1) != 0) many_blame(r, i, "two callbacks at a time");
+    r->ended++;
+    if (i >= r->asked) many_blame(r, 0, "done with an image that was never asked for");
+    else if (r->done[i]++ != 0) many_blame(r, i, "done twice");
+    else {
+        notes = notes_of(r->image[i]);
+        if (verdict == NULL) many_blame(r, i, why->message);
+        else if (memcmp(verdict, &r->m->alone[i].verdict, sizeof *verdict) != 0)
+            many_blame(r, i, "another verdict");
+        else if (strcmp(notes, r->m->alone[i].notes) != 0)
+            many_blame(r, i, "other warnings or damage");
+        free(notes);
+        ewf_read_close(r->image[i]); /* it need not outlive this */
+        r->image[i] = NULL;
+    }
+    (void)posio_atomic_add(&r->inside, UINT32_MAX);
+}
+
+static int many_progress(void *user, uint32_t i, uint64_t done, uint64_t total)
+{
+    many_run *r = (many_run *)user;
+    if (i >= r->count) many_blame(r, 0, "progress of an image that there is not");
+    else if (done > total || total > r->m->build[i].media_size + (1u << 20))
+        many_blame(r, i, "progress beyond the end");
+    return ++r->calls == r->cancel_at;
+}
+
+static posio_result many_verify(many_run *r, const shelf_of_many *m, thread_pool *pool,
+                                uint32_t threads, uint32_t at_once, uint32_t count,
+                                uint32_t cancel_at)
+{
+    ewf_read_many_desc d;
+    posio_error err;
+    posio_result result;
+    memset(r, 0, sizeof *r);
+    memset(&d, 0, sizeof d);
+    r->m = m;
+    r->count = count;
+    r->at_once = at_once != 0 ? at_once : 64;
+    r->cancel_at = cancel_at;
+    r->wanted = at_once % 2 ? EWF_READ_SHA1 : 0; /* next has the last word */
+    d.pool = pool;
+    d.threads = threads;
+    d.at_once = at_once;
+    d.digests = r->wanted;
+    d.next = many_next;
+    d.done = many_done;
+    d.progress = at_once == 2 && cancel_at == 0 ? NULL : many_progress;
+    d.user = r;
+    memset(&err, 0, sizeof err);
+    result = ewf_read_verify_many(&d, &err);
+    if (result != POSIO_OK && (err.code != result || err.message[0] == 0))
+        many_blame(r, 0, "an error without words");
+    return result;
+}
+
+static void many_report(const many_run *r, uint32_t at_once, uint32_t threads)
+{
+    if (r->why == NULL) return;
+    printf("  %u at once, %u threads, image %u:\n", (unsigned)at_once, (unsigned)threads,
+           (unsigned)r->wrong);
+    blame(many_variants[r->wrong], r->why, NULL);
+}
+
+/* Verdicts, warnings and damages are those of one image after another, for any number. */
+TEST(many_images_are_verified_as_one_by_one)
+{
+    static const uint32_t at_once[] = {1, 2, 3, 8, 64};
+    static const uint32_t threads[] = {1, 2, 3, 16}; /* 1: no pool */
+    static shelf_of_many m;
+    static many_run r;
+    size_t k, t;
+    uint32_t i;
+    many_make(&m);
+    CHECK_EQ(m.alone[3].verdict.digest_count, 4);
+    CHECK(m.alone[3].verdict.damaged_chunks == 1 && strstr(m.alone[3].notes, "chunk 3 ") != NULL);
+    CHECK_EQ(m.alone[1].verdict.bytes, 0);
+    for (t = 0; t < COUNT(threads); t++) {
+        thread_pool *pool = threads[t] != 1 ? thread_pool_create(threads[t]) : NULL;
+        for (k = 0; k < COUNT(at_once); k++) {
+            CHECK_EQ(many_verify(&r, &m, pool, 0, at_once[k], MANY, 0), POSIO_OK);
+            many_report(&r, at_once[k], threads[t]);
+            CHECK_EQ(r.asked, MANY);
+            CHECK_EQ(r.ended, MANY);
+            CHECK_EQ(r.refused, 1);
+            CHECK(r.calls != 0 || at_once[k] == 2);
+            for (i = 0; i < MANY; i++) CHECK_EQ(r.done[i], 1);
+        }
+        if (threads[t] == 16) { /* a part of a pool */
+            CHECK_EQ(many_verify(&r, &m, pool, 2, 0, MANY, 0), POSIO_OK);
+            many_report(&r, 0, 2);
+            CHECK_EQ(r.ended, MANY);
+        }
+        thread_pool_destroy(pool);
+    }
+    /* few, and none */
+    for (k = 0; k < COUNT(at_once); k++)
+        for (i = 0; i < 4; i++) {
+            CHECK_EQ(many_verify(&r, &m, NULL, 0, at_once[k], i, 0), POSIO_OK);
+            many_report(&r, at_once[k], 0);
+            CHECK_EQ(r.ended, i);
+            CHECK_EQ(r.refused, 1);
+        }
+    many_free(&m);
+}
+
+/* Progress cancels at any of its calls: those that are done have been done once, and whole. */
+TEST(many_images_can_be_canceled)
+{
+    static shelf_of_many m;
+    static many_run r;
+    thread_pool *pool = thread_pool_create(3);
+    uint32_t k, i, canceled = 0, some = 0;
+    many_make(&m);
+    for (k = 0; k < 32; k++) {
+        const uint32_t at_once = k % 4 == 0 ? 1 : k % 4 == 1 ? 2 : k % 4 == 2 ? 8 : 64;
+        posio_result result = many_verify(&r, &m, k % 3 == 0 ? NULL : pool, 0, at_once, MANY,
+                                          k < 12 ? k + 1 : 5 * k - 48);
+        many_report(&r, at_once, k % 3 == 0 ? 0 : 3);
+        CHECK(result == POSIO_E_CANCELED || (result == POSIO_OK && r.calls < r.cancel_at));
+        if (result == POSIO_E_CANCELED) CHECK_EQ(r.calls, r.cancel_at); /* not called again */
+        if (result == POSIO_OK) CHECK_EQ(r.ended, MANY);
+        canceled += result == POSIO_E_CANCELED;
+        some += result == POSIO_E_CANCELED && r.ended != 0 && r.ended != MANY;
+        for (i = 0; i < MANY; i++) {
+            CHECK(r.done[i] == (i < r.asked && r.image[i] == NULL));
+            ewf_read_close(r.image[i]);
+        }
+    }
+    CHECK(canceled >= 12);
+    CHECK(some != 0);
+    many_free(&m);
+    thread_pool_destroy(pool);
+}
+
+TEST(many_images_need_their_callbacks)
+{
+    static shelf_of_many m;
+    static many_run r;
+    ewf_read_many_desc d;
+    posio_error err;
+    faults f;
+    memset(&d, 0, sizeof d);
+    memset(&r, 0, sizeof r);
+    memset(&f, 0, sizeof f);
+    r.m = &m;
+    r.at_once = 64;
+    CHECK_EQ((int64_t)ewf_read_verify_many(NULL, &err), POSIO_E_ARG);
+    CHECK_EQ((int64_t)ewf_read_verify_many(&d, &err), POSIO_E_ARG);
+    d.next = many_next;
+    d.user = &r;
+    CHECK_EQ((int64_t)ewf_read_verify_many(&d, &err), POSIO_E_ARG);
+    CHECK(strstr(err.message, "done") != NULL);
+    d.done = many_done;
+    d.next = NULL;
+    CHECK_EQ((int64_t)ewf_read_verify_many(&d, &err), POSIO_E_ARG);
+    d.next = many_next;
+    d.digests = 16;
+    CHECK_EQ((int64_t)ewf_read_verify_many(&d, &err), POSIO_E_ARG);
+    d.digests = 0;
+    d.alloc.alloc_fn = faults_alloc;
+    d.alloc.user = &f;
+    CHECK_EQ((int64_t)ewf_read_verify_many(&d, &err), POSIO_E_ARG);
+    CHECK_EQ(r.refused, 0);
+    d.alloc.free_fn = faults_free;
+    CHECK_EQ(ewf_read_verify_many(&d, &err), POSIO_OK);
+    CHECK_EQ(r.refused, 1);
+    CHECK(f.calls != 0); /* from desc.alloc */
+    CHECK_EQ(f.live, 0);
+    d.at_once = UINT32_MAX; /* 64 */
+    r.refused = 0;
+    CHECK_EQ(ewf_read_verify_many(&d, NULL), POSIO_OK);
+    CHECK_EQ(f.live, 0);
+}
+
+/* Images that are open already; what is done is compared, and stays open. */
+static ewf_read *again_next(void *user, uint32_t i, uint32_t *digests)
+{
+    many_run *r = (many_run *)user;
+    (void)digests;
+    return i < r->count ? r->image[i] : NULL;
+}
+
+static void again_done(void *user, uint32_t i, const ewf_read_verdict *verdict,
+                       const posio_error *why)
+{
+    many_run *r = (many_run *)user;
+    r->done[i]++;
+    if (verdict == NULL) r->starved++;
+    if (verdict == NULL && (why->code != POSIO_E_NOMEM || why->message[0] == 0))
+        many_blame(r, i, "failed, and not for memory");
+    if (verdict != NULL && memcmp(verdict, &r->m->alone[i].verdict, sizeof *verdict) != 0)
+        many_blame(r, i, "another verdict");
+}
+
+/* Three images of few chunks, one damaged: their truth with MD5. */
+static void small_make(shelf_of_many *m)
+{
+    static const ewf_build_layout layouts[] = {EWF_BUILD_ENCASE6, EWF_BUILD_EWF,
+                                               EWF_BUILD_ENCASE5, EWF_BUILD_ENCASE1};
+    static uint8_t media[24 * 1024];
+    uint32_t i;
+    memset(m, 0, sizeof *m);
+    ewf_build_media(media, sizeof media, 5);
+    for (i = 0; i < COUNT(layouts); i++) {
+        ewf_build_options o;
+        ewf_read *image;
+        memset(&o, 0, sizeof o);
+        o.layout = layouts[i];
+        o.sectors_per_chunk = 2 + i;
+        o.chunks_per_segment = i == 2 ? 5 : 0;
+        ewf_build_make(&m->build[i], &o, media, sizeof media - 512 * i);
+        if (i == 0) ewf_build_flip(&m->build[i], 0, m->build[i].chunk[3].offset + 5, 0x40);
+        sources_make(&m->source[i], &m->build[i]);
+        image = many_open(m, i, NULL);
+        if (ewf_read_verify(image, NULL, &m->alone[i].verdict, NULL) != POSIO_OK)
+            blame("small", "cannot be verified", image);
+        ewf_read_close(image);
+    }
+}
+
+/* 0 when no allocation was left to fail. */
+static int fail_many(const shelf_of_many *m, uint64_t at, int for_good, uint32_t at_once)
+{
+    enum { SMALL = 4 };
+    static many_run r;
+    ewf_read_many_desc d;
+    faults f;
+    posio_error err;
+    posio_result result;
+    uint32_t i;
+    uint64_t failed;
+    memset(&r, 0, sizeof r);
+    memset(&d, 0, sizeof d);
+    memset(&f, 0, sizeof f);
+    memset(&err, 0, sizeof err);
+    r.m = m;
+    d.alloc.alloc_fn = faults_alloc;
+    d.alloc.free_fn = faults_free;
+    d.alloc.user = &f;
+    for (; r.count < SMALL; r.count++) r.image[r.count] = many_open(m, r.count, &d.alloc);
+    d.at_once = at_once;
+    d.next = again_next;
+    d.done = again_done;
+    d.user = &r;
+    f.calls = 0;
+    f.fail_at = at;
+    f.for_good = for_good;
+    result = ewf_read_verify_many(&d, &err);
+    failed = f.failed;
+    if (failed != 0 && result == POSIO_OK && r.starved == 0)
+        many_blame(&r, 0, "nobody lacked the memory");
+    if (result != POSIO_OK && (failed == 0 || result != POSIO_E_NOMEM || err.code != result ||
+                               err.message[0] == 0))
+        many_blame(&r, 0, "not NOMEM");
+    for (i = 0; i < SMALL; i++)
+        if (r.done[i] > 1 || (result == POSIO_OK && r.done[i] != 1))
+            many_blame(&r, i, "not done once");
+    if (failed != 0) { /* the images are as good as before */
+        memset(r.done, 0, sizeof r.done);
+        f.fail_at = 0;
+        if (ewf_read_verify_many(&d, &err) != POSIO_OK || r.done[SMALL - 1] != 1)
+            many_blame(&r, 0, "cannot be verified again");
+    }
+    for (i = 0; i < SMALL; i++) ewf_read_close(r.image[i]);
+    if (f.live != 0) many_blame(&r, 0, "a leak");
+    if (r.why != NULL) {
+        printf("  %s %llu, %u at once:\n", for_good ? "from" : "at", (unsigned long long)at,
+               (unsigned)at_once);
+        blame("an allocation fails", r.why, NULL);
+    }
+    return failed != 0 && r.why == NULL;
+}
+
+TEST(many_images_without_memory)
+{
+    static const uint32_t at_once[] = {1, 2, 3, 64};
+    static shelf_of_many m;
+    uint64_t n;
+    size_t k;
+    small_make(&m);
+    CHECK_EQ(m.alone[0].verdict.damaged_chunks, 1);
+    for (k = 0; k < COUNT(at_once); k++) {
+        for (n = 1; fail_many(&m, n, 0, at_once[k]); n++) {}
+        CHECK(n > 10);
+        for (n = 1; fail_many(&m, n, 1, at_once[k]); n++) {}
+        CHECK(n > 10);
+    }
+    many_free(&m);
 }
 
 TEST_MAIN(RUN(every_variant_on_1_and_16_threads); RUN(entries_beyond_2_gib);
@@ -788,4 +1247,6 @@ TEST_MAIN(RUN(every_variant_on_1_and_16_threads); RUN(entries_beyond_2_gib);
           RUN(extents_cover_the_media); RUN(limits_and_bad_arguments);
           RUN(verify_can_be_canceled); RUN(two_gaps_never_give_wrong_bytes);
           RUN(a_hole_in_a_foreign_segment_leads_nowhere);
-          RUN(the_case_of_names_may_not_matter);)
+          RUN(the_case_of_names_may_not_matter);
+          RUN(many_images_are_verified_as_one_by_one); RUN(many_images_can_be_canceled);
+          RUN(many_images_need_their_callbacks); RUN(many_images_without_memory);)

@@ -10,7 +10,8 @@
 #   refusals               each #error that a user can meet, and that no other errors follow
 #   leaks      leaks.c     what an include leaves behind: headers, macros, symbols, data
 #   as printed             quick starts, and the command lines of examples/
-#   warnings   header.c    each header twice, with and without functions; languages; compilers
+#   warnings   hostile.c   each header behind other headers' macros; hooks.c   ours replaced
+#              header.c    each header twice, with and without functions; languages; compilers
 
 set -u
 export LC_ALL=C WINEDEBUG=-all
@@ -24,7 +25,34 @@ formats=
 for h in ewf_read vmdk_read qcow2_read vhdx_read mft_scan zstd_par hexz_pack; do
     [ -f "$root/$h.h" ] && formats="$formats $h"
 done
-headers="$shared$formats"
+
+# Headers that need <zstd.h>, which a cross compiler may not have: third_party has it, if anything.
+wants_zstd=" zstd_par "
+if [ -f "$root/third_party/zstd.h" ]; then
+    export C_INCLUDE_PATH=$root/third_party CPLUS_INCLUDE_PATH=$root/third_party
+fi
+no_zstd=" "
+for cc in gcc g++ clang clang++ tcc musl-gcc i686-linux-gnu-gcc s390x-linux-gnu-gcc \
+    x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++ i686-w64-mingw32-gcc aarch64-linux-gnu-gcc; do
+    command -v $cc > /dev/null 2>&1 || continue
+    echo '#include <zstd.h>' > zstd.c
+    $cc -E zstd.c > /dev/null 2>&1 || no_zstd="$no_zstd$cc "
+done
+
+# those_of COMPILER HEADER...: the headers that it can compile.
+those_of() {
+    local cc=$1 h
+    shift
+    for h; do
+        case "$no_zstd" in *" $cc "*)
+            case "$wants_zstd" in *" $h "*) continue ;; esac ;;
+        esac
+        echo $h
+    done
+}
+[ "$no_zstd" = "${no_zstd/ gcc / }" ] || formats=$(those_of gcc $formats)
+headers="$shared $(echo $formats)"
+formats=" $(echo $formats)"
 
 warn="-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-qual -Wundef -Wvla"
 warn="$warn -Wunused"
@@ -82,6 +110,11 @@ have() {
     for tool; do
         command -v "$tool" > /dev/null 2>&1 || { skip "$name" "$tool missing"; return 1; }
     done
+}
+
+# can NAME COMPILER HEADER: it finds what the header includes, or a SKIP line.
+can() {
+    [ -n "$(those_of $2 $3)" ] || { skip "$1" "$2 has no <zstd.h> (make amalgamation)"; return 1; }
 }
 
 # start FUNCTION ARGUMENT...: runs it beside others, MATRIX_JOBS at once.
@@ -340,15 +373,15 @@ refuse_format() {
     source_of $d/twice.c "$on" "$use" "$use"
     for cc in gcc clang musl-gcc; do
         name="refused: $h.h: strict C99 $cc"
-        have "$name" $cc &&
+        have "$name" $cc && can "$name" $cc $h &&
             refused "$name" "$fix" $cc -std=c99 -I"$root" -fsyntax-only $d/twice.c
     done
     name="refused: $h.h: 32-bit offsets"
     cc=i686-linux-gnu-gcc
-    have "$name" $cc &&
+    have "$name" $cc && can "$name" $cc $h &&
         refused "$name" add__D_FILE_OFFSET_BITS_64 $cc -I"$root" -fsyntax-only $d/twice.c
     name="refused: $h.h: threads without atomics"
-    have "$name" tcc && refused "$name" "define THREAD_POOL_NO_THREADS" \
+    have "$name" tcc && can "$name" tcc $h && refused "$name" "define THREAD_POOL_NO_THREADS" \
         tcc -I"$root" -c $d/twice.c -o $d/none.o
     source_of $d/static1.c "$use" "#define ${H}_STATIC" "$use"
     source_of $d/static2.c "$on" "$use" "#define ${H}_STATIC" "$use"
@@ -392,7 +425,7 @@ includes() { # COMMAND...
 # Macros that files of ours define and leave defined, from the output of -dD -E.
 surviving() {
     awk -v root="$root/" '
-        /^# [0-9]+ "/ { split($0, q, "\""); ours = index(q[2], root) == 1 }
+        /^# [0-9]+ "/ { split($0, q, "\""); ours = index(q[2], root) == 1 && !index(q[2], "/third_party/") }
         $1 == "#define" && ours { sub(/\(.*/, "", $2); alive[$2] = 1 }
         $1 == "#undef" { delete alive[$2] }
         END { for (m in alive) print m }'
@@ -404,7 +437,7 @@ internal='_I_(IMPLEMENTED|STATIC)$|^POSIO_I_(ATOMICS|NO_THREADS)$'
 macros() { # COMMAND...
     local h H stems found
     stems=$(upper "$headers" | tr ' ' '|')
-    for h in $headers; do
+    for h in $(those_of $1 $headers); do
         H=$(upper $h)
         set -- "$@" -I"$root" -dD -E
         found=$("$@" -DHEADER="\"$h.h\"" "$here/header.c" | surviving)
@@ -478,13 +511,16 @@ quick_start() {
          on { sub(/^       /, ""); print }' "$1"
 }
 
+# What the program of a header, or an example, is linked with.
+libraries() { case $1 in zstd_par | unzst) echo -lzstd ;; esac; }
+
 quick_start_check() {
     local h=$1 name="quick start: $1.h" log argument= program=./quick_$1
     log=$(log_of "$name")
     quick_start "$root/$h.h" > quick_$h.c
     grep -q '^int main' quick_$h.c || { fail "$name" "no program found"; return; }
     if ! compile "$log" gcc -std=c99 $posix $warn_c -pthread -I"$root" quick_$h.c \
-        -o $program ||
+        -o $program $(libraries $h) ||
         ! compile "$log" clang -std=gnu99 $warn_c -I"$root" -fsyntax-only quick_$h.c; then
         fail "$name" "$(why "$log")"
         return
@@ -501,9 +537,11 @@ quick_start_check() {
 
 example() {
     local line="cc -O2 -pthread examples/$1.c -o $1" log said
+    line=$(echo $line $(libraries $1))
     log=$(log_of "$line")
     [ -f "$root/examples/$1.c" ] || { skip "$line" "examples/$1.c missing"; return; }
-    if (cd "$root" && compile "$log" cc -O2 -pthread "examples/$1.c" -o "$build/$1"); then
+    if (cd "$root" && compile "$log" cc -O2 -pthread "examples/$1.c" -o "$build/$1" \
+        $(libraries $1)); then
         pass "$line"
     else
         fail "$line" "$(why "$log")"
@@ -517,7 +555,8 @@ example() {
 as_printed() {
     local h
     for h in $headers; do start quick_start_check $h; done
-    for h in verify export mft_scan; do
+    for h in verify export mft_scan unzst; do
+        [ $h = unzst ] && [ -z "$(those_of gcc zstd_par)" ] && continue
         [ $h != verify ] && [ ! -f "$root/examples/$h.c" ] || start example $h
     done
 }
@@ -530,7 +569,7 @@ each() {
     local kind=$1 list=$headers on= h
     shift
     case $kind in private | formats) list=$formats ;; esac
-    for h in $list; do
+    for h in $(those_of $1 $list); do
         case $kind in
         functions | formats) on=-D$(upper $h)_IMPLEMENTATION ;;
         private) on=-D$(upper $h)_STATIC ;;
@@ -543,7 +582,7 @@ each() {
 optimized() { # COMMAND...
     local h kept=() object=optimized_$BASHPID.o
     for h in $shared; do kept+=("$(keep $h)"); done
-    for h in $formats; do
+    for h in $(those_of $1 $formats); do
         "$@" -O2 "${kept[@]}" -I"$root" -DHEADER="\"$h.h\"" -D$(upper $h)_IMPLEMENTATION \
             -c "$here/header.c" -o $object || return 1
     done
@@ -575,6 +614,35 @@ options() {
     done
     silent "warnings: gcc strict C99 without files and threads" \
         each functions $cc -std=c99 $no_threads -DPOSIO_NO_FILES
+    for cc in "gcc $warn_c" "clang $warn_c" "g++ -x c++ $warn_cxx"; do
+        have "warnings: ${cc%% *}, hooks" ${cc%% *} &&
+            silent "warnings: ${cc%% *}, hooks" $cc -O2 -I"$root" -c "$here/hooks.c" \
+                -o hooks_${cc%% *}.o
+    done
+}
+
+# Behind the macros of other headers. clang for Windows is there where MinGW's headers are.
+hostile_to() { # LABEL COMMAND...
+    local label=$1 h zstd
+    shift
+    have "hostile macros: $label" $1 || return
+    for h in $(those_of $1 $headers); do
+        zstd=
+        case "$wants_zstd" in *" $h "*) zstd=-DWITH_ZSTD ;; esac
+        silent "hostile macros: $label, $h.h" "$@" $zstd -fsyntax-only -I"$root" \
+            -DHEADER="\"$h.h\"" -D$(upper $h)_IMPLEMENTATION "$here/hostile.c"
+    done
+}
+
+hostile_macros() {
+    local cc w64=x86_64-w64-mingw32 windows="deflate_read digest posio" headers=$headers
+    for cc in gcc clang "g++ -x c++ -std=c++11" aarch64-linux-gnu-gcc $w64-gcc \
+        i686-w64-mingw32-gcc; do
+        hostile_to "${cc%% *}" $cc
+    done
+    headers=$windows
+    have "hostile macros: clang $w64" clang $w64-gcc &&
+        hostile_to "clang $w64" clang --target=$w64
 }
 
 warnings_of_tcc() {
@@ -598,10 +666,12 @@ warnings() {
     start warnings_of musl c musl-gcc gnu99 c99,$posix
     start warnings_of s390x c s390x-linux-gnu-gcc gnu99
     start options
+    start hostile_macros
     start warnings_of_tcc
 }
 
 : > results
+for cc in $no_zstd; do skip "zstd_par.h by $cc" "it has no <zstd.h> (make amalgamation)"; done
 folding
 linking
 refusals

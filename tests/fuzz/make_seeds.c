@@ -4,8 +4,8 @@
 
    The targets: ewf_read (every variant of ewf_build.h with chunks of a few sectors, and inputs that
    once took time or memory out of proportion), qcow2_read (every variant of qcow2_build.h, and such
-   inputs), deflate_read. Seeds are made anew for each run and not kept; what a fuzzer found is kept
-   in tests/fuzz/corpus. */
+   inputs), deflate_read, digest, zstd_par. Seeds are made anew for each run and not kept; what a fuzzer
+   found is kept in tests/fuzz/corpus. */
 #include "../fixtures/ewf_build.h"
 #include "../fixtures/qcow2_build.h"
 
@@ -522,12 +522,135 @@ static void seeds_of_deflate_read(const char *folder)
     free(b.data);
 }
 
+/* ------------------------------------------------------------------ zstd_par */
+
+/* A frame of raw and run blocks: 100 'r', 300 zeros. flags: of its descriptor, with a content size
+   of two bytes (0x40) or none. */
+static void put_frame(ewf_build_bytes *b, unsigned flags)
+{
+    size_t i;
+    ewf_build_put32(b, 0xfd2fb528u);
+    ewf_build_put8(b, flags);
+    if (!(flags & 0x20)) ewf_build_put8(b, 0x10); /* a window of 4 KiB */
+    if (flags & 0x40) ewf_build_put16(b, 400 - 256);
+    ewf_build_put8(b, 100 << 3 & 0xff);
+    ewf_build_put16(b, 100 >> 5);
+    for (i = 0; i < 100; i++) ewf_build_put8(b, 'r');
+    ewf_build_put8(b, 1 | 1 << 1 | (300 << 3 & 0xff));
+    ewf_build_put16(b, 300 >> 5);
+    ewf_build_put8(b, 0);
+}
+
+static void seed_frames(const char *folder, const char *name, const ewf_build_bytes *frames)
+{
+    static const unsigned choices[] = {0, 1, 2, 7, 8, 16, 21};
+    char prefix[8];
+    size_t i;
+    for (i = 0; i < sizeof choices / sizeof choices[0]; i++) {
+        ewf_build_bytes b = {NULL, 0, 0};
+        snprintf(prefix, sizeof prefix, "%u-", choices[i]);
+        ewf_build_put8(&b, choices[i]);
+        ewf_build_put8(&b, 40); /* room for 10 KiB */
+        ewf_build_put(&b, frames->data, frames->size);
+        write_seed(folder, prefix, name, &b);
+        free(b.data);
+    }
+}
+
+static void put_seek_table(ewf_build_bytes *b, uint32_t frame, uint32_t count)
+{
+    uint32_t i;
+    ewf_build_put32(b, 0x184d2a5eu);
+    ewf_build_put32(b, count * 8 + 9);
+    for (i = 0; i < count; i++) {
+        ewf_build_put32(b, frame);
+        ewf_build_put32(b, 400);
+    }
+    ewf_build_put32(b, count);
+    ewf_build_put8(b, 0);
+    ewf_build_put32(b, 0x8f92eab1u);
+}
+
+static void seeds_of_zstd_par(const char *folder)
+{
+    static const uint8_t text[] = { /* 40 lines, zstd -19 --no-content-size */
+        0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x68, 0x9d, 0x03, 0x00, 0x62, 0x45, 0x11, 0x12, 0x90, 0xcf,
+        0x01, 0xdc, 0x8b, 0x87, 0x02, 0x18, 0xff, 0x9f, 0xc0, 0x0c, 0xd9, 0xc2, 0x81, 0xb1, 0xcf,
+        0xe8, 0xe8, 0x98, 0x42, 0x86, 0x68, 0x0e, 0xe2, 0xe8, 0x98, 0x42, 0x86, 0x68, 0x0e, 0x7d,
+        0x74, 0x4c, 0x21, 0x43, 0x34, 0xf3, 0xd1, 0xcf, 0xcd, 0x0b, 0x19, 0xa2, 0x19, 0xd4, 0x55,
+        0xeb, 0xa2, 0x13, 0x4a, 0x75, 0x9b, 0x9a, 0xbd, 0xbd, 0xcb, 0xfe, 0xbd, 0x04, 0xeb, 0xd3,
+        0x99, 0x7c, 0xf8, 0x8a, 0xee, 0x05, 0x28, 0xa8, 0x11, 0x60, 0x5f, 0xfb, 0xdf, 0x01, 0xe0,
+        0x35, 0xab, 0x01, 0x11, 0x34, 0x04, 0xff, 0xff, 0x0e, 0x21, 0xe9, 0x07, 0xa0, 0x24, 0x02,
+        0xc1, 0x80, 0x86, 0x00, 0x0a, 0xb0, 0xb5, 0xa5, 0xe2, 0xa7, 0xd4, 0x80, 0x7c, 0xfb, 0x51,
+        0x5e, 0xad, 0x52, 0x0d, 0xdf, 0xec, 0x7a, 0xf7};
+    ewf_build_bytes b = {NULL, 0, 0};
+    uint32_t one, i;
+    put_frame(&b, 0x60);
+    one = (uint32_t)b.size;
+    seed_frames(folder, "single", &b);
+    for (i = 0; i < 5; i++) put_frame(&b, 0x60);
+    seed_frames(folder, "frames", &b);
+    put_seek_table(&b, one, 6);
+    seed_frames(folder, "seek-table", &b);
+    b.size = 0;
+    put_frame(&b, 0x00);
+    ewf_build_put32(&b, 0x184d2a50u); /* pzstd's hint */
+    ewf_build_put32(&b, 4);
+    ewf_build_put32(&b, (uint32_t)sizeof text);
+    ewf_build_put(&b, text, sizeof text);
+    put_frame(&b, 0x40);
+    seed_frames(folder, "mixed", &b);
+    b.size -= 3;
+    seed_frames(folder, "cut", &b);
+    b.size = 0;
+    ewf_build_put32(&b, 0xfd2fb526u); /* v0.6 */
+    ewf_build_put(&b, text + 4, sizeof text - 4);
+    seed_frames(folder, "legacy", &b);
+    free(b.data);
+}
+
+/* ------------------------------------------------------------------ digest */
+
+/* The input of fuzz_digest.c: a few calls for a number of streams that all features, then fewer and
+   fewer, go through; with sizes of every kind. */
+static void seeds_of_digest(const char *folder)
+{
+    static const unsigned features[5] = {0x7ff, 0x03f, 0x003, 0x000, 0x1ff};
+    ewf_build_bytes b = {NULL, 0, 0};
+    unsigned algorithm, streams, call, i;
+    for (algorithm = 0; algorithm < 7; algorithm++) {
+        for (streams = 1; streams <= 32; streams += streams < 4 ? 2 : 7) {
+            uint32_t x = algorithm * 33 + streams;
+            char name[40];
+            b.size = 0;
+            ewf_build_put8(&b, algorithm);
+            ewf_build_put8(&b, streams - 1);
+            ewf_build_put8(&b, streams * 7 & 255);
+            for (call = 0; call < 5; call++) {
+                ewf_build_put8(&b, features[call] >> 8);
+                ewf_build_put8(&b, features[call] & 255);
+                ewf_build_put32(&b, call == 2 ? 0xb6db6db6u : 0xffffffffu);
+                for (i = 0; i < streams; i++) {
+                    if (call == 2 && !(0x6db6db6du << 1 >> i & 1)) continue;
+                    x = x * 1664525u + 1013904223u;
+                    ewf_build_put16(&b, x >> 16);
+                }
+            }
+            snprintf(name, sizeof name, "%u-%u", algorithm + 1, streams);
+            write_seed(folder, "", name, &b);
+        }
+    }
+    free(b.data);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "ewf_read") == 0) seeds_of_ewf_read(argv[2]);
     else if (argc == 3 && strcmp(argv[1], "qcow2_read") == 0) seeds_of_qcow2_read(argv[2]);
     else if (argc == 3 && strcmp(argv[1], "deflate_read") == 0) seeds_of_deflate_read(argv[2]);
-    else fputs("usage: make_seeds ewf_read|qcow2_read|deflate_read FOLDER\n", stderr);
+    else if (argc == 3 && strcmp(argv[1], "digest") == 0) seeds_of_digest(argv[2]);
+    else if (argc == 3 && strcmp(argv[1], "zstd_par") == 0) seeds_of_zstd_par(argv[2]);
+    else fputs("usage: make_seeds ewf_read|qcow2_read|deflate_read|digest|zstd_par FOLDER\n", stderr);
     printf("%lu seeds\n", made);
     return made == 0 ? 2 : 0;
 }
