@@ -2921,7 +2921,8 @@ static posio_result ewf_read_i_verify_produce(void *user, thread_pool_slot *slot
         slot->parts += b->parts;
         busy += !c->drains || !v->no_more; /* draining makes room for the next one */
     }
-    return busy == 0 && v->waiting == NULL ? THREAD_POOL_END : POSIO_OK;
+    if (busy == 0 && v->waiting == NULL) return THREAD_POOL_END;
+    return POSIO_OK;
 }
 
 static posio_result ewf_read_i_verify_work(void *user, const thread_pool_slot *slot, uint32_t part,
