@@ -157,8 +157,9 @@ TEST_PROGRAMS = $(TESTS:%=$(BUILD)/tests/test_%$(EXE))
 test-programs: $(TEST_PROGRAMS) $(BUILD)/make_ewf$(EXE) $(BUILD)/make_qcow2$(EXE) \
                $(BUILD)/check_qcow2$(EXE) $(FUZZERS:%=$(BUILD)/fuzz/replay_%) $(BUILD)/fuzz/make_seeds
 
+# make is called anew: `make setup test` may have just installed what HAVE asks for.
 test:                                       ## the one test command: everything native
-	@$(MAKE) --no-print-directory test-native # anew: `make setup test` has just installed things
+	@$(MAKE) --no-print-directory test-native
 
 test-native: all test-programs
 	@tests/run.sh $(TEST_PROGRAMS:%="%") \

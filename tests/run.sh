@@ -1,15 +1,35 @@
 #!/bin/sh
-# run.sh COMMAND... - runs test commands one after the other and adds up their last lines
-# "N passed, N failed, N skipped". A command that prints no such line counts as one test by its
-# exit status, or as a skip when it prints a line that begins with SKIP.
-passed=0 failed=0 skipped=0
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
+# run.sh COMMAND... - runs test commands, one after the other or RUN_JOBS at a time, prints what each
+# says in order, and adds up their last lines "N passed, N failed, N skipped". A command that prints
+# no such line counts as one test by its exit status, or as a skip when it prints a line that begins
+# with SKIP.
+jobs=${RUN_JOBS:-1}
+unset RUN_JOBS # commands are often run.sh again
+passed=0 failed=0 skipped=0 n=0
+dir=$(mktemp -d) || exit 2
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 2' INT TERM
+
+# one NUMBER: runs a command; its output, status and seconds go to files.
+cat > "$dir/one" <<'END'
+cd "$2" || exit 1
+start=$(date +%s)
+sh -c "$(cat "$1.command")" </dev/null >"$1.out" 2>&1
+echo $? $(($(date +%s) - start)) > "$1.status.part"
+mv "$1.status.part" "$1.status"
+END
 for command in "$@"; do
-    start=$(date +%s)
+    n=$((n + 1))
+    printf '%s' "$command" > "$dir/$n.command"
+done
+seq 1 $n | xargs -P "$jobs" -I @ sh "$dir/one" "$dir/@" "$PWD" &
+
+n=0
+for command in "$@"; do
+    n=$((n + 1)) out=$dir/$n.out
     printf '== %s\n' "$command"
-    sh -c "$command" </dev/null >"$out" 2>&1
-    status=$?
+    until [ -e "$dir/$n.status" ]; do sleep 0.1; done
+    read -r status seconds < "$dir/$n.status"
     tr -d '\r' <"$out" | grep -v '^PASS'
     line=$(tr -d '\r' <"$out" | grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' | tail -n 1)
     if [ -n "$line" ]; then
@@ -26,7 +46,7 @@ for command in "$@"; do
         f=1 p=0
     fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    printf '   %s s\n' "$(($(date +%s) - start))"
+    printf '   %s s\n' "$seconds"
 done
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ]
