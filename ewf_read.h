@@ -2486,7 +2486,9 @@ static posio_result ewf_read_i_decode_adjacent(ewf_read *image, ewf_read_i_scrat
     posio_result r = POSIO_OK;
     for (i = 0; i < n && r == POSIO_OK; i++) {
         const unsigned char *stored = at;
-        if (!whole && posio_read(src, p[i].offset, at, (size_t)p[i].stored, NULL) != POSIO_OK) {
+        if (!whole) r = posio_read(src, p[i].offset, at, (size_t)p[i].stored, err);
+        if (r == POSIO_E_NOMEM) return r; /* that says nothing about the segment */
+        if (r != POSIO_OK) {
             p[i].fault = "the segment file cannot be read here";
             p[i].code = POSIO_E_IO;
             stored = NULL;

@@ -64,7 +64,7 @@ typedef int32_t posio_result;
 enum {
     POSIO_OK = 0,
     POSIO_E_ARG = -1,          /* the caller passed something impossible */
-    POSIO_E_NOMEM = -2,        /* an allocation failed */
+    POSIO_E_NOMEM = -2,        /* no memory is left, or no descriptor for a file */
     POSIO_E_IO = -3,           /* the system could not read or write; os_error tells */
     POSIO_E_NOT_FOUND = -4,    /* no such file */
     POSIO_E_ACCESS = -5,       /* the system denies permission */
@@ -981,6 +981,7 @@ POSIO_API posio_result posio_i_code_of(int32_t os)
     case ERROR_SHARING_VIOLATION: return POSIO_E_ACCESS;
     case ERROR_FILE_EXISTS:
     case ERROR_ALREADY_EXISTS: return POSIO_E_EXISTS;
+    case ERROR_TOO_MANY_OPEN_FILES:
     case ERROR_NOT_ENOUGH_MEMORY: return POSIO_E_NOMEM;
     default: return POSIO_E_IO;
     }
@@ -991,6 +992,8 @@ POSIO_API posio_result posio_i_code_of(int32_t os)
     case EACCES:
     case EPERM: return POSIO_E_ACCESS;
     case EEXIST: return POSIO_E_EXISTS;
+    case EMFILE:
+    case ENFILE:
     case ENOMEM: return POSIO_E_NOMEM;
     default: return POSIO_E_IO;
     }
@@ -1748,7 +1751,8 @@ POSIO_API posio_result posio_i_member_reopen(posio_i_member *m, posio_error *err
     posio_i_stat st;
     posio_result r;
     while (posio_atomic_load(&f->open_count) >= f->desc.max_open && posio_i_folder_evict(f)) {}
-    r = posio_i_open_image(&m->handle, &st, f->path, m->name, m->flags, &f->desc.alloc, err);
+    do r = posio_i_open_image(&m->handle, &st, f->path, m->name, m->flags, &f->desc.alloc, err);
+    while (r == POSIO_E_NOMEM && posio_i_folder_evict(f)); /* no descriptor: one of ours makes room */
     if (r != POSIO_OK) return r;
     if (m->info.inode != st.info.inode || m->info.device != st.info.device ||
         m->info.size != st.info.size) {
@@ -1842,7 +1846,8 @@ POSIO_API posio_result posio_i_folder_open_file(void *self, const char *name, ui
     m = (posio_i_member *)posio_allocate_zeroed(&f->desc.alloc, sizeof *m + n + 1);
     if (m == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
     while (posio_atomic_load(&f->open_count) >= f->desc.max_open && posio_i_folder_evict(f)) {}
-    r = posio_i_open_image(&m->handle, &st, f->path, name, flags, &f->desc.alloc, err);
+    do r = posio_i_open_image(&m->handle, &st, f->path, name, flags, &f->desc.alloc, err);
+    while (r == POSIO_E_NOMEM && posio_i_folder_evict(f));
     if (r != POSIO_OK) {
         (void)posio_fail_in(err, name, 0);
         posio_release(&f->desc.alloc, m);
