@@ -60,7 +60,7 @@ TOOLS   += unzst
 TESTS   += zstd_par
 BENCHES += zstd_par
 FUZZERS += zstd_par
-TEST_UNZST = "tests/test_unzst.sh $(BUILD)/unzst $(BUILD)/cli"
+TEST_UNZST = "tests/test_unzst.sh $(BUILD)/unzst $(BUILD)/unzst-cli"
 else
 TEST_UNZST = "echo SKIP zstd_par: libzstd-dev is not installed"
 endif
@@ -166,10 +166,10 @@ test-native: all test-programs
 	    "tests/fuzz/replay.sh $(BUILD) $(FUZZERS)" \
 	    "tests/compile/matrix.sh $(BUILD)/compile" \
 	    "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/make_qcow2 $(BUILD)/cli" \
-	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/cli" \
+	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/export-cli" \
 	    $(TEST_UNZST) \
 	    "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
-	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/peers"
+	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/qcow2-peers"
 
 test-core: $(TEST_PROGRAMS)                 ## the core of the tests, by $(CC), run by $(RUNNER)
 	@tests/run.sh $(TEST_PROGRAMS:%="$(RUNNER) %")
@@ -179,12 +179,12 @@ test-compile:                               ## headers by every compiler at hand
 
 test-cli: all $(BUILD)/make_ewf $(BUILD)/make_qcow2 ## the command lines
 	@tests/run.sh "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/make_qcow2 $(BUILD)/cli" \
-	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/cli" \
+	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/export-cli" \
 	    $(TEST_UNZST)
 
 test-peers: all $(BUILD)/check_qcow2        ## images by other tools, and samples
 	@tests/run.sh "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
-	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/peers"
+	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/qcow2-peers"
 
 # One tier: the core (or the target $(4)) in another way, or a counted SKIP where $(2) is missing.
 TIER = @if command -v $(2) >/dev/null 2>&1; then $(MAKE) --no-print-directory $(or $(4),test-core) \

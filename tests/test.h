@@ -21,6 +21,13 @@ static struct {
     int bad, skip;
 } test_state;
 
+/* Of a series that is tried everywhere, every how manieth is under ThreadSanitizer. */
+#if defined(__SANITIZE_THREAD__)
+#define TEST_STRIDE 2
+#else
+#define TEST_STRIDE 1
+#endif
+
 #define TEST(name) static void test_case_##name(void)
 #define RUN(name) test_run(#name, test_case_##name)
 

@@ -1026,7 +1026,7 @@ TEST(many_images_are_verified_as_one_by_one)
     CHECK_EQ(m.alone[1].verdict.bytes, 0);
     for (t = 0; t < COUNT(threads); t++) {
         thread_pool *pool = threads[t] != 1 ? thread_pool_create(threads[t]) : NULL;
-        for (k = 0; k < COUNT(at_once); k++) {
+        for (k = 0; k < COUNT(at_once); k += TEST_STRIDE) {
             CHECK_EQ(many_verify(&r, &m, pool, 0, at_once[k], MANY, 0), POSIO_OK);
             many_report(&r, at_once[k], threads[t]);
             CHECK_EQ(r.asked, MANY);
