@@ -173,16 +173,22 @@ enum {
     POSIO_REFERENCE_PARENT = 0, /* another image, which holds what this one does not */
     POSIO_REFERENCE_DATA = 1    /* a plain file that holds the bytes of this one */
 };
+enum { POSIO_IDENTITY = 64 }; /* bytes, the terminator included */
 typedef struct posio_reference {
     const char *name;   /* as stored, terminated; hostile */
     const char *format; /* of a parent, as the image names it; NULL = it does not */
     uint32_t kind;      /* POSIO_REFERENCE_... */
     uint32_t reserved;
+    /* Where parents are known by an ID (VMDK, VHDX, VHD): room for POSIO_IDENTITY bytes, in which
+       the resolver puts what the image it opened says of itself. NULL: nobody asks. */
+    char *identity;
 } posio_reference;
 
 /* Opens what an image refers to: it may lie in a format that the image's reader does not know, so
    the application decides. What it opens stays open until the image is closed, and is then closed
-   by whoever made the resolver. */
+   by whoever made the resolver. An image that stores several names for its parent asks for one
+   after the other, until one opens and has the right identity; only the last answer is used, the
+   others may be closed. */
 typedef struct posio_resolver {
     posio_result (*open)(void *self, const posio_reference *reference, posio_source *out,
                          posio_error *err);
