@@ -44,15 +44,16 @@ XXHASH   = -DHAVE_XXHASH -lxxhash
 endif
 
 # zstd: the system's, or with AMALGAMATED=1 what `make amalgamation` makes, for any compiler.
-# Without it (ZSTD=) qcow2_read.h does without, and zstd_par.h with all that uses it is left out.
+# Without it (ZSTD=) qcow2_read.h and the tools do without, and zstd_par.h is left out, with its
+# tests and unzst.
 ifneq ($(AMALGAMATED),)
-ZSTD     = -DQCOW2_READ_ZSTD -isystem third_party $(ZSTD_OBJECT)
+ZSTD     = -DQCOW2_READ_ZSTD -DOPEN_IMAGE_ZSTD -isystem third_party $(ZSTD_OBJECT)
 ZSTD_OBJECT = $(BUILD)/zstd.o
 NO_ZSTD  =
 else
 NO_ZSTD  = ZSTD=
 ifeq ($(call HAVE,libzstd),yes)
-ZSTD     = -DQCOW2_READ_ZSTD -lzstd
+ZSTD     = -DQCOW2_READ_ZSTD -DOPEN_IMAGE_ZSTD -lzstd
 endif
 endif
 ifneq ($(ZSTD),)

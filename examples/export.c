@@ -16,6 +16,10 @@
 #define QCOW2_READ_IMPLEMENTATION
 #include "../ewf_read.h"
 #include "../qcow2_read.h"
+#if defined(OPEN_IMAGE_ZSTD)
+#define ZSTD_PAR_IMPLEMENTATION
+#include "../zstd_par.h"
+#endif
 #include "cli.h"
 #include "open_image.h"
 #include "image_files.h"
@@ -958,7 +962,10 @@ static posio_result choose_range(job *j)
 static posio_result open_input(job *j)
 {
     /* No pool is lent to the formats: what is read in parts here keeps all threads busy. */
-    posio_result r = open_image_open(&j->image, j->path, &j->asked->image, &j->error);
+    open_image_desc desc = j->asked->image;
+    posio_result r;
+    desc.pool_to_measure = j->pool;
+    r = open_image_open(&j->image, j->path, &desc, &j->error);
     if (r != POSIO_OK) return r;
     j->source = open_image_source(j->image);
     return choose_range(j);

@@ -20,12 +20,12 @@
                         begin at multiples of source.unit         what could not be read
 
    A part that cannot be read is read again unit by unit, to find out which of its units are bad,
-   and in which half of them, if only one is, and so on.
+   and between which sectors of them.
    What the lanes are given, the error and the reports are the same for any number of threads.
 
-   Memory: a ring of at most 24 MiB, or of three slots where that is more (a slot is as large as
-   the source's unit, if that is larger than 1 MiB); for every unit that is bad, 552 bytes until it
-   is reported.
+   Memory: a ring of at most 24 MiB. Where the source's unit is larger than 1 MiB, slots are as
+   large as that, and there is one for each thread within 256 MiB, but at least three. For every
+   unit that is bad, 552 bytes until it is reported.
 
    Everything is static; for programs with one translation unit. Include thread_pool.h with
    THREAD_POOL_IMPLEMENTATION first. */
@@ -84,6 +84,7 @@ enum {
     MEDIA_I_PART = 1 << 18,
     MEDIA_I_SLOT = 1 << 20,
     MEDIA_I_RING = 24 << 20,
+    MEDIA_I_LARGE_RING = 256 << 20,
     MEDIA_I_MOST_UNIT = 128 << 20, /* the largest chunk there is; a hint beyond is not followed */
     MEDIA_I_SMALL_UNIT = 4096,     /* where a source has no unit: a sector of most disks */
     MEDIA_I_SECTOR = 512,          /* the least that is given up */
@@ -217,27 +218,51 @@ static posio_result media_i_add_bad(media_i_part *p, uint64_t offset, uint64_t l
     return POSIO_OK;
 }
 
-/* Narrows n bytes at `at` that cannot be read down, as long as one half of them can be: a unit may
-   be that of a whole stack of images, and one small cluster of it bad. */
+/* Halves [*from, *to), of which something cannot be read, until *from is where the first bad sector
+   begins, or (`last`) *to where the last one ends. The first sector of all is tried first: mostly
+   everything is bad. `out` is where `at` goes. An error that is no damage ends it. */
+static posio_result media_i_halve(const media_i_run *run, uint64_t *from, uint64_t *to, int last,
+                                  uint64_t at, unsigned char *out, posio_error *err)
+{
+    const uint64_t sector = MEDIA_I_SECTOR;
+    uint64_t middle = last ? (*to - 1) / sector * sector : (*from / sector + 1) * sector;
+    while (*to - *from > sector) {
+        const uint64_t begin = last ? middle : *from, end = last ? *to : middle;
+        posio_error why;
+        posio_result r = posio_read(&run->desc->source, begin, out + (begin - at),
+                                    (size_t)(end - begin), &why);
+        if (r != POSIO_OK && (!last || !media_i_is_damage(r)) && err != NULL) *err = why;
+        if (r != POSIO_OK && !media_i_is_damage(r)) return r;
+        if ((r == POSIO_OK) == !last) *from = middle;
+        else *to = middle;
+        middle = (*from + (*to - *from) / 2 + sector - 1) / sector * sector;
+        if (middle >= *to) middle -= sector;
+    }
+    return POSIO_OK;
+}
+
+/* Narrows n bytes at `at` that cannot be read down to what lies between the first and the last bad
+   sector: a unit may be that of a whole stack of images, and one small cluster of it bad, or the
+   largest of all units, and this one short. */
 static posio_result media_i_narrow(const media_i_run *run, uint64_t *at, uint64_t *n,
-                                   unsigned char **out, posio_result r, posio_error *err)
+                                   unsigned char *out, posio_result r, posio_error *err)
 {
     const posio_source *source = &run->desc->source;
-    while (media_i_is_damage(r) && *n > MEDIA_I_SECTOR) {
-        uint64_t half = (*n / 2 + MEDIA_I_SECTOR - 1) / MEDIA_I_SECTOR * MEDIA_I_SECTOR;
-        posio_error first;
-        posio_result a = posio_read(source, *at, *out, (size_t)half, &first);
-        posio_result b = posio_read(source, *at + half, *out + half, (size_t)(*n - half), err);
-        if (a != POSIO_OK && err != NULL) *err = first;
-        if (a != POSIO_OK && b != POSIO_OK) return a;
-        if (a == POSIO_OK && b == POSIO_OK) return POSIO_OK; /* it was not for long */
-        r = a != POSIO_OK ? a : b;
-        if (a == POSIO_OK) {
-            *at += half;
-            *out += half;
-        }
-        *n = a != POSIO_OK ? half : *n - half;
-    }
+    const uint64_t begin = *at, end = *at + *n;
+    uint64_t first = begin, last = end, rest;
+    posio_result stop;
+    if (!media_i_is_damage(r)) return r;
+    stop = media_i_halve(run, &first, &last, 0, begin, out, err);
+    rest = first;
+    last = end;
+    if (stop == POSIO_OK) stop = media_i_halve(run, &rest, &last, 1, begin, out, err);
+    if (stop != POSIO_OK) return stop;
+    /* What is good before and behind it; a read that failed may have spoilt its buffer. */
+    if (posio_read(source, begin, out, (size_t)(first - begin), NULL) != POSIO_OK ||
+        posio_read(source, last, out + (last - begin), (size_t)(end - last), NULL) != POSIO_OK)
+        return r; /* this device is fickle */
+    *at = first;
+    *n = last - first;
     return r;
 }
 
@@ -249,15 +274,14 @@ static posio_result media_i_rescue(const media_i_run *run, media_i_part *p, uint
     uint64_t at, next;
     for (at = from; at < to; out += next - at, at = next) {
         uint64_t bad = at, n = posio_min(run->unit - at % run->unit, to - at);
-        unsigned char *bytes = out;
         posio_result r = posio_read(&run->desc->source, at, out, (size_t)n, err);
         next = at + n;
-        if (r != POSIO_OK) r = media_i_narrow(run, &bad, &n, &bytes, r, err);
+        if (r != POSIO_OK) r = media_i_narrow(run, &bad, &n, out, r, err);
         if (r == POSIO_OK) continue;
         posio_format(where, sizeof where, "at offset %llu of the media", (unsigned long long)bad);
         (void)posio_fail_while(err, where);
         if (!media_i_is_damage(r) || run->desc->on_damage == MEDIA_DAMAGE_ERROR) return r;
-        memset(bytes, 0, (size_t)n);
+        memset(out + (bad - at), 0, (size_t)n);
         if (media_i_add_bad(p, bad, n, err) != POSIO_OK)
             return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
     }
@@ -343,6 +367,7 @@ static void media_i_measure(media_i_run *run)
     run->slot = run->part >= slot ? run->part : slot / run->part * run->part;
     /* One slot for each thread, and some in which the slowest lane may lag behind. */
     n = posio_min(threads + 4, MEDIA_I_RING / run->slot);
+    if (run->slot > slot && n < threads) n = posio_min(threads + 1, MEDIA_I_LARGE_RING / run->slot);
     run->slot_count = n < 3 ? 3 : (uint32_t)n;
 }
 

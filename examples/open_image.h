@@ -10,12 +10,19 @@
    The format follows from the content, and the name must not contradict it:
      EWF            *.E01 ... (any segment), or any other file that begins with its signature
      QCOW2          *.qcow2, or any other file that begins with its signature
+     zstd           *.zst *.zstd that is one; what lies in it follows from the name under that:
+                    evidence.raw.zst, disk.qcow2.zst, evidence.E01.zst (one segment)
      raw            *.raw *.dd *.img *.bin, a device, or whatever desc says is raw
      split raw      *.001 with *.002 ... beside it
    A raw image could begin with the signature of a format by the will of whoever wrote it, so a file
    that is raw by its name and something else by its content is refused unless desc decides. For the
    same reason what an image holds is never looked at: that the media of an E01 is itself a QCOW2
-   must be said (desc.formats = EWF, QCOW2).
+   must be said (desc.formats = EWF, QCOW2), and so must be what lies in a zstd file whose name does
+   not tell (ZSTD, RAW).
+
+   zstd files are read at random, frame by frame: those of pzstd, of the seekable format, or put
+   together from several; in one frame of at most 128 MiB; larger ones are refused. They need
+   zstd_par.h, and OPEN_IMAGE_ZSTD defined: otherwise they are recognised, and refused.
 
    Images form a stack. An image may lie in another one, its container; and it may stand on others,
    its parents (backing files), each in any format that the image names: "raw", "qcow2", "ewf".
@@ -37,15 +44,22 @@ typedef enum open_image_format {
     OPEN_IMAGE_AUTO,
     OPEN_IMAGE_RAW,
     OPEN_IMAGE_EWF,
-    OPEN_IMAGE_QCOW2
+    OPEN_IMAGE_QCOW2,
+    OPEN_IMAGE_ZSTD_FILE, /* of one frame or many; a container */
+    OPEN_IMAGE_FORMATS
 } open_image_format;
 
 enum { OPEN_IMAGE_NESTED = 4 };
 
+enum { OPEN_IMAGE_LARGE_FRAME = 32 << 20 }; /* of zstd: worth a warning */
+
 typedef struct open_image_desc {
     struct chunkwise_pool *pool; /* lent to the formats */
+    /* Lent to zstd files, which may have to be decoded to learn their size; NULL = pool. */
+    struct chunkwise_pool *pool_to_measure;
     /* Of the file, then of the image in its media, and so on; the first AUTO ends the list, and as
-       the very first one it means: by content and name. */
+       the very first one it means: by content and name; behind a ZSTD that is the only one: by the
+       file's name. */
     open_image_format formats[OPEN_IMAGE_NESTED];
     const char *snapshot; /* QCOW2: its ID or name; NULL = the active state */
     int alone;            /* parents are not opened: what the image does not hold is zeros */
@@ -65,7 +79,10 @@ typedef struct open_image {
     uint32_t depth; /* images above it */
     ewf_read *ewf;
     qcow2_read *qcow2;
-    posio_layer *layer; /* the file of all formats but split raw, and EWF that the user named */
+#if defined(OPEN_IMAGE_ZSTD)
+    zstd_par *zstd;
+#endif
+    posio_layer *layer; /* its file; NULL: the format has opened it, or it lies in its container */
     posio_layer *data;  /* QCOW2: the external data file */
     posio_resolver resolver;
     posio_folder *folder; /* split raw: its parts one after the other; EWF as a parent */
@@ -77,10 +94,10 @@ typedef struct open_image {
 
 // ---------------------------------------------------------------------------------- names
 
-/* Does the path end in this extension, in either case? */
-static int open_image_has_extension(const char *path, const char *extension)
+/* Do the first n characters of the path end in this extension, in either case? */
+static int open_image_ends_in(const char *path, size_t n, const char *extension)
 {
-    size_t n = strlen(path), m = strlen(extension), i;
+    size_t m = strlen(extension), i;
     if (n < m) return 0;
     for (i = 0; i < m; i++) {
         char c = path[n - m + i];
@@ -88,29 +105,61 @@ static int open_image_has_extension(const char *path, const char *extension)
     }
     return 1;
 }
+static int open_image_has_extension(const char *path, const char *extension)
+{
+    return open_image_ends_in(path, strlen(path), extension);
+}
 
 /* The number of .FAA: from here on the naming scheme takes in what other files are called, too
-   (.iso, .log, .raw). */
+   (.iso, .log, .raw, .zst). */
 enum { OPEN_IMAGE_FAA = 100 + 26 * 26 };
 
 enum { OPEN_IMAGE_EWF_HEADER = 13 }; /* bytes that begin each segment */
 
-static int open_image_is_raw_name(const char *path)
+/* What is to be known of a format, but for how it is opened. */
+typedef struct open_image_kind {
+    const char *name;          /* what --format and images call it */
+    const char *title;         /* in sentences: begins like ... file */
+    const char *extensions[6]; /* EWF: by the naming scheme */
+    int is_parent;             /* an image may stand on one */
+    posio_result (*probe)(const posio_source *source, posio_error *err);
+} open_image_kind;
+
+static const open_image_kind *open_image_kind_of(open_image_format format)
 {
-    static const char *const names[] = {".raw", ".dd", ".img", ".bin", ".001"};
-    size_t i;
-    for (i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (open_image_has_extension(path, names[i])) return 1;
-    return 0;
+    static const open_image_kind kinds[OPEN_IMAGE_FORMATS] = {
+        {"auto", "", {NULL}, 0, NULL},
+        {"raw", "a raw", {".raw", ".dd", ".img", ".bin", ".001", NULL}, 1, NULL},
+        {"ewf", "an EWF", {NULL}, 1, ewf_read_probe},
+        {"qcow2", "a QCOW2", {".qcow2", NULL}, 1, qcow2_read_probe},
+        {"zstd", "a zstd", {".zst", ".zstd", NULL}, 0, NULL}};
+    return &kinds[format];
+}
+
+/* What the first n characters of a path promise; AUTO: nothing. */
+static open_image_format open_image_promised(const char *path, size_t n)
+{
+    uint32_t format, i, number;
+    char extension[8] = "x"; /* of an EWF segment, behind a name */
+    for (format = OPEN_IMAGE_RAW; format < OPEN_IMAGE_FORMATS; format++) {
+        const char *const *e = open_image_kind_of((open_image_format)format)->extensions;
+        for (i = 0; e[i] != NULL; i++)
+            if (open_image_ends_in(path, n, e[i])) return (open_image_format)format;
+    }
+    if (n < 5) return OPEN_IMAGE_AUTO;
+    memcpy(extension + 1, path + n - 4, 4);
+    number = ewf_read_segment_of_name(extension, NULL);
+    return number != 0 && number < OPEN_IMAGE_FAA ? OPEN_IMAGE_EWF : OPEN_IMAGE_AUTO;
 }
 
 /* The name that is asked for, and that an image may give to its parent. */
 static open_image_format open_image_format_of(const char *name, size_t n)
 {
-    static const char *const names[] = {"auto", "raw", "ewf", "qcow2"};
-    int i;
-    for (i = 1; i < 4; i++)
-        if (strlen(names[i]) == n && memcmp(names[i], name, n) == 0) return (open_image_format)i;
+    uint32_t i;
+    for (i = OPEN_IMAGE_RAW; i < OPEN_IMAGE_FORMATS; i++) {
+        const char *known = open_image_kind_of((open_image_format)i)->name;
+        if (strlen(known) == n && memcmp(known, name, n) == 0) return (open_image_format)i;
+    }
     return OPEN_IMAGE_AUTO;
 }
 
@@ -125,8 +174,10 @@ static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const ch
         size_t n = strcspn(value, "/");
         desc->formats[i] = open_image_format_of(value, n);
         if (desc->formats[i] == OPEN_IMAGE_AUTO)
-            return "unknown format; one of raw, ewf, qcow2, auto, or with an image in an image "
-                   "ewf/qcow2";
+            return "unknown format; one of raw, ewf, qcow2, zstd, auto, or with an image in an "
+                   "image ewf/qcow2";
+        if (value[n] == 0 && i != 0 && desc->formats[i] == OPEN_IMAGE_ZSTD_FILE)
+            return "what lies in the zstd file must be said: zstd/raw, for example";
         if (value[n] == 0) return NULL;
         value += n + 1;
     }
@@ -135,8 +186,8 @@ static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const ch
 
 /* The options of the tools that say how images are opened, for their tables. */
 #define OPEN_IMAGE_OPTIONS(d)                                                                     \
-    {"format", "NAME", "raw, ewf, qcow2 or auto (by content and name); ewf/qcow2 for one in the " \
-     "other", NULL, NULL, open_image_take_format, (d)},                                           \
+    {"format", "NAME", "raw, ewf, qcow2, zstd or auto (by content and name); ewf/qcow2 for one " \
+     "in the other", NULL, NULL, open_image_take_format, (d)},                                    \
     {"snapshot", "NAME", "read this internal snapshot (ID or name) of a QCOW2 image", NULL,       \
      &(d)->snapshot, NULL, NULL},                                                                 \
     {"alone", NULL, "without backing files: what the image does not hold is zeros", &(d)->alone,  \
@@ -150,10 +201,17 @@ static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const ch
 
 static OPEN_IMAGE_UNUSED const char *open_image_format_name(const open_image *image)
 {
-    if (image->format == OPEN_IMAGE_EWF) return ewf_read_info(image->ewf)->layout;
-    if (image->format == OPEN_IMAGE_QCOW2)
+    switch (image->format) {
+    case OPEN_IMAGE_EWF: return ewf_read_info(image->ewf)->layout;
+    case OPEN_IMAGE_QCOW2:
         return qcow2_read_info(image->qcow2)->version == 2 ? "QCOW2 version 2" : "QCOW2 version 3";
-    return image->part_count != 0 ? "split raw" : "raw";
+#if defined(OPEN_IMAGE_ZSTD)
+    case OPEN_IMAGE_ZSTD_FILE:
+        return zstd_par_index_info(zstd_par_index_of(image->zstd))->has_seek_table ? "seekable zstd"
+                                                                                   : "zstd";
+#endif
+    default: return image->part_count != 0 ? "split raw" : "raw";
+    }
 }
 
 // ---------------------------------------------------------------------------------- split raw
@@ -261,6 +319,9 @@ static void open_image_close(open_image *image)
     if (image == NULL) return;
     ewf_read_close(image->ewf);
     qcow2_read_close(image->qcow2);
+#if defined(OPEN_IMAGE_ZSTD)
+    zstd_par_close(image->zstd);
+#endif
     open_image_close(image->parent);
     posio_layer_close(image->data);
     posio_folder_close(image->folder);
@@ -297,51 +358,85 @@ static open_image *open_image_create(open_image_format format, const char *path,
     return image;
 }
 
+/* What the content begins like; AUTO: nothing that is known. IO, or the reason of *promised why it
+   is not that. */
+static posio_result open_image_look(const posio_source *source, open_image_format promised,
+                                    open_image_format *found, posio_error *err)
+{
+    uint32_t i;
+    for (i = OPEN_IMAGE_RAW; i < OPEN_IMAGE_FORMATS; i++) {
+        const open_image_kind *kind = open_image_kind_of((open_image_format)i);
+        posio_error why;
+        posio_result r = kind->probe != NULL ? kind->probe(source, &why) : POSIO_E_FORMAT;
+        if (r == POSIO_OK || r == POSIO_E_UNSUPPORTED) {
+            *found = (open_image_format)i;
+            return POSIO_OK;
+        }
+        if (kind->probe != NULL && (r != POSIO_E_FORMAT || i == (uint32_t)promised)) *err = why;
+        if (r != POSIO_E_FORMAT) return r;
+    }
+    *found = OPEN_IMAGE_AUTO;
+    return POSIO_OK;
+}
+
 /* Decides the format by what the file begins with and what its name promises. */
 static posio_result open_image_decide(const char *path, open_image_format *format,
                                       posio_error *err)
 {
+    const open_image_format promised = open_image_promised(path, strlen(path));
+    open_image_format found = OPEN_IMAGE_AUTO;
     posio_file *file = NULL;
     posio_source source;
-    uint32_t number = ewf_read_segment_of_name(path, NULL);
-    uint64_t size;
-    int raw_name = open_image_is_raw_name(path), device;
-    posio_result r = posio_file_open(&file, path, NULL, err), ewf, qcow2;
-    open_image_format found = OPEN_IMAGE_AUTO;
+    posio_error why;
+    int device;
+    posio_result r = posio_file_open(&file, path, NULL, err);
     if (r != POSIO_OK) return r;
     source = posio_file_source(file);
-    size = source.size;
     device = posio_file_get_info(file).is_device != 0;
-    qcow2 = qcow2_read_probe(&source, err);
-    ewf = qcow2 == POSIO_E_FORMAT ? ewf_read_probe(&source, err) : POSIO_E_FORMAT;
+    if (!device && promised != OPEN_IMAGE_ZSTD_FILE)
+        r = open_image_look(&source, promised, &found, &why);
     posio_file_close(file);
-    if (qcow2 == POSIO_E_IO || ewf == POSIO_E_IO) return posio_fail_in(err, path, 0), POSIO_E_IO;
-    if (ewf == POSIO_OK || ewf == POSIO_E_UNSUPPORTED) found = OPEN_IMAGE_EWF;
-    if (qcow2 == POSIO_OK || qcow2 == POSIO_E_UNSUPPORTED) found = OPEN_IMAGE_QCOW2;
-    if (device) {
+    if (r != POSIO_OK) {
+        if (err != NULL) *err = why;
+    } else if (device) {
         *format = OPEN_IMAGE_RAW;
-    } else if (found != OPEN_IMAGE_AUTO && raw_name) {
+    } else if (found != OPEN_IMAGE_AUTO && promised == OPEN_IMAGE_RAW) {
+        const open_image_kind *kind = open_image_kind_of(found);
         return posio_fail(err, POSIO_E_FORMAT, 0,
                           "raw by its name, but it begins like %s file: say --format raw or "
                           "--format %s",
-                          found == OPEN_IMAGE_EWF ? "an EWF" : "a QCOW2",
-                          found == OPEN_IMAGE_EWF ? "ewf" : "qcow2");
+                          kind->title, kind->name);
     } else if (found != OPEN_IMAGE_AUTO) {
         *format = found; /* which says why, if it refuses */
-    } else if (raw_name) { /* before segments: .raw and .img are names of that scheme, too */
-        *format = OPEN_IMAGE_RAW;
-    } else if (open_image_has_extension(path, ".qcow2")) {
-        *format = OPEN_IMAGE_QCOW2;
-    } else if (number != 0 && number < OPEN_IMAGE_FAA && size < OPEN_IMAGE_EWF_HEADER) {
-        *format = OPEN_IMAGE_EWF; /* which says that it is empty, or how short */
-    } else if (number != 0 && number < OPEN_IMAGE_FAA) {
-        return posio_fail_in(err, path, 0), ewf; /* the name promises what is not there */
+    } else if (promised == OPEN_IMAGE_EWF && source.size >= OPEN_IMAGE_EWF_HEADER) {
+        if (err != NULL) *err = why; /* the name promises what is not there */
+        r = POSIO_E_FORMAT;
+    } else if (promised != OPEN_IMAGE_AUTO) {
+        *format = promised; /* which says what is wrong with it */
     } else {
         return posio_fail(err, POSIO_E_FORMAT, 0,
                           "not an image of a known format; a raw image of any name is read with "
                           "--format raw");
     }
-    return POSIO_OK;
+    if (r != POSIO_OK) (void)posio_fail_in(err, path, 0);
+    return r;
+}
+
+/* What lies in a zstd file is told by the name under its own, for a raw image could begin like any
+   other. The parts of a split one are not looked for, so that it is not taken for the first. */
+static posio_result open_image_decide_inner(const char *path, open_image_format *format,
+                                            posio_error *err)
+{
+    if (open_image_promised(path, strlen(path)) == OPEN_IMAGE_ZSTD_FILE) {
+        size_t n = (size_t)(strrchr(path, '.') - path);
+        *format = open_image_promised(path, n);
+        if (*format != OPEN_IMAGE_AUTO && *format != OPEN_IMAGE_ZSTD_FILE &&
+            !open_image_ends_in(path, n, ".001"))
+            return POSIO_OK;
+    }
+    return posio_fail(err, POSIO_E_FORMAT, POSIO_NO_OFFSET,
+                      "its name does not tell what lies in the zstd file: say --format zstd/raw, "
+                      "or another format behind the slash");
 }
 
 static posio_result open_image_open_layer(open_image *image, posio_error *err);
@@ -363,7 +458,7 @@ static posio_result open_image_resolve(void *self, const posio_reference *refere
         return r;
     }
     format = open_image_format_of(reference->format, strlen(reference->format));
-    if (format == OPEN_IMAGE_AUTO)
+    if (!open_image_kind_of(format)->is_parent)
         return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
                           "\"%s\" is in the format \"%s\", which is not supported",
                           reference->name, reference->format);
@@ -454,23 +549,66 @@ static posio_result open_image_open_ewf(open_image *image, const posio_source *f
     memset(&d, 0, sizeof d);
     d.pool = image->desc.pool;
     d.max_open = image->desc.max_open;
-    if (file != NULL) r = ewf_read_open_sources(&image->ewf, file, 1, &d, err);
+    if (image->container != NULL) r = ewf_read_open_sources(&image->ewf, file, 1, &d, err);
     else if (image->layer != NULL) r = open_image_open_ewf_parent(image, &d, err);
     else r = ewf_read_open(&image->ewf, image->path, &d, err);
     if (r == POSIO_OK) image->source = ewf_read_source(image->ewf);
     return r;
 }
 
+/* zstd: in a container, or named by the user. Frames that do not say their size, as those of pzstd,
+   are decoded once to learn it. */
+static posio_result open_image_open_zstd(open_image *image, const posio_source *file,
+                                         posio_error *err)
+{
+#if defined(OPEN_IMAGE_ZSTD)
+    zstd_par_desc d;
+    uint32_t dictionary;
+    posio_result r;
+    memset(&d, 0, sizeof d);
+    d.pool = image->desc.pool_to_measure != NULL ? image->desc.pool_to_measure : image->desc.pool;
+    d.flags = ZSTD_PAR_MEASURE;
+    if (file != NULL) r = zstd_par_open_source(&image->zstd, file, &d, err);
+    else r = zstd_par_open(&image->zstd, image->path, &d, err);
+    if (r == POSIO_E_LIMIT) (void)posio_fail_while(err, "unzst decompresses it as a whole");
+    if (r != POSIO_OK) return r;
+    image->source = zstd_par_source(image->zstd);
+    if (zstd_par_index_info(zstd_par_index_of(image->zstd))->file_size == 0) /* libzstd takes it */
+        return posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET, "not a zstd file: it is empty");
+    dictionary = zstd_par_index_info(zstd_par_index_of(image->zstd))->dictionary;
+    if (dictionary == 0) return POSIO_OK;
+    return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                      "its frames need dictionary %u; unzst -D decompresses it",
+                      (unsigned)dictionary);
+#else
+    (void)image;
+    (void)file;
+    return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                      "a zstd file; this program was built without zstd (-DOPEN_IMAGE_ZSTD "
+                      "-lzstd)");
+#endif
+}
+
+/* The image in `file`; NULL: in the files that the format itself opens. */
+static posio_result open_image_open_in(open_image *image, const posio_source *file,
+                                       posio_error *err)
+{
+    switch (image->format) {
+    case OPEN_IMAGE_EWF: return open_image_open_ewf(image, file, err);
+    case OPEN_IMAGE_QCOW2: return open_image_open_qcow2(image, file, err);
+    case OPEN_IMAGE_ZSTD_FILE: return open_image_open_zstd(image, file, err);
+    default: break;
+    }
+    if (file == NULL) return open_image_open_split(image, image->path, err);
+    image->source = *file;
+    return POSIO_OK;
+}
+
 /* The image whose file is open as a layer. */
 static posio_result open_image_open_layer(open_image *image, posio_error *err)
 {
     posio_source file = posio_layer_source(image->layer);
-    posio_result r = POSIO_OK;
-    switch (image->format) {
-    case OPEN_IMAGE_EWF: r = open_image_open_ewf(image, NULL, err); break;
-    case OPEN_IMAGE_QCOW2: r = open_image_open_qcow2(image, &file, err); break;
-    default: image->source = file;
-    }
+    posio_result r = open_image_open_in(image, &file, err);
     if (r != POSIO_OK) (void)posio_fail_in(err, posio_layer_path(image->layer), 0);
     return r;
 }
@@ -482,9 +620,9 @@ static posio_result open_image_open_file(open_image *image, posio_error *err)
     posio_result r;
     memset(&folder, 0, sizeof folder);
     folder.allow = open_image_allowed(&image->desc);
-    if (image->format == OPEN_IMAGE_EWF) return open_image_open_ewf(image, NULL, err);
-    if (image->format == OPEN_IMAGE_RAW && open_image_has_extension(image->path, ".001"))
-        return open_image_open_split(image, image->path, err);
+    if (image->format == OPEN_IMAGE_EWF || image->format == OPEN_IMAGE_ZSTD_FILE ||
+        (image->format == OPEN_IMAGE_RAW && open_image_has_extension(image->path, ".001")))
+        return open_image_open_in(image, NULL, err);
     r = posio_layer_open(&image->layer, image->path, &folder, err);
     return r != POSIO_OK ? r : open_image_open_layer(image, err);
 }
@@ -495,18 +633,14 @@ static posio_result open_image_open_inner(open_image **out, open_image *containe
                                           posio_error *err)
 {
     open_image *image = open_image_create(format, NULL, container->role, desc, err);
-    posio_result r = POSIO_OK;
+    posio_result r;
     if (image == NULL) {
         open_image_close(container);
         return POSIO_E_NOMEM;
     }
     container->role = "container";
     image->container = container;
-    switch (format) {
-    case OPEN_IMAGE_EWF: r = open_image_open_ewf(image, &container->source, err); break;
-    case OPEN_IMAGE_QCOW2: r = open_image_open_qcow2(image, &container->source, err); break;
-    default: image->source = container->source;
-    }
+    r = open_image_open_in(image, &container->source, err);
     if (r == POSIO_OK) *out = image;
     else open_image_close(image);
     return r;
@@ -529,22 +663,38 @@ static int open_image_lacks_snapshots(const open_image *image, const open_image_
     return desc != NULL && desc->snapshot != NULL && image == NULL;
 }
 
+/* The formats of path, from the outside in; the list ends with AUTO. */
+static posio_result open_image_formats(const char *path, const open_image_desc *desc,
+                                       open_image_format formats[OPEN_IMAGE_NESTED + 1],
+                                       posio_error *err)
+{
+    posio_result r = POSIO_OK;
+    memset(formats, 0, (OPEN_IMAGE_NESTED + 1) * sizeof formats[0]);
+    if (desc != NULL) memcpy(formats, desc->formats, sizeof desc->formats);
+    if (formats[0] == OPEN_IMAGE_AUTO) {
+        memset(formats, 0, (OPEN_IMAGE_NESTED + 1) * sizeof formats[0]);
+        r = open_image_decide(path, &formats[0], err);
+    }
+    if (r == POSIO_OK && formats[0] == OPEN_IMAGE_ZSTD_FILE && formats[1] == OPEN_IMAGE_AUTO)
+        r = open_image_decide_inner(path, &formats[1], err);
+    return r;
+}
+
 /* Opens path; desc NULL is a complete default. On success close *out with open_image_close. */
 static posio_result open_image_open(open_image **out, const char *path, const open_image_desc *desc,
                                     posio_error *err)
 {
-    open_image_format format = desc != NULL ? desc->formats[0] : OPEN_IMAGE_AUTO;
+    open_image_format formats[OPEN_IMAGE_NESTED + 1];
     open_image *image = NULL;
     int i;
-    posio_result r = POSIO_OK;
-    if (format == OPEN_IMAGE_AUTO) r = open_image_decide(path, &format, err);
+    posio_result r = open_image_formats(path, desc, formats, err);
     if (r != POSIO_OK) return r;
-    image = open_image_create(format, path, "image", desc, err);
+    image = open_image_create(formats[0], path, "image", desc, err);
     if (image == NULL) return POSIO_E_NOMEM;
     r = open_image_open_file(image, err);
     if (r != POSIO_OK) open_image_close(image);
-    for (i = 1; r == POSIO_OK && desc != NULL && i < OPEN_IMAGE_NESTED && desc->formats[i]; i++)
-        r = open_image_open_inner(&image, image, desc->formats[i], desc, err);
+    for (i = 1; r == POSIO_OK && formats[i] != OPEN_IMAGE_AUTO; i++)
+        r = open_image_open_inner(&image, image, formats[i], desc, err);
     if (r == POSIO_OK && open_image_lacks_snapshots(image, desc)) {
         open_image_close(image);
         return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
@@ -595,6 +745,48 @@ typedef struct open_image_warning {
     char message[240];
 } open_image_warning;
 
+#if defined(OPEN_IMAGE_ZSTD)
+/* How many frames have no checksum, neither of their own nor in the seek table. */
+static uint64_t open_image_zstd_unchecked(zstd_par *file)
+{
+    const zstd_par_index *index = zstd_par_index_of(file);
+    const zstd_par_metadata *m = zstd_par_index_info(index);
+    zstd_par_frame x;
+    uint64_t i;
+    memset(&x, 0, sizeof x);
+    if (m->checksums == m->frames) return 0;
+    for (i = 0; zstd_par_index_get(index, i, &x) == POSIO_OK; i++)
+        if (!(x.flags & ZSTD_PAR_SKIPPABLE)) break;
+    return x.has_variant ? 0 : m->frames - m->checksums; /* a table has them for all or none */
+}
+
+/* What is odd about a zstd file, though it can be read. */
+static posio_result open_image_zstd_warning(zstd_par *file, uint32_t i, open_image_warning *out)
+{
+    const zstd_par_metadata *m = zstd_par_index_info(zstd_par_index_of(file));
+    const uint64_t unchecked = open_image_zstd_unchecked(file);
+    if (m->seek_table_fault != NULL && i-- == 0)
+        posio_format(out->message, sizeof out->message,
+                     "its seek table is wrong, and not used: %s", m->seek_table_fault);
+    else if (m->wrong_hints != 0 && i-- == 0)
+        posio_format(out->message, sizeof out->message,
+                     "%llu of %llu hints of pzstd are wrong, and not used",
+                     (unsigned long long)m->wrong_hints, (unsigned long long)m->hints);
+    else if (unchecked != 0 && i-- == 0)
+        posio_format(out->message, sizeof out->message,
+                     "%llu of %llu frames have no checksum: damage in them may go unnoticed",
+                     (unsigned long long)unchecked, (unsigned long long)m->frames);
+    else if (m->largest_frame > OPEN_IMAGE_LARGE_FRAME && i-- == 0)
+        posio_format(out->message, sizeof out->message,
+                     "its frames have up to %llu bytes, each of which is decoded as a whole: slow, "
+                     "and one bad byte spoils as many",
+                     (unsigned long long)m->largest_frame);
+    else return POSIO_E_RANGE;
+    out->offset = POSIO_NO_OFFSET;
+    return POSIO_OK;
+}
+#endif
+
 /* The i-th warning of an image, not of its stack; POSIO_E_RANGE behind the last. */
 static OPEN_IMAGE_UNUSED posio_result open_image_get_warning(const open_image *image, uint32_t i,
                                                              open_image_warning *out)
@@ -617,6 +809,9 @@ static OPEN_IMAGE_UNUSED posio_result open_image_get_warning(const open_image *i
             memcpy(out->message, w.message, sizeof out->message);
         }
     }
+#if defined(OPEN_IMAGE_ZSTD)
+    else if (image->zstd != NULL) r = open_image_zstd_warning(image->zstd, i, out);
+#endif
     return r;
 }
 

@@ -16,6 +16,10 @@
 #define QCOW2_READ_IMPLEMENTATION
 #include "../ewf_read.h"
 #include "../qcow2_read.h"
+#if defined(OPEN_IMAGE_ZSTD)
+#define ZSTD_PAR_IMPLEMENTATION
+#include "../zstd_par.h"
+#endif
 #include "cli.h"
 #include "open_image.h"
 #include "image_files.h"

@@ -12,6 +12,7 @@
 #   reports    text, JSON, --log; hostile text; progress; Ctrl-C; the same for any --threads
 #   batches    many images side by side: the same as one after another, for any --at-once
 #   QCOW2      structure, damage, backing files, snapshots, images in images
+#   zstd       images in zstd files: names, damage by frames, what is refused
 
 set -u
 export LC_ALL=C
@@ -139,7 +140,7 @@ test_options() {
         run --at-once "$bad" raw.E01
         check "--at-once '$bad'" 'code 2' "begins '--at-once $bad: '" 'prints_nothing'
     done
-    for bad in "" zip EWF ewf2 ewf/ /ewf ewf//raw ewf/zip ewf/auto raw/raw/raw/raw/raw; do
+    for bad in "" zip EWF ewf2 ewf/ /ewf ewf//raw ewf/zip ewf/auto raw/raw/raw/raw/raw zstd/; do
         run --format "$bad" raw.E01
         check "--format '$bad'" 'code 2' "begins '--format $bad: '" 'prints_nothing'
     done
@@ -1347,6 +1348,180 @@ test_qcow2_variants() {
     rm -rf all
 }
 
+# ------------------------------------------------------------------------------- zstd
+
+le32() {
+    printf "$(printf '\\x%02x\\x%02x\\x%02x\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) \
+        $(($1 >> 16 & 255)) $(($1 >> 24)))"
+}
+
+# seekable FILE SIZE: frames of SIZE bytes and a seek table without checksums, by the specification
+# of the seekable format; the file "offsets" says where each frame begins.
+seekable() {
+    local part n=0 at=0 stored
+    split -b "$2" "$1" part.
+    : > table
+    : > offsets
+    for part in part.*; do
+        zstd -q -c $part > frame
+        cat frame
+        stored=$(stat -c %s frame)
+        echo $at >> offsets
+        { le32 $stored && le32 "$(stat -c %s $part)"; } >> table
+        n=$((n + 1)) at=$((at + stored))
+    done
+    le32 $((0x184d2a5e)) && le32 $((n * 8 + 9)) && cat table && le32 $n && printf '\0' &&
+        le32 $((0x8f92eab1))
+    rm -f part.* frame table
+}
+spoil() { printf spoilt | dd of="$1" bs=1 seek="$2" conv=notrunc 2> /dev/null; } # FILE OFFSET
+in_zstd() { says "\"stack\":[{\"role\":\"container\",\"format\":\"$1\",\"path\":\"$2\""; }
+
+test_zstd() {
+    local media name
+    have zstd || { skip "zstd" "zstd missing"; return; }
+    make raw encase6 flip-zlib
+    media=$(sum raw.raw)
+    seekable raw.raw 100000 > s.raw.zst
+    run s.raw.zst
+    if complains "built without zstd"; then skip "zstd" "libzstd-dev is not installed"; return; fi
+    check "zstd: a seekable file, as text" 'code 0' 'says "container         s.raw.zst: seekable"' \
+        "[ $media = $(zstd -q -d -c s.raw.zst | sha256sum | cut -d ' ' -f 1) ]"
+    run --json --digest sha256 s.raw.zst
+    check "zstd: a seekable file" 'code 0' 'status ok' "sha256 $media" 'silent' \
+        'says "\"format\":\"raw\""' 'in_zstd "seekable zstd" s.raw.zst' 'says "\"stored\":null"'
+    head -c -1 s.raw.zst > table.raw.zst
+    printf '\0' >> table.raw.zst
+    { head -c -20 s.raw.zst; le32 9; tail -c 16 s.raw.zst; } > wrong.raw.zst
+    zstd -q -c raw.raw > one.DD.ZSTD
+    zstd -q -c < raw.raw > unsized.img.zst
+    split -b 77777 --filter='zstd -q -c' raw.raw > several.bin.zst
+    for name in table.raw.zst wrong.raw.zst one.DD.ZSTD unsized.img.zst several.bin.zst; do
+        run --json --digest sha256 $name
+        check "zstd: $name" 'code 0' "sha256 $media" "in_zstd zstd $name"
+    done
+    run wrong.raw.zst
+    check "zstd: a wrong seek table is a warning" 'says "  warnings"' 'says "seek table is wrong"'
+    zstd -q --no-check -c raw.raw > unchecked.raw.zst
+    run unchecked.raw.zst
+    check "zstd: no checksums is a warning" 'code 0' 'says "1 of 1 frames have no checksum"'
+    if have pzstd; then
+        pzstd -q -f raw.raw -o p.raw.zst
+        run --json --digest sha256 --threads 3 p.raw.zst
+        check "zstd: a file of pzstd" 'code 0' "sha256 $media" 'in_zstd zstd p.raw.zst'
+    else skip "zstd: a file of pzstd" "pzstd missing"; fi
+    test_zstd_damage
+    test_zstd_names
+    test_zstd_refused
+    rm -f ./*.zst ./*.ZSTD offsets f
+}
+
+test_zstd_damage() {
+    local at n
+    seekable raw.raw 100000 > bad.raw.zst
+    at=$(sed -n 3p offsets)
+    spoil bad.raw.zst $((at + 5000))
+    run --json bad.raw.zst
+    check "zstd: a damaged frame" 'code 1' 'status damaged' 'says "\"computed\":null"' \
+        'says "[{\"chunk\":2,\"media_offset\":200000,\"length\":100000,\"offset\":'"$at"'"' \
+        'says "\"file\":\"bad.raw.zst\",\"reason\":\"frame 2 cannot be decoded"'
+    run bad.raw.zst
+    check "zstd: a damaged frame, as text" 'code 1' \
+        'says "media 200000 to 299999: frame 2 cannot"' 'says "DAMAGED: 1 chunk"'
+    for n in 1 2 8; do
+        run --json --threads $n bad.raw.zst
+        timeless out > out.$n
+    done
+    check "zstd: the same for 1, 2, 8 threads" 'same out.1 out.2' 'same out.1 out.8'
+    rm -f out.[128]
+    # a short frame among long ones is bad: no more than its sectors
+    head -c 300000 raw.raw > f && zstd -q -c f > uneven.raw.zst
+    at=$(stat -c %s uneven.raw.zst)
+    tail -c +300001 raw.raw | head -c 30000 > f && zstd -q -c f >> uneven.raw.zst
+    tail -c +330001 raw.raw > f && zstd -q -c f >> uneven.raw.zst
+    spoil uneven.raw.zst $((at + 3000))
+    run --json uneven.raw.zst
+    check "zstd: a damaged frame among longer ones" 'code 1' \
+        'says "\"media_offset\":299520,\"length\":30720,"' 'says "\"reason\":\"frame 1 cannot"'
+    zstd -q -f flip-zlib.E01
+    run flip-zlib.E01.zst
+    check "zstd: a damaged E01" 'code 1' 'says "DAMAGED: 1 chunk"' 'says "chunk 3"'
+}
+
+test_zstd_names() {
+    local name
+    zstd -q -f encase6.E01
+    run --json encase6.E01.zst
+    check "zstd: an E01" 'code 0' 'says "\"format\":\"EWF-E01\""' 'says "\"match\":true"' \
+        'in_zstd zstd encase6.E01.zst'
+    run --info encase6.E01.zst encase6.E01
+    check "zstd: an E01, and one in a zstd file, are two" 'code 0' \
+        '[ "$(grep -c "^  format" out)" = 2 ]' '[ "$(grep -c "^  container" out)" = 1 ]'
+    q plain on-raw-alone
+    zstd -q -f plain.q/image.qcow2 -o disk.qcow2.zst
+    run --json disk.qcow2.zst
+    check "zstd: a QCOW2" 'code 0' "has_md5 $(md5 plain.q/media.raw)" \
+        'in_zstd zstd disk.qcow2.zst' 'says "\"check\":{\"corruptions\":0,"'
+    zstd -q -f on-raw-alone.q/image.qcow2
+    run on-raw-alone.q/image.qcow2.zst
+    check "zstd: a backing file has no folder" 'code 2' 'complains "no folder"'
+    run --json --alone on-raw-alone.q/image.qcow2.zst
+    check "zstd: a QCOW2 with --alone" 'code 0' "has_md5 $(md5 on-raw-alone.q/media.raw)"
+    cp disk.qcow2.zst y.raw.zst
+    run --json y.raw.zst
+    check "zstd: what is in it is not looked at" 'code 0' "has_md5 $(md5 plain.q/image.qcow2)"
+    for name in s.zst x.mem.zst x.001.zst x.raw.zst.zst s.raw.zst.backup; do
+        cp s.raw.zst $name
+        run $name
+        check "zstd: $name is not guessed" 'code 2' "begins '$name: '" 'complains "--format "' \
+            'prints_nothing'
+        run --json --digest sha256 --format zstd/raw $name
+        check "zstd: $name with --format zstd/raw" 'code 0' "sha256 $(sum raw.raw)"
+        rm -f $name
+    done
+    run --json --format zstd/qcow2 y.raw.zst
+    check "zstd: --format zstd/qcow2" 'code 0' "has_md5 $(md5 plain.q/media.raw)"
+    cp s.raw.zst s.raw
+    run --json --digest sha256 s.raw
+    check "zstd: a raw name is raw" 'code 0' "sha256 $(sum s.raw.zst)" 'says "\"stack\":[]"'
+    run --json --digest sha256 --format raw s.raw.zst
+    check "zstd: --format raw" 'code 0' "sha256 $(sum s.raw.zst)"
+    run --format zstd s.raw
+    check "zstd: --format zstd needs a name, too" 'code 2' 'complains "--format zstd/raw"'
+    run --json --format zstd one.DD.ZSTD
+    check "zstd: --format zstd" 'code 0' "in_zstd zstd one.DD.ZSTD"
+    for name in raw/zstd ewf/zstd zstd/zstd; do
+        run --format $name s.raw.zst
+        check "zstd: --format $name" 'code 2' "begins '--format $name: '" 'complains "zstd/raw"'
+    done
+    rm -rf ./*.q s.raw
+}
+
+test_zstd_refused() {
+    local name v
+    cp encase6.E01 e.raw.zst
+    echo "a text" > t.raw.zst
+    : > n.raw.zst
+    head -c 50000 s.raw.zst > cut.raw.zst
+    { cat s.raw.zst; echo; } > behind.raw.zst
+    printf '\x25\xb5\x2f\xfd0123456789abcdef' > old.raw.zst
+    head -c 200000000 /dev/zero | zstd -q -c > large.raw.zst
+    split -b 2000 raw.raw part. && zstd -q --train part.* -o dict --maxdict=10000 2> /dev/null
+    zstd -q -D dict -c raw.raw > dict.raw.zst
+    rm -f part.* dict
+    for v in "e not a zstd" "t not a zstd" "n not a zstd" "cut cut short" \
+        "behind are left behind the last frame" "old zstd v0.5" "large unzst decompresses it" \
+        "dict dictionary"; do
+        name=${v%% *}.raw.zst
+        run $name
+        check "zstd: $name is refused" 'code 2' "begins '$name: '" "complains '${v#* }'" \
+            'prints_nothing'
+        run --json $name
+        check "zstd: $name is refused, as JSON" 'code 2' 'status error' 'lines 1' \
+            '[ -z "$python" ] || json_is_right 1'
+    done
+}
+
 # ------------------------------------------------------------------------------- all
 
 test_options
@@ -1369,6 +1544,7 @@ test_batches_in_time
 test_threads
 test_qcow2
 test_qcow2_variants
+test_zstd
 cd / && rm -rf "$work"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ] && [ $((passed + skipped)) != 0 ]

@@ -11,6 +11,7 @@
 #   outputs    pipes, closed pipes, /dev/null, /dev/full, files that are in the way
 #   resume     parts cut anywhere, torn, of another image; Ctrl-C, then --resume
 #   damage     stop, zeros; the same for any --threads
+#   zstd       images in zstd files
 
 set -u
 export LC_ALL=C
@@ -726,6 +727,72 @@ test_progress() {
     rm -f x.raw bar.raw typescript
 }
 
+# ------------------------------------------------------------------------------- zstd
+
+test_zstd() {
+    local f at
+    have zstd || { skip "images in zstd files" "zstd missing"; return; }
+    split -b 1M disk.raw part. && zstd -q part.* && cat part.*.zst > frames.raw.zst
+    rm -f part.*
+    run -o x.raw frames.raw.zst
+    if complains "built without zstd"; then
+        skip "images in zstd files" "libzstd-dev is not installed"
+        return
+    fi
+    zstd -q -d -c frames.raw.zst > want
+    check "frames.raw.zst" 'code 0' 'same x.raw want' 'same x.raw disk.raw'
+    rm -f x.raw
+    zstd -q -c disk.raw > one.dd.zst
+    for f in frames.raw one.dd; do
+        run -o x.raw --json --threads 3 --digest sha256 $f.zst
+        check "$f.zst, holes and digest" 'code 0' 'same x.raw want' 'json' \
+            "says $(sum_of sha256 want)" '[ $(blocks_of x.raw) -lt 8400 ]' \
+            'says "\"format\":\"raw\""'
+        rm -f x.raw
+        run -o x.raw --range 2999990:7000001 $f.zst
+        check "a range of $f.zst" 'code 0' 'cmp x.raw <(piece want 2999990 7000001)'
+        head -c 3500000 want > x.raw.part
+        run -o x.raw --force --resume $f.zst
+        check "$f.zst resumed" 'code 0' 'same x.raw want' 'says "3,500,000 bytes were there"'
+        rm -f x.raw
+    done
+    run --map --quiet frames.raw.zst
+    check "the map of frames.raw.zst" 'code 0' \
+        '[ "$(xargs < out)" = "0 24000512 compressed" ]'
+    if have pzstd; then
+        pzstd -q -f disk.raw -o p.raw.zst
+        run -o x.raw p.raw.zst
+        check "a file of pzstd" 'code 0' 'same x.raw want'
+        rm -f x.raw
+        printf spoilt | dd of=p.raw.zst bs=1 seek=500000 conv=notrunc 2> /dev/null
+        run -o x.raw p.raw.zst
+        check "a damaged file of pzstd, which does not say how large frames are" 'code 2' \
+            "begins 'p.raw.zst: frame 0 cannot'" 'absent x.raw'
+    else skip "a file of pzstd" "pzstd missing"; fi
+    "$make_ewf" encase6 "$work/in" > make.log 2>&1
+    zstd -q -f in.E01
+    run -o x.raw --digest md5 in.E01.zst
+    check "an E01 in a zstd file" 'code 0' 'same x.raw in.raw' 'says "  match"'
+    rm -f x.raw
+    run -o frames.raw.zst --force frames.raw.zst
+    check "the output is the zstd file" 'code 2' 'complains "image"' \
+        'zstd -q -d -c frames.raw.zst | same - want'
+    at=$(head -c 1048576 disk.raw > f && zstd -q -c f | wc -c)
+    printf spoilt | dd of=frames.raw.zst bs=1 seek=$((at + 5000)) conv=notrunc 2> /dev/null
+    run -o x.raw frames.raw.zst
+    check "a damaged frame stops" 'code 1' "begins 'frames.raw.zst: frame 1 cannot'" \
+        'complains 1048576' 'absent x.raw'
+    { piece want 0 1048576 && head -c 1048576 /dev/zero && piece want 2097152 30000000; } > zeros
+    run -o x.raw --force --damage zeros --json frames.raw.zst
+    check "a damaged frame with zeros" 'code 1' 'same x.raw zeros' 'json' \
+        'says "\"damaged\":[{\"offset\":1048576,\"length\":1048576,\"reason\":\"frame 1 cannot"'
+    head -c 900000 one.dd.zst > cut.dd.zst
+    run -o y.raw cut.dd.zst
+    check "a zstd file cut short" 'code 2' 'begins "cut.dd.zst: "' 'complains "cut short"' \
+        'absent y.raw'
+    rm -f ./*.zst x.raw* want zeros f
+}
+
 # ------------------------------------------------------------------------------- all
 
 prepare
@@ -746,6 +813,7 @@ test_interrupt
 test_damage
 test_threads
 test_progress
+test_zstd
 cd / && rm -rf "$work"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ] && [ $((passed + skipped)) != 0 ]

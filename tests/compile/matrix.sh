@@ -548,6 +548,11 @@ example() {
         return
     fi
     [ $1 = verify ] || return 0
+    : > image.raw.zst
+    if said=$(./verify image.raw.zst 2>&1); then fail "examples/verify: without zstd" "exit status 0"
+    elif [ "${said#*built without zstd (-DOPEN_IMAGE_ZSTD}" = "$said" ]; then
+        fail "examples/verify: without zstd" "it said $said"
+    else pass "examples/verify: without zstd it says so"; fi
     if said=$(timeout 100 ./verify encase6.E01 2>&1); then pass "examples/verify: good image"
     else fail "examples/verify: good image" "exit status $?: $(echo "$said" | head -n 1)"; fi
 }
