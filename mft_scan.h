@@ -39,15 +39,15 @@
    MEMORY
      The index is cut into segments, one for each MiB of $MFT, that hold columns (not structures)
      and the text of their names in WTF-8. Bytes:
-         for each slot            8 and 2 (lean), 12 (full)
+         for each slot            10 (lean), 12 (full)
          for each record          20 (lean), 56 (full)
-         for each name            15 (lean), 47 (full), and its text
-         for each stream          - (lean), 24 (full), and its name; 10 more where the initialised
+         for each name            13 (lean), 45 (full), and its text
+         for each stream          0 (lean), 23 (full), and its name; 10 more where the initialised
                                   size is not the size, 10 where the total size differs
          for each extension       10, and 8 in a table over all of them
          with MFT_SCAN_PATHS      4 for each slot and the paths of directories; CHILDREN: 4 for each
                                   slot and 8 for each name
-     While scanning: 4 MiB for each thread, and 48 MiB of buffers (3 x 16 MiB) in the pipelined mode.
+     While scanning: 4 MiB for each thread; in the pipelined mode also 3 buffers of 16 MiB.
      mft_scan_visit keeps no index: 6 MiB, and desc.cache_bytes for what must wait.
 
    ERRORS
@@ -57,9 +57,9 @@
 
    THE FORMAT  (little-endian; as documented by the Linux-NTFS project and by libfsntfs)
 
-     volume   boot sector: where clusters 0.. of the $MFT and of $MFTMirr lie, how large clusters and
-              records are. Record 0 describes $MFT itself: its $DATA runs, which may continue in
-              extension records that only runs known by then make readable.
+     volume   boot sector: where the $MFT and $MFTMirr begin, how large clusters and records are.
+              Record 0 describes $MFT itself: the runs of its $DATA, which may go on in extension
+              records that only the runs known by then make readable.
      record   "FILE" or "BAAD" | update sequence array: offset u16, count u16 | $LogFile sequence
               number u64 | sequence u16 | links u16 | first attribute u16 | flags u16 (1 in use,
               2 directory, 4 in $Extend, 8 view index) | bytes used u32, allocated u32 | base record
@@ -164,8 +164,9 @@ extern "C" {
 MFT_SCAN_API posio_result mft_scan_open(mft_scan **out, const char *path, const mft_scan_desc *desc,
                                         posio_error *err);
 
-/* The same of a source, which is borrowed until this returns: memory, a slice, the media of an image
-   in any format. Threads: any. Allocates: open. Blocks: I/O, workers. */
+/* The same of a source, which is borrowed until this returns: memory, a slice, the media of an
+   image in any format.
+   Threads: any. Allocates: open. Blocks: I/O, workers. */
 MFT_SCAN_API posio_result mft_scan_open_source(mft_scan **out, const posio_source *source,
                                                const mft_scan_desc *desc, posio_error *err);
 
@@ -318,10 +319,10 @@ enum {
 MFT_SCAN_API uint32_t mft_scan_parent(const mft_scan *scan, const mft_scan_name *name);
 
 /* The full path of a name, "/" and the names from the root on, WTF-8 and terminated. *length
-   (without the terminator) is set in any case; POSIO_E_SPACE when it does not fit into room. *status
-   is MFT_SCAN_PARENT_OK or what is wrong first on the way up; FREED if that is all. A path that
-   does not lead to the root begins with "/$OrphanFiles/". Directories are called by their first
-   name that is not a DOS one. Any depth. A cycle is cut where it closes.
+   (without the terminator) is set in any case; POSIO_E_SPACE when it does not fit into room.
+   *status is MFT_SCAN_PARENT_OK or what is wrong first on the way up; FREED if that is all. A path
+   that does not lead to the root begins with "/$OrphanFiles/". Directories are called by their
+   first name that is not a DOS one. Any depth. A directory that is above itself is an orphan, too.
    Threads: any. Allocates: no. Blocks: no. */
 MFT_SCAN_API posio_result mft_scan_path(const mft_scan *scan, const mft_scan_name *name, char *buf,
                                         size_t room, size_t *length, uint32_t *status);
@@ -431,19 +432,19 @@ typedef struct mft_scan_volume {
     uint32_t scheme; /* 0 = no table: the source is the volume; 1 = MBR, 2 = GPT */
 } mft_scan_volume;
 
-/* Lists the NTFS volumes of a disk: at most `room` into out; *count is how many there are. Partition
-   tables: MBR with chains of extended partitions, GPT with its backup.
+/* Lists the NTFS volumes of a disk: at most `room` into out; *count is how many there are.
+   Partition tables: MBR with chains of extended partitions, GPT with its backup.
    Threads: any. Allocates: no. Blocks: I/O. */
 MFT_SCAN_API posio_result mft_scan_volumes(const posio_source *source, mft_scan_volume *out,
                                            uint32_t room, uint32_t *count, posio_error *err);
 
 /* For machines smaller than the index: calls visit for every slot that is not an extension of
-   another, with a view that knows only this record: mft_scan_get_record, the names, streams, reparse
-   point and object ID of `number` work on it, until visit returns. First those that are complete,
-   in order; at the end those whose attributes are spread over records, in order too: these wait in
-   a cache of desc.cache_bytes, or are read a second time. Non-zero from visit cancels. Paths need
-   the index. *stats (may be NULL) is filled in also after an error. desc.mode is not used: it reads
-   and parses in turn.
+   another, with a view that knows only this record: mft_scan_get_record, the names, streams,
+   reparse point and object ID of `number` work on it, until visit returns. First those that are
+   complete, in order; at the end those whose attributes are spread over records, in order too:
+   these wait in a cache of desc.cache_bytes, or are read a second time. Non-zero from visit
+   cancels. Paths need the index. *stats (may be NULL) is filled in also after an error. desc.mode
+   is not used: it reads and parses in turn.
    Threads: any. Allocates: yes. Blocks: I/O. */
 MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_scan_desc *desc,
                                          int (*visit)(void *user, const mft_scan *view,
@@ -463,6 +464,7 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
 #if defined(MFT_SCAN_IMPLEMENTATION) && !defined(MFT_SCAN_I_IMPLEMENTED)
 #define MFT_SCAN_I_IMPLEMENTED 100
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -517,8 +519,8 @@ enum {
     MFT_SCAN_I_COUNTS
 };
 
-/* A segment of the index: the columns of consecutive slots. Rows belong to slots by edges: the names
-   of slot s are rows name_at[s] to name_at[s + 1] - 1. */
+/* A segment of the index: the columns of consecutive slots. Rows belong to slots by edges: the
+   names of slot s are rows name_at[s] to name_at[s + 1] - 1. */
 typedef struct mft_scan_i_columns {
     uint32_t count[MFT_SCAN_I_COUNTS];
     uint32_t uniform; /* where flags is NULL: the word of every slot, and there are no rows */
@@ -924,8 +926,8 @@ static int mft_scan_i_is_zero(const unsigned char *p, size_t n)
 
 // ---------------------------------------------------------------------------------- text
 
-/* `units` of UTF-16LE as WTF-8: UTF-8, with unpaired surrogates as if they were characters. Writes up
-   to 3 bytes for each unit, and 3 more that do not count. */
+/* `units` of UTF-16LE as WTF-8: UTF-8, with unpaired surrogates as if they were characters. Writes
+   up to 3 bytes for each unit, and 3 more that do not count. */
 static uint32_t mft_scan_i_text(char *out, const unsigned char *s, uint32_t units)
 {
     char *o = out;
@@ -995,8 +997,8 @@ typedef struct mft_scan_i_attribute {
 } mft_scan_i_attribute;
 
 /* Reads the attribute at `offset` of a record in which `used` bytes count. 1: it is there; 0: the
-   end; -1: its bounds are broken, so that nothing behind it can be found. *damage is the first thing
-   that is wrong with it, if any; a value that ends outside is none. */
+   end; -1: its bounds are broken, so that nothing behind it can be found. *damage is the first
+   thing that is wrong with it, if any; a value that ends outside is none. */
 static int mft_scan_i_get_attribute(const unsigned char *rec, uint32_t offset, uint32_t used,
                                     mft_scan_i_attribute *a, uint32_t *damage)
 {
@@ -1136,7 +1138,8 @@ static int mft_scan_i_is_bad_clusters(const mft_scan_i_parse *p, const mft_scan_
     return p->number == 8 && a->name_units == 4 && memcmp(a->name, "$\0B\0a\0d", 8) == 0;
 }
 
-/* Does initialised <= real <= allocated hold, in whole clusters? As the Linux driver's ntfs3 asks. */
+/* Does initialised <= real <= allocated hold, in whole clusters? As the Linux driver's ntfs3 asks.
+   */
 static int mft_scan_i_are_sizes_sound(const mft_scan_i_parse *p, const unsigned char *v)
 {
     uint64_t allocated = posio_le64(v + 0x28), size = posio_le64(v + 0x30);
@@ -1256,8 +1259,8 @@ static void mft_scan_i_take_object_id(mft_scan_i_parse *p, const mft_scan_i_attr
     c->object_slot[k] = (uint16_t)p->slot;
 }
 
-/* Where a link leads, as WTF-8 in the text; its length. Junctions and symbolic links hold two names,
-   one to be shown and one to be followed; links of the Subsystem for Linux hold UTF-8. */
+/* Where a link leads, as WTF-8 in the text; its length. Junctions and symbolic links hold two
+   names, one to be shown and one to be followed; links of the Subsystem for Linux hold UTF-8. */
 static uint32_t mft_scan_i_take_target(mft_scan_i_parse *p, uint32_t tag, const unsigned char *v,
                                        uint32_t n)
 {
@@ -1685,8 +1688,8 @@ static uint64_t mft_scan_i_find_run(const mft_scan *s, uint64_t at)
     return low;
 }
 
-/* Bytes of the $MFT, wherever its runs lie; `from` as above. Holes, and what is behind the last run,
-   are unread. */
+/* Bytes of the $MFT, wherever its runs lie; `from` as above. Holes, and what is behind the last
+   run, are unread. */
 static void mft_scan_i_read_mft(const mft_scan *s, uint64_t at, unsigned char *buf, uint64_t from,
                                 uint64_t n, uint8_t *unread, mft_scan_stats *tally)
 {
@@ -1778,7 +1781,8 @@ static void mft_scan_i_load(const mft_scan *s, uint64_t first, uint64_t count, u
         if (unread[i] == 2) tally->bytes_skipped += rs;
 }
 
-/* Segments of which nothing has to be read: a hole of the $MFT, or of a sparse source. Their word. */
+/* Segments of which nothing has to be read: a hole of the $MFT, or of a sparse source. Their word.
+   */
 static int mft_scan_i_is_blank(const mft_scan *s, uint64_t first, uint64_t count, uint32_t *word)
 {
     const uint64_t at = (first << s->slot_bits) * s->record_size;
@@ -1890,11 +1894,13 @@ static int mft_scan_i_progress(void *user, uint64_t done)
     return s->desc.progress(s->desc.user, bytes, s->info.mft_size);
 }
 
-static posio_result mft_scan_i_make_ring(mft_scan_i_job *job, uint32_t chunk, posio_error *err)
+static posio_result mft_scan_i_make_ring(mft_scan_i_job *job, posio_error *err)
 {
     mft_scan *s = job->scan;
-    const size_t segments = (chunk + s->segment_bytes - 1) / s->segment_bytes;
+    size_t segments = s->desc.chunk_bytes;
     uint32_t i;
+    if (segments == 0) segments = MFT_SCAN_I_CHUNK;
+    segments = (segments + s->segment_bytes - 1) / s->segment_bytes;
     job->per_slot = segments;
     for (i = 0; i < MFT_SCAN_I_RING; i++) {
         job->ring[i].buffer = (unsigned char *)posio_allocate(
@@ -1925,8 +1931,7 @@ static posio_result mft_scan_i_run_pipeline(mft_scan *s, posio_error *err)
     pipeline.alloc = s->desc.alloc;
     if (s->info.mode == MFT_SCAN_PIPELINED_PARALLEL) {
         pipeline.flags = THREAD_POOL_PRODUCE_WAITS;
-        r = mft_scan_i_make_ring(
-            &job, s->desc.chunk_bytes != 0 ? s->desc.chunk_bytes : MFT_SCAN_I_CHUNK, err);
+        r = mft_scan_i_make_ring(&job, err);
     }
     if (r == POSIO_OK)
         r = thread_pool_run(s->info.mode == MFT_SCAN_SERIAL ? NULL : s->desc.pool, &pipeline, err);
@@ -2070,7 +2075,8 @@ typedef struct mft_scan_i_partitions {
     uint32_t room, count;
 } mft_scan_i_partitions;
 
-/* An NTFS volume goes into the list. Its sectors may be counted in another size than the table's. */
+/* An NTFS volume goes into the list. Its sectors may be counted in another size than the table's.
+   */
 static void mft_scan_i_add_volume(mft_scan_i_partitions *p, uint64_t offset, uint64_t size)
 {
     mft_scan_i_volume v;
@@ -2186,8 +2192,8 @@ static int mft_scan_i_walk_gpt(mft_scan_i_partitions *p, uint64_t header)
     return 1;
 }
 
-/* The volumes of a disk with sectors of this size: by the GPT, its backup in the last sector, or the
-   MBR. A protective MBR (type ee) alone says nothing. */
+/* The volumes of a disk with sectors of this size: by the GPT, its backup in the last sector, or
+   the MBR. A protective MBR (type ee) alone says nothing. */
 static void mft_scan_i_walk_tables(mft_scan_i_partitions *p, const unsigned char *b)
 {
     const uint64_t size = p->source->size;
@@ -2438,8 +2444,8 @@ static posio_result mft_scan_i_map_volume(mft_scan *s, posio_error *err)
 
 // ---------------------------------------------------------------------------------- raw $MFT
 
-/* How large the records of a raw $MFT are: what most of its first records say, since any one of them
-   may be lost, damaged or lie. 0: there are none. */
+/* How large the records of a raw $MFT are: what most of its first records say, since any one of
+   them may be lost, damaged or lie. 0: there are none. */
 static uint32_t mft_scan_i_vote(const unsigned char *p, size_t n)
 {
     uint32_t votes[8] = {0, 0, 0, 0, 0, 0, 0, 0}, best = 0, i; /* for 512 << i */
@@ -2450,7 +2456,7 @@ static uint32_t mft_scan_i_vote(const unsigned char *p, size_t n)
         if (signature != mft_scan_i_file && signature != mft_scan_i_baad) continue;
         for (i = 0; i < 8; i++)
             if (size == 512u << i && at % size == 0)
-                votes[i] += posio_le16(p + at + 6) == size / MFT_SCAN_I_STRIDE + 1 ? 2 : 1;
+                votes[i] += posio_le16(p + at + 6) == size / MFT_SCAN_I_STRIDE + 1 ? 2u : 1u;
     }
     for (i = 1; i < 8; i++)
         if (votes[i] > votes[best]) best = i;
@@ -2576,7 +2582,8 @@ static posio_result mft_scan_i_identify(mft_scan *s, const unsigned char *head, 
 /* Segments hold a power of two of slots, so that a number tells its segment by a shift. */
 static void mft_scan_i_set_geometry(mft_scan *s)
 {
-    uint32_t want = s->desc.segment_bytes != 0 ? s->desc.segment_bytes : MFT_SCAN_I_SEGMENT;
+    uint32_t want = s->desc.segment_bytes;
+    if (want == 0) want = MFT_SCAN_I_SEGMENT;
     s->record_size = s->volume.record_size;
     s->segment_bytes = 2 * s->record_size; /* a base and an extension */
     if (s->segment_bytes < MFT_SCAN_I_SEGMENT_MIN) s->segment_bytes = MFT_SCAN_I_SEGMENT_MIN;
@@ -3104,9 +3111,9 @@ static int mft_scan_i_is_same(const mft_scan_name *a, const mft_scan_name *b)
     return a->slot == b->slot && a->i_row == b->i_row && a->owner == b->owner;
 }
 
-/* How many steps up pass every directory of a path once, where it comes back to one of them; 0:
-   it does not. Brent's algorithm: the length of the cycle first, then where it begins. */
-static uint64_t mft_scan_i_measure_cycle(const mft_scan *s, const mft_scan_name *from)
+/* How many steps up it is to a directory that is above itself; UINT64_MAX: there is none. Brent's
+   algorithm: the length of the cycle first, then where it begins. */
+static uint64_t mft_scan_i_steps_to_cycle(const mft_scan *s, const mft_scan_name *from)
 {
     mft_scan_name slow = *from, quick = *from;
     uint64_t length = 0, power = 1, i;
@@ -3117,7 +3124,7 @@ static uint64_t mft_scan_i_measure_cycle(const mft_scan *s, const mft_scan_name 
             power *= 2;
             length = 0;
         }
-        if (!mft_scan_i_climb(s, &quick, &unused)) return 0;
+        if (!mft_scan_i_climb(s, &quick, &unused)) return UINT64_MAX;
         length++;
     } while (!mft_scan_i_is_same(&slow, &quick));
     slow = quick = *from;
@@ -3126,23 +3133,40 @@ static uint64_t mft_scan_i_measure_cycle(const mft_scan *s, const mft_scan_name 
         (void)mft_scan_i_climb(s, &slow, &unused);
         (void)mft_scan_i_climb(s, &quick, &unused);
     }
-    return i + length - 1;
+    return i;
 }
 
-/* The path of a directory that is kept: status, 0, length (2 bytes), text. */
+/* The path of a directory, kept: status u8 | 0 | length u16 | the directory whose path stands
+   before the text, UINT32_MAX for none, u32 | text. So a deep path is a short chain of texts. */
+enum { MFT_SCAN_I_MEMO_HEAD = 8, MFT_SCAN_I_MEMO_UNIT = 8 };
+#define MFT_SCAN_I_MEMO_NAMELESS (UINT32_MAX - 1) /* in memo_at, instead of a place */
+#define MFT_SCAN_I_MEMO_PENDING UINT32_MAX
+
 static const char *mft_scan_i_find_memo(const mft_scan *s, uint64_t directory)
 {
-    if (s->memo_at == NULL || directory >= s->info.slots || s->memo_at[directory] == 0) return NULL;
-    return s->memo + (size_t)(s->memo_at[directory] - 1) * 4;
+    uint32_t at;
+    if (s->memo_at == NULL || directory >= s->info.slots) return NULL;
+    at = s->memo_at[directory];
+    if (at == 0 || at >= MFT_SCAN_I_MEMO_NAMELESS) return NULL;
+    return s->memo + (size_t)(at - 1) * MFT_SCAN_I_MEMO_UNIT;
 }
 
 /* What stands at the beginning: a path that is kept, the root, or the place of orphans. */
-static void mft_scan_i_begin_path(mft_scan_i_path *p, const char *memo, uint32_t status)
+static void mft_scan_i_begin_path(const mft_scan *s, mft_scan_i_path *p, const char *memo,
+                                  uint32_t status)
 {
     static const char orphans[] = "/$OrphanFiles/";
-    mft_scan_i_prepend(p, "/", 1);
-    if (memo != NULL) mft_scan_i_prepend(p, memo + 4, (size_t)posio_le16(memo + 2));
-    else if (status > MFT_SCAN_PARENT_FREED) mft_scan_i_prepend(p, orphans, sizeof orphans - 2);
+    if (memo == NULL && status > MFT_SCAN_PARENT_FREED)
+        mft_scan_i_prepend(p, orphans, sizeof orphans - 1);
+    else mft_scan_i_prepend(p, "/", 1);
+    for (; memo != NULL; memo = mft_scan_i_find_memo(s, posio_le32(memo + 4)))
+        mft_scan_i_prepend(p, memo + MFT_SCAN_I_MEMO_HEAD, (size_t)posio_le16(memo + 2));
+}
+
+/* The first thing that is wrong counts; what is merely deleted does not. */
+static void mft_scan_i_merge_status(uint32_t *status, uint32_t further_up)
+{
+    if (further_up != MFT_SCAN_PARENT_OK && *status <= MFT_SCAN_PARENT_FREED) *status = further_up;
 }
 
 /* Follows a name up and writes its path, in at most `most` steps. 0: there are more. */
@@ -3156,7 +3180,7 @@ static int mft_scan_i_follow(const mft_scan *s, const mft_scan_name *name, uint6
         const uint64_t up = MFT_SCAN_NUMBER(n.parent);
         const uint32_t parent = mft_scan_parent(s, &n);
         mft_scan_i_prepend(p, n.text, n.length);
-        if (parent != MFT_SCAN_PARENT_OK && *status <= MFT_SCAN_PARENT_FREED) *status = parent;
+        mft_scan_i_merge_status(status, parent);
         if (parent > MFT_SCAN_PARENT_FREED || up == MFT_SCAN_I_ROOT_NUMBER) break;
         memo = mft_scan_i_find_memo(s, up);
         if (memo != NULL) break;
@@ -3167,9 +3191,8 @@ static int mft_scan_i_follow(const mft_scan *s, const mft_scan_name *name, uint6
         }
         mft_scan_i_prepend(p, "/", 1);
     }
-    if (memo != NULL && memo[0] != 0 && *status <= MFT_SCAN_PARENT_FREED)
-        *status = (unsigned char)memo[0];
-    mft_scan_i_begin_path(p, memo, *status);
+    if (memo != NULL) mft_scan_i_merge_status(status, (unsigned char)memo[0]);
+    mft_scan_i_begin_path(s, p, memo, *status);
     return 1;
 }
 
@@ -3180,26 +3203,45 @@ static void mft_scan_i_reset_path(mft_scan_i_path *p, char *buf, size_t room)
     p->length = 0;
 }
 
+/* The path of a directory by its own name, if it is kept; 0 if not. */
+static int mft_scan_i_recall(const mft_scan *s, const mft_scan_name *name, mft_scan_i_path *p,
+                             uint32_t *status)
+{
+    const char *memo = mft_scan_i_find_memo(s, name->owner);
+    mft_scan_name own;
+    if (memo == NULL || !mft_scan_i_name_directory(s, name->owner, &own) ||
+        !mft_scan_i_is_same(&own, name))
+        return 0;
+    *status = (unsigned char)memo[0];
+    for (; memo != NULL; memo = mft_scan_i_find_memo(s, posio_le32(memo + 4)))
+        mft_scan_i_prepend(p, memo + MFT_SCAN_I_MEMO_HEAD, (size_t)posio_le16(memo + 2));
+    return 1;
+}
+
 /* Nearly all paths are short: only a long one is looked at for a cycle, before it is written. */
+static void mft_scan_i_write_path(const mft_scan *s, const mft_scan_name *name, char *buf,
+                                  size_t room, mft_scan_i_path *p, uint32_t *status)
+{
+    mft_scan_i_reset_path(p, buf, room);
+    *status = MFT_SCAN_PARENT_OK;
+    if (name->owner == MFT_SCAN_I_ROOT_NUMBER &&
+        MFT_SCAN_NUMBER(name->parent) == MFT_SCAN_I_ROOT_NUMBER) {
+        mft_scan_i_prepend(p, "/", 1);
+        return;
+    }
+    if (mft_scan_i_recall(s, name, p, status) || mft_scan_i_follow(s, name, 64, p, status)) return;
+    mft_scan_i_reset_path(p, buf, room);
+    *status = MFT_SCAN_PARENT_OK;
+    if (mft_scan_i_follow(s, name, mft_scan_i_steps_to_cycle(s, name), p, status)) return;
+    *status = MFT_SCAN_PARENT_CYCLE;
+    mft_scan_i_begin_path(s, p, NULL, *status);
+}
+
 MFT_SCAN_API posio_result mft_scan_path(const mft_scan *scan, const mft_scan_name *name, char *buf,
                                         size_t room, size_t *length, uint32_t *status)
 {
     mft_scan_i_path p;
-    uint64_t cycle;
-    *status = MFT_SCAN_PARENT_OK;
-    mft_scan_i_reset_path(&p, buf, room);
-    if (name->owner == MFT_SCAN_I_ROOT_NUMBER &&
-        MFT_SCAN_NUMBER(name->parent) == MFT_SCAN_I_ROOT_NUMBER) {
-        mft_scan_i_prepend(&p, "/", 1);
-    } else if (!mft_scan_i_follow(scan, name, 64, &p, status)) {
-        mft_scan_i_reset_path(&p, buf, room);
-        *status = MFT_SCAN_PARENT_OK;
-        cycle = mft_scan_i_measure_cycle(scan, name);
-        if (!mft_scan_i_follow(scan, name, cycle != 0 ? cycle : UINT64_MAX, &p, status)) {
-            *status = MFT_SCAN_PARENT_CYCLE;
-            mft_scan_i_begin_path(&p, NULL, *status);
-        }
-    }
+    mft_scan_i_write_path(scan, name, buf, room, &p, status);
     *length = p.length;
     if (p.length >= room) return POSIO_E_SPACE;
     memmove(buf, buf + p.at, p.length);
@@ -3207,52 +3249,122 @@ MFT_SCAN_API posio_result mft_scan_path(const mft_scan *scan, const mft_scan_nam
     return POSIO_OK;
 }
 
-/* Keeps the paths of directories. Those that are very long or deep, or that come back to
-   themselves, are followed anew each time; a volume of little else is not searched for long. */
-static posio_result mft_scan_i_keep_paths(mft_scan *s, posio_error *err)
+// ---------------------------------------------------------------------------------- kept paths
+
+/* Writes what is kept of a directory: its name behind the path of the one above, which is kept
+   already; behind a reference to that where it is long. */
+static posio_result mft_scan_i_keep_path(mft_scan *s, uint64_t directory, int in_cycle,
+                                         posio_error *err)
 {
-    char text[MFT_SCAN_I_MEMO_PATH + 1];
-    uint64_t number, given_up = 0;
-    if (s->info.slots > SIZE_MAX / 4) return mft_scan_i_no_memory(err);
-    s->memo_at = (uint32_t *)posio_allocate_zeroed(&s->desc.alloc, (size_t)s->info.slots * 4);
-    if (s->memo_at == NULL) return mft_scan_i_no_memory(err);
-    for (number = 0; number < s->info.slots; number++) {
-        uint32_t slot = 0, status = MFT_SCAN_PARENT_OK, need;
-        const mft_scan_i_columns *c = mft_scan_i_locate(s, number, &slot);
-        mft_scan_i_path p;
-        mft_scan_name name;
-        void *block = s->memo;
-        char *at;
-        if (c->flags == NULL || !(c->flags[slot] & MFT_SCAN_DIRECTORY) ||
-            number == MFT_SCAN_I_ROOT_NUMBER || !mft_scan_i_name_directory(s, number, &name))
-            continue;
-        mft_scan_i_reset_path(&p, text, sizeof text);
-        if (!mft_scan_i_follow(s, &name, given_up < 1000 ? MFT_SCAN_I_MEMO_DEPTH : 16, &p,
-                               &status) ||
-            p.length > MFT_SCAN_I_MEMO_PATH) {
-            given_up++;
-            continue;
-        }
-        need = (uint32_t)(4 + p.length + 3) & ~3u;
-        if (s->memo_used + need > (uint64_t)UINT32_MAX * 4 - 4) break;
-        while (s->memo_used + need > s->memo_room) /* grown by doubling */
-            if (!posio_grow(&s->desc.alloc, &block, s->memo_room, &s->memo_room, 1))
-                return mft_scan_i_no_memory(err);
-            else s->memo = (char *)block;
-        at = s->memo + s->memo_used;
-        s->memo_at[number] = (uint32_t)(s->memo_used / 4) + 1;
-        s->memo_used += need;
-        at[0] = (char)status;
-        at[1] = 0;
-        at[2] = (char)(p.length & 255);
-        at[3] = (char)(p.length >> 8);
-        memcpy(at + 4, text + p.at, p.length);
+    mft_scan_name n;
+    mft_scan_i_path p;
+    char text[MFT_SCAN_I_MEMO_PATH + 1], *at;
+    uint32_t status, prefix = UINT32_MAX, need;
+    uint64_t up;
+    const char *above = NULL;
+    if (!mft_scan_i_name_directory(s, directory, &n)) {
+        s->memo_at[directory] = MFT_SCAN_I_MEMO_NAMELESS;
+        return POSIO_OK;
     }
-    s->stats.index_bytes += s->info.slots * 4 + s->memo_room;
+    up = MFT_SCAN_NUMBER(n.parent);
+    status = in_cycle ? (uint32_t)MFT_SCAN_PARENT_CYCLE : mft_scan_parent(s, &n);
+    mft_scan_i_reset_path(&p, text, sizeof text);
+    mft_scan_i_prepend(&p, n.text, n.length);
+    if (status <= MFT_SCAN_PARENT_FREED && up != MFT_SCAN_I_ROOT_NUMBER) {
+        above = mft_scan_i_find_memo(s, up);
+        if (above == NULL) status = MFT_SCAN_PARENT_NAMELESS;
+        else mft_scan_i_merge_status(&status, (unsigned char)above[0]);
+    }
+    if (above == NULL) {
+        mft_scan_i_begin_path(s, &p, NULL, status);
+    } else {
+        mft_scan_i_prepend(&p, "/", 1);
+        prefix = (uint32_t)up;
+        if (posio_le16(above + 2) + p.length <= MFT_SCAN_I_MEMO_PATH) {
+            mft_scan_i_prepend(&p, above + MFT_SCAN_I_MEMO_HEAD, (size_t)posio_le16(above + 2));
+            prefix = posio_le32(above + 4);
+        }
+    }
+    need = (uint32_t)(MFT_SCAN_I_MEMO_HEAD + p.length + MFT_SCAN_I_MEMO_UNIT - 1) &
+           ~(uint32_t)(MFT_SCAN_I_MEMO_UNIT - 1);
+    while (s->memo_used + need > s->memo_room) { /* doubled, until it fits */
+        void *block = s->memo;
+        if (!posio_grow(&s->desc.alloc, &block, s->memo_room, &s->memo_room, 1))
+            return mft_scan_i_no_memory(err);
+        s->memo = (char *)block;
+    }
+    at = s->memo + s->memo_used;
+    s->memo_at[directory] = (uint32_t)(s->memo_used / MFT_SCAN_I_MEMO_UNIT) + 1;
+    s->memo_used += need;
+    at[0] = (char)status;
+    at[1] = 0;
+    at[2] = (char)(p.length & 255);
+    at[3] = (char)(p.length >> 8);
+    for (need = 0; need < 4; need++) at[4 + need] = (char)(prefix >> 8 * need);
+    memcpy(at + MFT_SCAN_I_MEMO_HEAD, text + p.at, p.length);
     return POSIO_OK;
 }
 
-// ---------------------------------------------------------------------------------- path statistics
+/* The directories above one that are not kept yet, from it upwards. */
+typedef struct mft_scan_i_climbed {
+    uint32_t *number;
+    uint64_t count, room;
+} mft_scan_i_climbed;
+
+/* Keeps the path of a directory, and of all above it: up first, until something known, then down
+   again. Each directory is climbed through once. */
+static posio_result mft_scan_i_keep_chain(mft_scan *s, uint64_t directory, mft_scan_i_climbed *c,
+                                          posio_error *err)
+{
+    uint64_t at = directory, cycle = UINT64_MAX;
+    posio_result r = POSIO_OK;
+    c->count = 0;
+    while (s->memo_at[at] == 0) {
+        void *array = c->number;
+        mft_scan_name n;
+        if (!posio_grow(&s->desc.alloc, &array, c->count, &c->room, sizeof *c->number))
+            return mft_scan_i_no_memory(err);
+        c->number = (uint32_t *)array;
+        c->number[c->count++] = (uint32_t)at;
+        s->memo_at[at] = MFT_SCAN_I_MEMO_PENDING;
+        if (!mft_scan_i_name_directory(s, at, &n) ||
+            mft_scan_parent(s, &n) > MFT_SCAN_PARENT_FREED ||
+            MFT_SCAN_NUMBER(n.parent) == MFT_SCAN_I_ROOT_NUMBER)
+            break;
+        at = MFT_SCAN_NUMBER(n.parent);
+        if (s->memo_at[at] == MFT_SCAN_I_MEMO_PENDING) cycle = at;
+    }
+    while (c->count != 0 && r == POSIO_OK) {
+        const uint32_t number = c->number[--c->count];
+        r = mft_scan_i_keep_path(s, number, cycle != UINT64_MAX, err);
+        if (number == cycle) cycle = UINT64_MAX; /* what is below it hangs on the cycle */
+    }
+    return r;
+}
+
+static posio_result mft_scan_i_keep_paths(mft_scan *s, posio_error *err)
+{
+    mft_scan_i_climbed c;
+    posio_result r = POSIO_OK;
+    uint64_t number;
+    uint32_t slot = 0;
+    memset(&c, 0, sizeof c);
+    if (s->info.slots > SIZE_MAX / 4) return mft_scan_i_no_memory(err);
+    s->memo_at = (uint32_t *)posio_allocate_zeroed(&s->desc.alloc, (size_t)s->info.slots * 4);
+    if (s->memo_at == NULL) return mft_scan_i_no_memory(err);
+    for (number = 0; number < s->info.slots && r == POSIO_OK; number++) {
+        const mft_scan_i_columns *seg = mft_scan_i_locate(s, number, &slot);
+        if (seg->flags != NULL && seg->flags[slot] & MFT_SCAN_DIRECTORY &&
+            !(seg->flags[slot] & MFT_SCAN_EXTENSION) && number != MFT_SCAN_I_ROOT_NUMBER &&
+            s->memo_used < (uint64_t)1 << 34)
+            r = mft_scan_i_keep_chain(s, number, &c, err);
+    }
+    posio_release(&s->desc.alloc, c.number);
+    s->stats.index_bytes += s->info.slots * 4 + s->memo_room;
+    return r;
+}
+
+// ---------------------------------------------------------------------------------- surveys
 
 typedef struct mft_scan_i_survey {
     const mft_scan *scan;
@@ -3773,8 +3885,8 @@ static int mft_scan_i_compare_waiting(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Parses a record that waited into place `slot` of the scratch; its word. What is cached is fixed up
-   already. It was counted before. */
+/* Parses a record that waited into place `slot` of the scratch; its word. What is cached is fixed
+   up already. It was counted before. */
 static void mft_scan_i_parse_waiting(mft_scan_i_visitor *v, mft_scan_i_parse *p, uint32_t slot,
                                      const mft_scan_i_waiting *w)
 {

@@ -27,8 +27,8 @@
      It has no decoder of its own: it needs <zstd.h> and -lzstd, 1.4.0 or later, and uses the stable
      part of that API only. One frame is decoded by one thread: what `zstd` and `zstd -T0` write is
      one frame, what `pzstd`, `zstd_par_compress` and tools of the seekable format write are many.
-     Frames of zstd v0.1 to v0.7 and frames without a magic number are refused by name; only
-     zstd_par_decompress leaves the former to libzstd, which may know some of them.
+     Frames without a magic number are refused by name. So are those of zstd v0.1 to v0.7, unless
+     they are decompressed as a whole and the installed libzstd knows their version.
 
    OPTIONS  (define before the first include; each works alone)
      ZSTD_PAR_IMPLEMENTATION     the functions too: in exactly one .c or .cpp
@@ -43,22 +43,24 @@
 
    MEMORY
      zstd_par_decompress_batch   nothing but contexts: one for each thread, 160 KiB
-     zstd_par_decompress         the same, and 64 bytes for each frame, 4 MiB at most
+     zstd_par_decompress         the same, and 64 bytes for each frame, 6 MiB at most
      zstd_par_decompress_sink    desc.memory (256 MiB) for compressed and decoded frames; a window
                                  (2^window_log_max) where a frame is larger than a quarter of that
      zstd_par_compress           desc.memory, or two frames where that is more; contexts, as the
-                                 level needs them; 12 bytes for each frame
-     zstd_par_open               80 bytes for each frame; desc.cache_bytes (64 MiB) of decoded
-                                 frames, one frame at least; for each thread a compressed frame
+                                 level needs them; 12 to 36 bytes for each frame
+     zstd_par_open               80 to 240 bytes for each frame, skippable ones included;
+                                 desc.cache_bytes (64 MiB) of decoded frames, one frame at least;
+                                 for each thread a compressed frame
      Contexts and digested dictionaries are libzstd's, from malloc; all else is desc.alloc's.
 
    ERRORS
      FORMAT (not zstd), DATA (damaged), UNSUPPORTED (refused by name), MISSING (the dictionary),
      LIMIT (window, memory, frames), SPACE (dst is too small), IO, NOMEM, CANCELED. Errors name the
      frame, counted from 0 without skippable ones, and the byte offset where it begins. What is
-     accepted, and the bytes, are those of ZSTD_decompress of the installed libzstd. A sink, which
-     may have to take a frame in pieces, also has the rules of ZSTD_decompressStream: a limit for
-     windows, and none of the oversized blocks that some versions of ZSTD_decompress let pass.
+     accepted, and the bytes, are those of ZSTD_decompress of the installed libzstd. A sink has the
+     limit for windows of ZSTD_decompressStream, too, and refuses what some versions of libzstd let
+     pass: blocks that decode to more than the format allows, and, in a frame that is decoded in
+     pieces, blocks that are stored in more (ZSTD_decompressStream does so, too).
 
    THE FORMAT  (RFC 8878: ZSTD; zstd's contrib/seekable_format/zstd_seekable_compression_format.md:
                 SEEK; all numbers are little-endian)
@@ -155,14 +157,16 @@ enum {
 /* For all functions; each looks at what concerns it. NULL or all zero is a complete default. */
 typedef struct zstd_par_desc {
     struct chunkwise_pool *pool; /* lent; NULL = the calling thread */
-    zstd_par_codec *codec;       /* to use; NULL = contexts are made for the call */
+    /* To use (not to compress); lives as long as what was opened with it. NULL = contexts are made
+       for the call. */
+    zstd_par_codec *codec;
     /* Raw content, or made by `zstd --train`; copied. Not together with a codec, which has its
        own. */
     const void *dictionary;
     size_t dictionary_size;
     uint64_t memory;         /* bytes of frames in flight; 0 = 256 MiB, at least 1 MiB */
     uint64_t cache_bytes;    /* open: of decoded frames; 0 = 64 MiB */
-    uint64_t frame_max;      /* open: bytes of the largest frame; 0 = 128 MiB */
+    uint64_t frame_max;      /* open: bytes of the largest frame; 0 = 128 MiB, 1 GiB at most */
     uint64_t max_frames;     /* index, open: skippable ones included; 0 = 4 Mi */
     uint64_t frame_size;     /* compress: bytes in a frame, 1 GiB at most; 0 = 4 to 16 MiB */
     int32_t level;           /* compress: 0 = libzstd's default, 3 */
@@ -204,7 +208,8 @@ extern "C" {
    a bad one spoils no other. Returns POSIO_OK when all are good, else the result of the first that
    is not. A few small items are decoded at once on the calling thread; more are dealt out to the
    pool. Lend a codec when this is called often: to make contexts takes longer than small frames.
-   Items may be 4 Gi - 1. Source: ZSTD, 3.1.
+   An impossible desc or 4 Gi items fail the call, and the items are left as they are.
+   Source: ZSTD, 3.1.
    Threads: any. Allocates: yes. Blocks: workers. */
 ZSTD_PAR_API posio_result zstd_par_decompress_batch(zstd_par_item *items, size_t count,
                                                     const zstd_par_desc *desc, posio_error *err);
@@ -481,8 +486,7 @@ static posio_result zstd_par_i_result(size_t code)
     case ZSTD_error_frameParameter_windowTooLarge: return POSIO_E_LIMIT;
     case ZSTD_error_dictionary_wrong: return POSIO_E_MISSING;
     case ZSTD_error_memory_allocation: return POSIO_E_NOMEM;
-    case ZSTD_error_dstSize_tooSmall:
-    case ZSTD_error_dstBuffer_null: return POSIO_E_SPACE;
+    case ZSTD_error_dstSize_tooSmall: return POSIO_E_SPACE;
     default: return POSIO_E_DATA;
     }
 }
@@ -492,6 +496,17 @@ static posio_result zstd_par_i_fail_frame(posio_error *err, posio_result r, uint
 {
     return posio_fail(err, r, offset, "frame %llu cannot be decoded: %s",
                       (unsigned long long)number, reason);
+}
+
+/* The same for what libzstd says, where the frame had all the room that it can need. */
+static posio_result zstd_par_i_fail_code(posio_error *err, size_t code, uint64_t number,
+                                         uint64_t offset)
+{
+    posio_result r = zstd_par_i_result(code);
+    if (r != POSIO_E_SPACE)
+        return zstd_par_i_fail_frame(err, r, number, offset, ZSTD_getErrorName(code));
+    return zstd_par_i_fail_frame(err, POSIO_E_DATA, number, offset,
+                                 "it is larger than it says, or than its blocks can be");
 }
 
 /* A frame names a dictionary: is it the one that there is? */
@@ -624,7 +639,7 @@ ZSTD_PAR_API void zstd_par_codec_destroy(zstd_par_codec *codec)
 
 // ---------------------------------------------------------------------------------- headers
 
-enum { ZSTD_PAR_I_END, ZSTD_PAR_I_SKIP, ZSTD_PAR_I_FRAME, ZSTD_PAR_I_LARGE };
+enum { ZSTD_PAR_I_END, ZSTD_PAR_I_SKIP, ZSTD_PAR_I_FRAME, ZSTD_PAR_I_LARGE, ZSTD_PAR_I_OLD };
 
 /* Goes from frame to frame, in memory or in a source. */
 typedef struct zstd_par_i_walk {
@@ -725,42 +740,53 @@ static posio_result zstd_par_i_header(zstd_par_i_walk *w, uint64_t at, zstd_par_
     return POSIO_OK;
 }
 
+/* A block, whose header is at *at; goes on behind it. *bound grows by what it decodes to at most,
+   and *zero ends when that is anything but zeros. Source: ZSTD, 3.1.1.2. */
+static posio_result zstd_par_i_block(zstd_par_i_walk *w, uint64_t *at, zstd_par_frame *f,
+                                     uint64_t *bound, int *zero, int *last, posio_error *err)
+{
+    const uint64_t left = w->size - *at, block_max = posio_min(f->window, ZSTD_PAR_I_BLOCK);
+    const unsigned char *p;
+    uint32_t head, type;
+    uint64_t size, stored;
+    posio_result r;
+    if (left < 3) return zstd_par_i_truncated(w, f, err);
+    r = zstd_par_i_peek(w, *at, (size_t)posio_min(4, left), &p, err);
+    if (r != POSIO_OK) return r;
+    head = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
+    type = head >> 1 & 3;
+    size = head >> 3;
+    stored = type == 1 ? 1 : size;
+    if (type == 3)
+        return posio_fail(err, POSIO_E_DATA, f->offset,
+                          "block %llu of frame %llu, at %llu, has the reserved type",
+                          (unsigned long long)f->blocks, (unsigned long long)f->number,
+                          (unsigned long long)*at);
+    if (left - 3 < stored) return zstd_par_i_truncated(w, f, err);
+    if (size > block_max) f->flags |= ZSTD_PAR_OVERSIZE;
+    if (size != 0 && (type != 1 || p[3] != 0)) *zero = 0;
+    *bound += type == 2 ? block_max : size;
+    *at += 3 + stored;
+    *last = head & 1;
+    f->blocks++;
+    return POSIO_OK;
+}
+
 /* The blocks of a frame, from `at` on: size, bound and blocks of *f. Gives up, with *large, when
-   the frame takes more than `most` bytes, compressed or not. Source: ZSTD, 3.1.1.2. */
+   the frame takes more than `most` bytes, compressed or not. */
 static posio_result zstd_par_i_blocks(zstd_par_i_walk *w, uint64_t at, uint64_t most,
                                       zstd_par_frame *f, int *large, posio_error *err)
 {
-    const uint64_t block_max = posio_min(f->window, ZSTD_PAR_I_BLOCK);
     uint64_t bound = 0;
-    uint32_t head, type;
-    int zero = 1;
-    do {
-        uint64_t left = w->size - at, size, stored;
-        const unsigned char *p;
-        posio_result r;
-        if (left < 3) return zstd_par_i_truncated(w, f, err);
-        r = zstd_par_i_peek(w, at, (size_t)posio_min(4, left), &p, err);
+    int zero = 1, last = 0;
+    while (!last) {
+        posio_result r = zstd_par_i_block(w, &at, f, &bound, &zero, &last, err);
         if (r != POSIO_OK) return r;
-        head = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
-        type = head >> 1 & 3;
-        size = head >> 3;
-        stored = type == 1 ? 1 : size;
-        if (type == 3)
-            return posio_fail(err, POSIO_E_DATA, f->offset,
-                              "block %llu of frame %llu, at %llu, has the reserved type",
-                              (unsigned long long)f->blocks, (unsigned long long)f->number,
-                              (unsigned long long)at);
-        if (left - 3 < stored) return zstd_par_i_truncated(w, f, err);
-        if (size > block_max) f->flags |= ZSTD_PAR_OVERSIZE;
-        if (size != 0 && (type != 1 || p[3] != 0)) zero = 0;
-        bound += type == 2 ? block_max : size;
-        at += 3 + stored;
-        f->blocks++;
         if (at - f->offset > most || (bound > most && f->content_size == ZSTD_PAR_UNKNOWN)) {
             *large = 1;
             return POSIO_OK;
         }
-    } while (!(head & 1));
+    }
     if (f->flags & ZSTD_PAR_CHECKSUM) {
         if (w->size - at < 4) return zstd_par_i_truncated(w, f, err);
         at += 4;
@@ -771,27 +797,34 @@ static posio_result zstd_par_i_blocks(zstd_par_i_walk *w, uint64_t at, uint64_t 
     return POSIO_OK;
 }
 
-/* Could these be the header and blocks of a frame whose magic number was left out? */
+/* Is this a frame, up to the end of the source, whose magic number was left out? What is no frame
+   is soon seen not to be one; a disk full of zeros would be a chain of empty blocks. */
 static int zstd_par_i_is_magicless(zstd_par_i_walk *w)
 {
     zstd_par_frame f;
     size_t length;
-    int large = 0;
+    uint64_t at, bound = 0;
+    int zero = 1, last = 0;
     memset(&f, 0, sizeof f);
-    return w->size >= 5 && zstd_par_i_header(w, 0, &f, &length, NULL) == POSIO_OK &&
-           zstd_par_i_blocks(w, length, (uint64_t)ZSTD_PAR_I_MAGICLESS * ZSTD_PAR_I_BLOCK, &f,
-                             &large, NULL) == POSIO_OK &&
-           !(f.flags & ZSTD_PAR_OVERSIZE) && (large || f.size == w->size);
+    if (w->size < 5 || zstd_par_i_header(w, 0, &f, &length, NULL) != POSIO_OK) return 0;
+    for (at = length; !last;)
+        if (f.blocks == ZSTD_PAR_I_MAGICLESS || (f.flags & ZSTD_PAR_OVERSIZE) ||
+            zstd_par_i_block(w, &at, &f, &bound, &zero, &last, NULL) != POSIO_OK)
+            return 0;
+    return w->size - at == (f.flags & ZSTD_PAR_CHECKSUM ? 4u : 0u);
 }
 
 /* What is wrong with a magic number that is none of ours. */
-static posio_result zstd_par_i_fail_magic(zstd_par_i_walk *w, uint32_t magic, posio_error *err)
+static posio_result zstd_par_i_fail_magic(zstd_par_i_walk *w, uint32_t magic, int *kind,
+                                          posio_error *err)
 {
     uint32_t old = magic == 0x1eb52ffd ? 1 : magic - 0xfd2fb520u;
-    if (old >= 1 && old <= 7)
+    if (old >= 1 && old <= 7) {
+        *kind = ZSTD_PAR_I_OLD;
         return posio_fail(err, POSIO_E_UNSUPPORTED, w->at,
                           "frame %llu is of zstd v0.%u, whose format is not that of RFC 8878",
                           (unsigned long long)w->number, (unsigned)old);
+    }
     if (w->at != 0)
         return posio_fail(err, POSIO_E_DATA, w->at,
                           "what comes before frame %llu is no frame: it begins with %x",
@@ -826,8 +859,21 @@ static posio_result zstd_par_i_skippable(zstd_par_i_walk *w, const unsigned char
     return POSIO_OK;
 }
 
+/* Fewer bytes than any frame has. */
+static posio_result zstd_par_i_fail_short(const zstd_par_i_walk *w, const unsigned char *p,
+                                          size_t n, const zstd_par_frame *f, posio_error *err)
+{
+    static const unsigned char magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+    if (memcmp(p, magic, n < 4 ? n : 4) == 0) return zstd_par_i_truncated(w, f, err);
+    return posio_fail(err, w->at == 0 ? POSIO_E_FORMAT : POSIO_E_DATA, w->at,
+                      w->at == 0 ? "not a zstd file: it has %llu bytes"
+                                 : "%llu bytes are left behind the last frame",
+                      (unsigned long long)n);
+}
+
 /* The next frame, and what it is: END, SKIP, FRAME; or LARGE (if it takes more than `most` bytes):
-   then only its header has been looked at, and the walk stays before it. */
+   then only its header has been looked at, and the walk stays before it. OLD: an error, but one
+   that libzstd may think better of. */
 static posio_result zstd_par_i_next(zstd_par_i_walk *w, uint64_t most, zstd_par_frame *f, int *kind,
                                     posio_error *err)
 {
@@ -843,19 +889,15 @@ static posio_result zstd_par_i_next(zstd_par_i_walk *w, uint64_t most, zstd_par_
     f->output = ZSTD_PAR_UNKNOWN;
     *kind = ZSTD_PAR_I_END;
     if (left == 0) return POSIO_OK;
-    if (left < 5)
-        return posio_fail(err, w->at == 0 ? POSIO_E_FORMAT : POSIO_E_DATA, w->at,
-                          w->at == 0 ? "not a zstd file: it has %llu bytes"
-                                     : "%llu bytes are left behind the last frame",
-                          (unsigned long long)left);
     r = zstd_par_i_peek(w, w->at, (size_t)posio_min(18, left), &p, err);
     if (r != POSIO_OK) return r;
+    if (left < 5) return zstd_par_i_fail_short(w, p, (size_t)left, f, err);
     magic = posio_le32(p);
     if ((magic & 0xfffffff0u) == ZSTD_PAR_I_SKIP_MAGIC) {
         *kind = ZSTD_PAR_I_SKIP;
         return zstd_par_i_skippable(w, p, left, f, err);
     }
-    if (magic != ZSTD_PAR_I_MAGIC) return zstd_par_i_fail_magic(w, magic, err);
+    if (magic != ZSTD_PAR_I_MAGIC) return zstd_par_i_fail_magic(w, magic, kind, err);
     *kind = ZSTD_PAR_I_FRAME;
     r = zstd_par_i_header(w, w->at + 4, f, &length, err);
     if (r != POSIO_OK) return r;
@@ -996,6 +1038,40 @@ static posio_result zstd_par_i_walk_all(zstd_par_index *x, const posio_source *s
     return r;
 }
 
+/* The frame of an entry, at w->at, if its header does not contradict it; else *fault. */
+static posio_result zstd_par_i_frame_of(zstd_par_i_walk *w, const zstd_par_i_table *t,
+                                        const uint32_t entry[3], zstd_par_frame *f,
+                                        const char **fault, posio_error *err)
+{
+    const uint64_t at = w->at, left = t->offset - at;
+    const unsigned char *p;
+    size_t length;
+    posio_result r;
+    memset(f, 0, sizeof *f);
+    f->offset = at;
+    f->number = w->number;
+    f->bound = f->output = ZSTD_PAR_UNKNOWN;
+    *fault = "its frames reach into it, or are too short";
+    if (entry[0] < 8 || entry[0] > left) return POSIO_OK;
+    r = zstd_par_i_peek(w, at, (size_t)posio_min(18, left), &p, err);
+    if (r != POSIO_OK) return r;
+    *fault = "an entry and its frame differ";
+    if ((posio_le32(p) & 0xfffffff0u) == ZSTD_PAR_I_SKIP_MAGIC) {
+        if (zstd_par_i_skippable(w, p, left, f, NULL) != POSIO_OK) return POSIO_OK;
+    } else {
+        if (posio_le32(p) != ZSTD_PAR_I_MAGIC ||
+            zstd_par_i_header(w, at + 4, f, &length, NULL) != POSIO_OK)
+            return POSIO_OK;
+        f->size = entry[0];
+        w->number++;
+    }
+    w->at = at + f->size;
+    if (!zstd_par_i_agrees(t, entry, f)) return POSIO_OK;
+    f->bound = f->content_size;
+    *fault = NULL;
+    return POSIO_OK;
+}
+
 /* From the seek table; each frame's header is compared with it. *fault: where it is wrong. */
 static posio_result zstd_par_i_believe(zstd_par_index *x, const posio_source *source,
                                        zstd_par_i_table *t, const char **fault, posio_error *err)
@@ -1003,39 +1079,13 @@ static posio_result zstd_par_i_believe(zstd_par_index *x, const posio_source *so
     zstd_par_i_walk w;
     zstd_par_frame f;
     uint32_t entry[3];
-    size_t length;
     posio_result r = POSIO_OK;
     zstd_par_i_walk_begin(&w, NULL, source, t->offset);
     while (t->left != 0 && r == POSIO_OK) {
-        const unsigned char *p;
         r = zstd_par_i_entry(source, t, entry, err);
-        if (r != POSIO_OK) return r;
-        memset(&f, 0, sizeof f);
-        f.offset = w.at;
-        f.number = w.number;
-        f.size = entry[0];
-        f.bound = f.output = ZSTD_PAR_UNKNOWN;
-        *fault = "its frames reach into it, or are too short";
-        if (entry[0] < 8 || entry[0] > t->offset - w.at) return POSIO_OK;
-        r = zstd_par_i_peek(&w, w.at, (size_t)posio_min(18, t->offset - w.at), &p, err);
-        if (r != POSIO_OK) return r;
-        *fault = "an entry and its frame differ";
-        if ((posio_le32(p) & 0xfffffff0u) == ZSTD_PAR_I_SKIP_MAGIC) {
-            uint64_t at = w.at;
-            f.size = 0;
-            if (zstd_par_i_skippable(&w, p, t->offset - at, &f, NULL) != POSIO_OK) return POSIO_OK;
-            w.at = at;
-        } else {
-            if (posio_le32(p) != ZSTD_PAR_I_MAGIC ||
-                zstd_par_i_header(&w, w.at + 4, &f, &length, NULL) != POSIO_OK)
-                return POSIO_OK;
-            w.number++;
-        }
-        if (!zstd_par_i_agrees(t, entry, &f)) return POSIO_OK;
-        f.bound = f.content_size;
-        w.at += f.size;
+        if (r == POSIO_OK) r = zstd_par_i_frame_of(&w, t, entry, &f, fault, err);
+        if (r != POSIO_OK || *fault != NULL) return r;
         r = zstd_par_i_add(x, &f, err);
-        *fault = NULL;
     }
     if (r == POSIO_OK && w.at != t->offset) *fault = "its frames end before it begins";
     if (r != POSIO_OK || *fault != NULL) return r;
@@ -1083,6 +1133,7 @@ static posio_result zstd_par_i_sum_up(zstd_par_index *x, uint64_t memory, posio_
     uint64_t output = 0, i, side_by_side = 0;
     m->frames = m->skippable_frames = m->skippable_bytes = m->blocks = m->bound = 0;
     m->unknown_sizes = m->checksums = 0;
+    m->largest_frame = m->largest_stored = m->largest_window = 0;
     for (i = 0; i < x->count; i++) {
         zstd_par_frame *f = &x->frames[i];
         f->output = output;
@@ -1236,7 +1287,9 @@ static uint64_t zstd_par_i_weight(const zstd_par_item *t)
 
 static void zstd_par_i_decode_item(zstd_par_i_context *c, zstd_par_item *t)
 {
-    size_t n = ZSTD_decompressDCtx(c->decoder, t->dst, t->capacity, t->src, t->size);
+    unsigned char none; /* NULL would be another error, which old versions do not have */
+    size_t n = ZSTD_decompressDCtx(c->decoder, t->dst != NULL ? t->dst : &none,
+                                   t->dst != NULL ? t->capacity : 0, t->src, t->size);
     t->result = zstd_par_i_result(n);
     t->produced = t->result == POSIO_OK ? n : 0;
     t->reason = t->result == POSIO_OK ? NULL : ZSTD_getErrorName(n);
@@ -1294,8 +1347,8 @@ static posio_result zstd_par_i_run_batch(zstd_par_codec *codec, struct chunkwise
     if (r == POSIO_OK && b.next < count) r = zstd_par_i_no_memory(err);
     for (i = b.next; i < count; i++) {
         items[i].produced = 0;
-        items[i].reason = "no context";
-        items[i].result = POSIO_E_NOMEM;
+        items[i].reason = "it was not begun";
+        items[i].result = r;
     }
     return r;
 }
@@ -1426,12 +1479,32 @@ static posio_result zstd_par_i_to_memory(zstd_par_i_placing *p, struct chunkwise
 }
 
 /* By libzstd as it is. */
-static posio_result zstd_par_i_as_it_is(zstd_par_codec *codec, zstd_par_item *all, posio_error *err)
+static posio_result zstd_par_i_as_it_is(zstd_par_i_placing *p, posio_error *err)
 {
-    posio_result r = zstd_par_i_run_batch(codec, NULL, all, 1, err);
-    if (r == POSIO_OK && all->result != POSIO_OK)
-        r = posio_fail(err, all->result, POSIO_NO_OFFSET, "cannot be decoded: %s", all->reason);
+    zstd_par_item all;
+    posio_result r;
+    memset(&all, 0, sizeof all);
+    all.src = p->walk.memory;
+    all.size = (size_t)p->walk.size;
+    all.dst = p->dst;
+    all.capacity = p->capacity;
+    r = zstd_par_i_run_batch(p->codec, NULL, &all, 1, err);
+    if (r == POSIO_OK && all.result != POSIO_OK)
+        r = posio_fail(err, all.result, POSIO_NO_OFFSET, "cannot be decoded: %s", all.reason);
+    if (r == POSIO_OK) p->made = all.produced;
     return r;
+}
+
+/* By libzstd as it is; frame by frame only to tell which is the bad one. */
+static posio_result zstd_par_i_serially(zstd_par_i_placing *p, posio_error *err)
+{
+    posio_result r = zstd_par_i_as_it_is(p, err), named;
+    posio_error error;
+    if (r == POSIO_OK || r == POSIO_E_NOMEM) return r;
+    named = zstd_par_i_to_memory(p, NULL, &error);
+    if (named == POSIO_OK) return r;
+    if (err != NULL) *err = error;
+    return named;
 }
 
 ZSTD_PAR_API posio_result zstd_par_decompress(const void *src, size_t size, void *dst,
@@ -1440,7 +1513,6 @@ ZSTD_PAR_API posio_result zstd_par_decompress(const void *src, size_t size, void
 {
     zstd_par_i_placing p;
     zstd_par_codec local;
-    zstd_par_item all;
     posio_result r;
     if (desc == NULL) desc = zstd_par_i_defaults();
     memset(&p, 0, offsetof(zstd_par_i_placing, walk));
@@ -1452,21 +1524,11 @@ ZSTD_PAR_API posio_result zstd_par_decompress(const void *src, size_t size, void
     p.capacity = capacity;
     p.kind = ZSTD_PAR_I_SKIP;
     zstd_par_i_walk_begin(&p.walk, src, NULL, size);
-    memset(&all, 0, sizeof all);
-    all.src = src;
-    all.size = size;
-    all.dst = dst;
-    all.capacity = capacity;
-    if (desc->mode == ZSTD_PAR_SERIAL) {
-        r = zstd_par_i_as_it_is(p.codec, &all, err);
-        p.made = all.produced;
-    } else {
-        r = zstd_par_i_to_memory(&p, desc->pool, err);
-        if (r == POSIO_E_UNSUPPORTED && zstd_par_i_as_it_is(p.codec, &all, NULL) == POSIO_OK) {
-            p.made = all.produced; /* a format that we do not know and libzstd does */
-            r = POSIO_OK;
-        }
-    }
+    if (desc->mode == ZSTD_PAR_SERIAL) r = zstd_par_i_serially(&p, err);
+    else r = zstd_par_i_to_memory(&p, desc->pool, err);
+    if (r == POSIO_E_UNSUPPORTED && desc->mode != ZSTD_PAR_SERIAL &&
+        zstd_par_i_as_it_is(&p, NULL) == POSIO_OK)
+        r = POSIO_OK; /* libzstd knows what we do not */
     posio_release(&desc->alloc, p.items);
     zstd_par_i_end(desc, &local);
     if (r == POSIO_OK) *produced = p.made;
@@ -1593,13 +1655,14 @@ typedef struct zstd_par_i_run {
     zstd_par_codec *codec;
     uint64_t most, window_max; /* bytes: of a frame that is decoded as a whole; of a window */
     zstd_par_i_walk walk;
-    zstd_par_frame next; /* not yet in a slot, if kind is FRAME or LARGE */
+    zstd_par_frame next; /* not yet in a slot, if kind is FRAME, LARGE or OLD */
     int kind, has_group;
     zstd_par_i_slot group; /* waits for a buffer */
     posio_result failed;   /* of produce; reported when all frames before are through */
     posio_error error;
     zstd_par_i_context *streaming; /* of a frame that is decoded in pieces; else NULL */
     uint64_t read;                 /* of the source, by it: up to here */
+    uint64_t streamed;             /* bytes of its content so far */
     ZSTD_inBuffer in;
     zstd_par_stats stats;
     thread_pool_mutex lock; /* guards through */
@@ -1608,8 +1671,7 @@ typedef struct zstd_par_i_run {
     zstd_par_i_buffers buffers;
 } zstd_par_i_run;
 
-/* Rules of ZSTD_decompressStream that hold for any frame of a sink, so that it does not matter
-   which are decoded in pieces. */
+/* Rules for any frame of a sink, so that it does not matter which are decoded in pieces. */
 static posio_result zstd_par_i_check_frame(const zstd_par_i_run *run, const zstd_par_frame *f,
                                            posio_error *err)
 {
@@ -1619,18 +1681,19 @@ static posio_result zstd_par_i_check_frame(const zstd_par_i_run *run, const zstd
                           "(window_log_max)",
                           (unsigned long long)f->number, (unsigned long long)f->window,
                           (unsigned long long)run->window_max);
-    if (f->flags & ZSTD_PAR_OVERSIZE)
-        return posio_fail(err, POSIO_E_DATA, f->offset,
-                          "frame %llu has a block that is larger than the format allows",
-                          (unsigned long long)f->number);
     return zstd_par_i_check_dictionary(run->codec, f, err);
 }
 
-/* Fetches the next frame into run->next. */
+/* Fetches the next frame into run->next. One of v0.x is for libzstd to try, as a large one is; the
+   error stays, in case that it cannot. */
 static void zstd_par_i_fetch(zstd_par_i_run *run)
 {
     posio_result r = zstd_par_i_next(&run->walk, run->most, &run->next, &run->kind, &run->error);
-    if (r == POSIO_OK && (run->kind == ZSTD_PAR_I_FRAME || run->kind == ZSTD_PAR_I_LARGE)) {
+    if (run->kind == ZSTD_PAR_I_OLD) {
+        run->next.content_size = ZSTD_PAR_UNKNOWN;
+        r = POSIO_OK;
+    }
+    if (r == POSIO_OK && run->kind >= ZSTD_PAR_I_FRAME) {
         r = zstd_par_i_check_frame(run, &run->next, &run->error);
         run->stats.frames++;
     }
@@ -1648,7 +1711,7 @@ static void zstd_par_i_gather(zstd_par_i_run *run)
             zstd_par_i_fetch(run);
             continue;
         }
-        if (run->kind == ZSTD_PAR_I_LARGE ||
+        if (run->kind != ZSTD_PAR_I_FRAME ||
             (run->has_group && (g->room + f->bound > ZSTD_PAR_I_GROUP ||
                                 f->offset + f->size - g->from > ZSTD_PAR_I_GROUP)))
             return;
@@ -1672,11 +1735,11 @@ static posio_result zstd_par_i_stream_begin(zstd_par_i_run *run, posio_error *er
         zstd_par_i_give(run->codec, c);
         return zstd_par_i_no_memory(err);
     }
-    z = ZSTD_DCtx_reset(c->decoder, ZSTD_reset_session_only);
-    if (!ZSTD_isError(z))
-        z = ZSTD_DCtx_setParameter(c->decoder, ZSTD_d_windowLogMax,
-                                   run->desc->window_log_max != 0 ? (int)run->desc->window_log_max
-                                                                  : 0);
+    /* libzstd's own limit, 2^27 + 1, cannot be set: it comes with a reset. */
+    z = ZSTD_DCtx_reset(c->decoder, ZSTD_reset_session_and_parameters);
+    if (!ZSTD_isError(z)) z = ZSTD_DCtx_refDDict(c->decoder, run->codec->dictionary);
+    if (!ZSTD_isError(z) && run->desc->window_log_max != 0)
+        z = ZSTD_DCtx_setParameter(c->decoder, ZSTD_d_windowLogMax, (int)run->desc->window_log_max);
     if (ZSTD_isError(z)) {
         zstd_par_i_give(run->codec, c);
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "zstd_par: %s", ZSTD_getErrorName(z));
@@ -1685,6 +1748,7 @@ static posio_result zstd_par_i_stream_begin(zstd_par_i_run *run, posio_error *er
     run->read = run->next.offset;
     run->in.src = c->stored;
     run->in.size = run->in.pos = 0;
+    run->streamed = 0;
     run->stats.streamed++;
     return POSIO_OK;
 }
@@ -1697,42 +1761,64 @@ static void zstd_par_i_stream_end(zstd_par_i_run *run)
     run->streaming = NULL;
 }
 
+/* Bytes for the stream, when it has used up what it had. */
+static posio_result zstd_par_i_feed(zstd_par_i_run *run, posio_error *err)
+{
+    posio_result r;
+    if (run->in.pos < run->in.size || run->read == run->source->size) return POSIO_OK;
+    run->in.size = (size_t)posio_min(ZSTD_PAR_I_INPUT, run->source->size - run->read);
+    run->in.pos = 0;
+    r = posio_read(run->source, run->read, run->streaming->stored, run->in.size, err);
+    if (r == POSIO_OK) run->read += run->in.size;
+    return r;
+}
+
+static posio_result zstd_par_i_fail_stream(const zstd_par_i_run *run, size_t code, posio_error *err)
+{
+    if (run->kind != ZSTD_PAR_I_OLD)
+        return zstd_par_i_fail_code(err, code, run->next.number, run->next.offset);
+    if (err != NULL) *err = run->error;
+    return run->error.code;
+}
+
+/* The end of the frame. ZSTD_decompressStream does not always compare its size. */
+static posio_result zstd_par_i_streamed(zstd_par_i_run *run, uint64_t end, posio_error *err)
+{
+    if (run->next.content_size != ZSTD_PAR_UNKNOWN && run->streamed != run->next.content_size)
+        return posio_fail(err, POSIO_E_DATA, run->next.offset,
+                          "frame %llu has %llu bytes; its header says %llu",
+                          (unsigned long long)run->next.number, (unsigned long long)run->streamed,
+                          (unsigned long long)run->next.content_size);
+    run->walk.at = end;
+    run->walk.number++;
+    run->kind = ZSTD_PAR_I_SKIP;
+    zstd_par_i_stream_end(run);
+    return POSIO_OK;
+}
+
 /* The next piece of a frame that is decoded as a stream. */
 static posio_result zstd_par_i_stream(zstd_par_i_run *run, zstd_par_i_slot *s, posio_error *err)
 {
-    zstd_par_i_context *c = run->streaming;
     ZSTD_outBuffer out;
     size_t z = 1;
-    posio_result r;
     out.dst = s->buffer->data;
     out.size = ZSTD_PAR_I_PIECE;
     out.pos = 0;
     while (z != 0 && out.pos < out.size) {
         size_t made = out.pos, used;
-        if (run->in.pos == run->in.size && run->read < run->source->size) {
-            run->in.size = (size_t)posio_min(ZSTD_PAR_I_INPUT, run->source->size - run->read);
-            run->in.pos = 0;
-            r = posio_read(run->source, run->read, c->stored, run->in.size, err);
-            if (r != POSIO_OK) return r;
-            run->read += run->in.size;
-        }
+        posio_result r = zstd_par_i_feed(run, err);
+        if (r != POSIO_OK) return r;
         used = run->in.pos;
-        z = ZSTD_decompressStream(c->decoder, &out, &run->in);
-        if (ZSTD_isError(z))
-            return zstd_par_i_fail_frame(err, zstd_par_i_result(z), run->next.number,
-                                         run->next.offset, ZSTD_getErrorName(z));
+        z = ZSTD_decompressStream(run->streaming->decoder, &out, &run->in);
+        if (ZSTD_isError(z)) return zstd_par_i_fail_stream(run, z, err);
         if (z != 0 && out.pos == made && run->in.pos == used && used == run->in.size)
             return zstd_par_i_truncated(&run->walk, &run->next, err);
     }
     s->made = out.pos;
     s->from = run->next.offset;
     s->to = run->read - (run->in.size - run->in.pos);
-    if (z != 0) return POSIO_OK;
-    run->walk.at = s->to;
-    run->walk.number++;
-    run->kind = ZSTD_PAR_I_SKIP;
-    zstd_par_i_stream_end(run);
-    return POSIO_OK;
+    run->streamed += out.pos;
+    return z == 0 ? zstd_par_i_streamed(run, s->to, err) : POSIO_OK;
 }
 
 static posio_result zstd_par_i_sink_produce(void *user, thread_pool_slot *slot, posio_error *err)
@@ -1766,15 +1852,13 @@ static posio_result zstd_par_i_sink_produce(void *user, thread_pool_slot *slot, 
 }
 
 /* Which frame of a slot is the bad one. Its compressed bytes are at `stored`. */
-static posio_result zstd_par_i_blame(zstd_par_i_run *run, zstd_par_i_context *c,
-                                     const zstd_par_i_slot *s, const unsigned char *stored,
-                                     size_t code, posio_error *err)
+static posio_result zstd_par_i_blame(zstd_par_i_context *c, const zstd_par_i_slot *s,
+                                     const unsigned char *stored, size_t code, posio_error *err)
 {
     zstd_par_i_walk w;
     zstd_par_frame f;
     int kind = ZSTD_PAR_I_SKIP;
     size_t at = 0, n = 0;
-    (void)run;
     zstd_par_i_walk_begin(&w, stored, NULL, s->to - s->from);
     w.number = s->number;
     while (zstd_par_i_next(&w, UINT64_MAX, &f, &kind, NULL) == POSIO_OK && kind != ZSTD_PAR_I_END) {
@@ -1784,8 +1868,7 @@ static posio_result zstd_par_i_blame(zstd_par_i_run *run, zstd_par_i_context *c,
         at += n;
     }
     if (!ZSTD_isError(n)) n = code;
-    return zstd_par_i_fail_frame(err, zstd_par_i_result(n), f.number, s->from + f.offset,
-                                 ZSTD_getErrorName(n));
+    return zstd_par_i_fail_code(err, n, f.number, s->from + f.offset);
 }
 
 static posio_result zstd_par_i_sink_work(void *user, const thread_pool_slot *slot, uint32_t part,
@@ -1801,11 +1884,11 @@ static posio_result zstd_par_i_sink_work(void *user, const thread_pool_slot *slo
     if (r == POSIO_OK) r = posio_read(run->source, s->from, in, stored, err);
     if (r == POSIO_OK) {
         n = ZSTD_decompressDCtx(c->decoder, s->buffer->data, s->room, in, stored);
-        if (ZSTD_isError(n)) r = zstd_par_i_blame(run, c, s, in, n, err);
+        if (ZSTD_isError(n)) r = zstd_par_i_blame(c, s, in, n, err);
         else s->made = n;
     }
     zstd_par_i_give(run->codec, c);
-    return r == POSIO_E_SPACE ? POSIO_E_DATA : r; /* a frame larger than it says, or can be */
+    return r;
 }
 
 static posio_result zstd_par_i_sink_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
@@ -1853,6 +1936,13 @@ static posio_result zstd_par_i_to_sink(zstd_par_i_run *run, posio_error *err)
     return thread_pool_run(pool, &job, err);
 }
 
+/* By frames: where there were two that could be decoded side by side, or it was asked for. */
+static uint32_t zstd_par_i_mode_used(const zstd_par_i_run *run)
+{
+    if (run->desc->mode != ZSTD_PAR_AUTO) return run->desc->mode;
+    return run->stats.frames - run->stats.streamed >= 2 ? ZSTD_PAR_FRAME : ZSTD_PAR_SERIAL;
+}
+
 ZSTD_PAR_API posio_result zstd_par_decompress_sink(const posio_source *source,
                                                    const posio_sink *sink,
                                                    const zstd_par_desc *desc, zstd_par_stats *stats,
@@ -1880,14 +1970,14 @@ ZSTD_PAR_API posio_result zstd_par_decompress_sink(const posio_source *source,
     run->sink = sink;
     run->buffers.alloc = desc->alloc;
     run->buffers.budget = zstd_par_i_memory(desc);
-    run->most = desc->mode == ZSTD_PAR_SERIAL ? 0 : run->buffers.budget / 4;
+    run->most = run->buffers.budget / 4;
     run->window_max = desc->window_log_max != 0 ? (uint64_t)1 << desc->window_log_max
                                                 : ((uint64_t)1 << 27) + 1; /* as libzstd */
     run->kind = ZSTD_PAR_I_SKIP;
     zstd_par_i_walk_begin(&run->walk, NULL, source, source->size);
     r = zstd_par_i_to_sink(run, err);
     run->stats.in_bytes = source->size;
-    run->stats.mode = run->stats.streamed == run->stats.frames ? ZSTD_PAR_SERIAL : ZSTD_PAR_FRAME;
+    run->stats.mode = zstd_par_i_mode_used(run);
     if (r == POSIO_OK && stats != NULL) *stats = run->stats;
     zstd_par_i_stream_end(run);
     zstd_par_i_free_buffers(&run->buffers);
@@ -2217,11 +2307,7 @@ static posio_result zstd_par_i_decode_frame(zstd_par *z, const zstd_par_frame *f
     if (r == POSIO_OK) n = ZSTD_decompressDCtx(c->decoder, out, room, stored, (size_t)f->size);
     zstd_par_i_give(z->codec, c);
     if (r != POSIO_OK) return r;
-    if (ZSTD_isError(n)) {
-        r = zstd_par_i_result(n);
-        return zstd_par_i_fail_frame(err, r == POSIO_E_SPACE ? POSIO_E_DATA : r, f->number,
-                                     f->offset, ZSTD_getErrorName(n));
-    }
+    if (ZSTD_isError(n)) return zstd_par_i_fail_code(err, n, f->number, f->offset);
     *made = n;
     return POSIO_OK;
 }
@@ -2334,7 +2420,7 @@ static posio_result zstd_par_i_source_extent(void *self, uint64_t offset, posio_
     if (zstd_par_index_find(x, offset, &i) != POSIO_OK)
         return posio_fail(err, POSIO_E_RANGE, offset, "no extent beyond the end of the content");
     zero = x->frames[(size_t)i].flags & ZSTD_PAR_ZERO;
-    for (first = i; i < x->count && i - first < 65536; i++) { /* frames of the same kind */
+    for (first = i; i < x->count && i - first < 1024; i++) { /* frames of the same kind */
         const zstd_par_frame *f = &x->frames[(size_t)i];
         if (f->content_size != 0 && (f->flags & ZSTD_PAR_ZERO) != zero) break;
         out->length = f->output + f->content_size - offset;

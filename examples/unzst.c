@@ -92,7 +92,8 @@ typedef struct job {
     posio_pipe pipe;
     posio_sink sink;
     uint64_t skip, take; /* of the bytes that come: drop so many, then write so many */
-    int sink_failed;
+    uint64_t written;
+    int sink_failed, is_complete; /* is_complete: the range is, and more was about to come */
     zstd_par_stats stats;
     int status;
     posio_error error;
@@ -153,16 +154,27 @@ static char *part_name(const char *path)
     return part;
 }
 
+/* Behind the range: what would come is not wanted. */
+static int is_behind(job *j, uint64_t n, posio_error *err)
+{
+    if (j->skip != 0 || j->take != 0 || n == 0) return 0;
+    j->is_complete = 1;
+    (void)posio_fail(err, POSIO_E_CANCELED, POSIO_NO_OFFSET, "the range is complete");
+    return 1;
+}
+
 /* Decoded bytes on their way to the sink: only those of the range. */
 static posio_result cut_write(void *self, const void *p, size_t n, posio_error *err)
 {
     job *j = (job *)self;
     size_t skip = (size_t)posio_min(j->skip, n), take = (size_t)posio_min(j->take, n - skip);
     posio_result r = POSIO_OK;
-    j->skip -= skip;
+    if (is_behind(j, n, err)) return POSIO_E_CANCELED;
     if (take != 0 && j->sink.write != NULL)
         r = j->sink.write(j->sink.self, (const unsigned char *)p + skip, take, err);
+    j->skip -= skip;
     j->take -= take;
+    j->written += take;
     if (r != POSIO_OK) j->sink_failed = 1;
     return r;
 }
@@ -173,8 +185,10 @@ static posio_result cut_hole(void *self, uint64_t n, posio_error *err)
     job *j = (job *)self;
     uint64_t skip = posio_min(j->skip, n), take = posio_min(j->take, n - skip);
     posio_result r = POSIO_OK;
+    if (is_behind(j, n, err)) return POSIO_E_CANCELED;
     j->skip -= skip;
     j->take -= take;
+    j->written += take;
     if (take != 0 && j->sink.hole != NULL) r = j->sink.hole(j->sink.self, take, err);
     else
         for (; take != 0 && r == POSIO_OK; take -= posio_min(take, sizeof zeros))
@@ -293,11 +307,13 @@ static posio_result decompress_in_order(job *j)
     j->desc.progress = report_progress;
     j->desc.user = j;
     r = zstd_par_decompress_sink(&j->source, &cut, &j->desc, &j->stats, &j->error);
-    if (r == POSIO_OK && j->asked->has_range &&
-        (j->skip != 0 || (j->asked->has_length && j->take != 0)))
+    if (r == POSIO_E_CANCELED && j->is_complete && !cli_interrupted) r = POSIO_OK;
+    else if (r == POSIO_OK && j->asked->has_range &&
+             (j->skip != 0 || (j->asked->has_length && j->take != 0)))
         r = posio_fail(&j->error, POSIO_E_RANGE, POSIO_NO_OFFSET,
                        "the range reaches beyond the end of the content, which has %llu bytes",
                        (unsigned long long)j->stats.out_bytes);
+    j->stats.out_bytes = j->written;
     return r;
 }
 
@@ -320,6 +336,12 @@ static void line(cli_out *f, const char *name, const char *value)
     cli_printf(f, "  %-18s", name);
     cli_text(f, value);
     cli_puts(f, "\n");
+}
+
+/* How --list would decompress it. */
+static const char *mode_to_use(const job *j)
+{
+    return mode_names[j->asked->mode != 0 ? j->asked->mode : zstd_par_index_info(j->index)->mode];
 }
 
 static void print_frames(cli_out *f, const job *j)
@@ -378,7 +400,7 @@ static void print_list(cli_out *f, const job *j)
                  cli_grouped(m->wrong_hints, b));
         line(f, "pzstd's hints", text);
     }
-    line(f, "mode", mode_names[j->asked->mode != 0 ? j->asked->mode : m->mode]);
+    line(f, "mode", mode_to_use(j));
     if (!j->asked->quiet) print_frames(f, j);
 }
 
@@ -391,10 +413,12 @@ static void print_text(cli_out *f, const job *j)
         print_list(f, j);
     } else if (j->status == STATUS_OK && !j->asked->quiet && !to_stdout(j->asked)) {
         cli_text(f, j->path);
-        cli_printf(f, ": %s%s in %.2f s, %s/s, by %s", j->asked->test ? "good: " : "",
+        cli_printf(f, ": %s%s in %.2f s, %s/s%s", j->asked->test ? "good: " : "",
                    cli_size((double)j->stats.out_bytes, a), j->seconds,
                    cli_size(j->seconds > 0 ? (double)j->stats.out_bytes / j->seconds : 0, b),
-                   j->stats.mode == ZSTD_PAR_FRAME ? "frames" : "libzstd, serially");
+                   j->stats.mode == ZSTD_PAR_FRAME    ? ", by frames"
+                   : j->stats.mode == ZSTD_PAR_SERIAL ? ", by libzstd, serially"
+                                                      : "");
         if (j->index != NULL && zstd_par_index_info(j->index)->seek_table_fault != NULL)
             cli_printf(f, "; but its seek table is wrong: %s",
                        zstd_par_index_info(j->index)->seek_table_fault);
@@ -425,7 +449,7 @@ static void json_index(cli_out *f, const job *j)
     cli_json_string(f, m->has_seek_table ? "ok" : m->seek_table_fault);
     json_number(f, "hints", m->hints);
     json_number(f, "wrong_hints", m->wrong_hints);
-    cli_printf(f, ",\"mode\":\"%s\"", mode_names[m->mode]);
+    cli_printf(f, ",\"mode\":\"%s\"", mode_to_use(j));
     if (!j->asked->list) return;
     cli_puts(f, ",\"list\":[");
     for (i = 0; zstd_par_index_get(j->index, i, &x) == POSIO_OK; i++) {
@@ -453,7 +477,8 @@ static void print_json(cli_out *f, const job *j)
     if (j->index != NULL) json_index(f, j);
     if (!j->asked->list && j->status == STATUS_OK) {
         json_number(f, "bytes", j->stats.out_bytes);
-        cli_printf(f, ",\"done_by\":\"%s\"", mode_names[j->stats.mode]);
+        cli_puts(f, ",\"done_by\":");
+        cli_json_string(f, j->stats.mode != 0 ? mode_names[j->stats.mode] : NULL);
         cli_puts(f, ",\"output\":");
         cli_json_string(f, j->output);
     }
@@ -490,13 +515,14 @@ static posio_result run_job(job *j)
     j->source = posio_file_source(j->file);
     if (j->source.size == 0) /* which ZSTD_decompress accepts, and zstd does not */
         return posio_fail(&j->error, POSIO_E_DATA, 0, "not a zstd file: it is empty");
+    if (a->mode == ZSTD_PAR_BLOCK) return decompress(j); /* refused, before there is an output */
     j->desc.flags = ZSTD_PAR_WALK;
     if (a->list || a->test) r = zstd_par_index_open(&j->index, &j->source, &j->desc, &j->error);
-    if (r == POSIO_E_LIMIT && !a->list) r = POSIO_OK; /* more frames than are listed */
+    else r = zstd_par_probe(&j->source, &j->error);
     j->desc.flags = 0;
-    if (a->list || r != POSIO_OK) return r;
-    if (a->mode == ZSTD_PAR_BLOCK) return decompress(j); /* refused, before there is an output */
-    r = zstd_par_probe(&j->source, &j->error);
+    if (a->list) return r;
+    /* More frames than are listed, and versions of the format that libzstd may know. */
+    if (r == POSIO_E_LIMIT || r == POSIO_E_UNSUPPORTED) r = POSIO_OK;
     if (r == POSIO_OK && !a->test) r = to_stdout(a) ? open_stdout(j) : open_file(j);
     if (r != POSIO_OK) return r;
     cli_progress_begin(&j->progress, j->path, !a->quiet);

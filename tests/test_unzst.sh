@@ -102,7 +102,7 @@ test_options() {
 # ------------------------------------------------------------------------------- bytes
 
 test_bytes() {
-    local mode threads file
+    local mode threads file n
     text 200000 > t
     zstd -q -f t -o single.zst
     zstd -q -f -c < t > stream.zst
@@ -134,6 +134,18 @@ test_bytes() {
         run --range 1G:1 -o - $file.zst
         check "$file, --range beyond" 'code 2' 'complains "range"' 'prints_nothing'
     done
+    if [ -f eight.zst ]; then # what lies behind the range is not looked at
+        cp eight.zst tail.zst
+        n=$(stat -c %s tail.zst)
+        printf 'X' | dd of=tail.zst bs=1 seek=$((n - 3)) conv=notrunc 2> /dev/null
+        run -t tail.zst
+        check "damage in the last frame" 'code 1'
+        run --range 100:200 --json -o o --force tail.zst
+        check "a range before it" 'code 0' 'silent' 'says "\"bytes\":200,"' \
+            "same o <(tail -c +101 eight | head -c 200)"
+    fi
+    run --json -t single.zst
+    check "one frame is decoded serially" 'code 0' 'says "\"done_by\":\"serial\""'
     run --mode block -o o2 single.zst
     check "--mode block" 'code 2' 'begins "single.zst: "' 'complains "block mode"' 'absent o2'
     split -b 2000 t s_ && zstd -q --train s_a* -o dict --maxdict=10000 2> /dev/null
@@ -160,6 +172,8 @@ test_lists() {
     check "--list --json" 'code 0' 'lines 2' 'says "\"frames\":3"' 'says "\"seek_table\":null"' \
         'says "\"mode\":\"serial\""' 'says "\"content_size\":null"' \
         'says "\"list\":[{\"offset\":0,"'
+    run --list --json --mode serial several.zst
+    check "--list --mode serial" 'code 0' 'says "\"mode\":\"serial\""'
     [ -f eight.zst ] || return
     run --list eight.zst
     check "--list of pzstd's" 'code 0' "says \"pzstd's hint\"" 'says "0 of them wrong"'
@@ -202,6 +216,18 @@ test_refusals() {
         [ $n = 1e:1 ] && printf '\xfd\x2f\xb5\x1e0123456789abcdef' > old.zst
         refused "zstd v0.${n#*:}" 2 old.zst "zstd v0.${n#*:}"
     done
+    printf '\x27\xb5\x2f\xfd\0\0\x40\0\x05hello\xc0\0\0' > old.zst # one that is good
+    if zstd -q -t old.zst 2> /dev/null; then
+        run -o - old.zst
+        check "what libzstd knows of v0.7" 'code 0' 'says "hello"'
+        run -t old.zst
+        check "the same, -t" 'code 0' 'says "good: 5 bytes"'
+    else skip "zstd v0.7" "zstd without support for it"; fi
+    printf '\x28\xb5\x2f\xfd' > magic.zst
+    refused "a magic number and no more" 1 magic.zst "frame 0 is cut short"
+    truncate -s 100G disk.zst
+    refused "a disk full of zeros" 2 disk.zst "not a zstd file"
+    rm -f disk.zst
     tail -c +5 single.zst > magicless.zst
     refused "a frame without magic number" 2 magicless.zst "without its magic number"
     printf '\x28\xb5\x2f\xfd\x00\x90\x01\x00\x00' > window.zst # 2^28

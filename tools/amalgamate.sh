@@ -22,7 +22,12 @@ give_up() {
     exit 2
 }
 
-if [ -f "$folder/VERSIONS" ]; then
+complete() {
+    for f in zstd.c zstd.h zstd_errors.h lz4.c lz4.h lz4hc.c lz4hc.h VERSIONS; do
+        [ -f "$folder/$f" ] || return 1
+    done
+}
+if complete; then
     echo "amalgamate: $folder has $(tr '\n' ' ' < "$folder/VERSIONS")"
     exit 0
 fi
@@ -33,7 +38,7 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/packages"
+mkdir -p "$work/lists/partial" "$work/packages"
 
 # The mirrors that are configured, in either format, as deb-src.
 {
