@@ -1015,11 +1015,13 @@ static int mft_scan_i_get_attribute(const unsigned char *rec, uint32_t offset, u
     a->at = p;
     a->name_units = p[9];
     a->name = p + posio_le16(p + 10);
-    if (a->name_units != 0 && !posio_within(posio_le16(p + 10), 2u * a->name_units, a->size)) {
+    a->resident = p[8] == 0;
+    at = a->resident ? MFT_SCAN_I_ATTRIBUTE : MFT_SCAN_I_ATTRIBUTE_OUTSIDE;
+    if (a->name_units != 0 && (posio_le16(p + 10) < at ||
+                               !posio_within(posio_le16(p + 10), 2u * a->name_units, a->size))) {
         *damage = MFT_SCAN_BAD_ATTRIBUTE_NAME;
         a->name_units = 0;
     }
-    a->resident = p[8] == 0;
     a->lowest = a->highest = 0;
     a->value = p;
     a->value_size = 0;
@@ -1095,7 +1097,7 @@ static void mft_scan_i_take_name(mft_scan_i_parse *p, const mft_scan_i_attribute
     const unsigned char *v = a->value;
     const uint32_t row = c->count[MFT_SCAN_I_NAMES], at = c->count[MFT_SCAN_I_BYTES];
     uint32_t n;
-    if (!a->resident || a->value_size < 66 || 66 + 2u * v[64] > a->value_size) {
+    if (!a->resident || a->value_size < 66 || v[64] == 0 || 66 + 2u * v[64] > a->value_size) {
         mft_scan_i_blame(p, MFT_SCAN_BAD_FILE_NAME);
         return;
     }
@@ -2057,9 +2059,7 @@ static posio_result mft_scan_i_find_boot(const posio_source *source, uint64_t of
     }
     if (fault != NULL)
         return r != POSIO_OK ? r : posio_fail(err, POSIO_E_FORMAT, offset, "%s", fault);
-    v->offset = offset;
-    /* The backup lies in the sector behind the last one that counts. */
-    if (v->size > size) v->size = size;
+    v->offset = offset; /* its size is what it says: an image that is cut lacks the rest */
     return POSIO_OK;
 }
 
@@ -2168,9 +2168,37 @@ static void mft_scan_i_walk_mbr(mft_scan_i_partitions *p, const unsigned char *b
     }
 }
 
-/* The table whose header lies at `header`; 0: there is none that can be used.
-   Source: UEFI specification, section 5.3. */
-static int mft_scan_i_walk_gpt(mft_scan_i_partitions *p, uint64_t header)
+/* CRC-32 (IEEE 802.3), continued from `crc`; for a few KiB. */
+static uint32_t mft_scan_i_crc32(uint32_t crc, const unsigned char *p, size_t n)
+{
+    uint32_t i;
+    for (crc = ~crc; n != 0; n--)
+        for (crc ^= *p++, i = 0; i < 8; i++) crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1)));
+    return ~crc;
+}
+
+/* Do header and entries have their checksums? */
+static int mft_scan_i_is_gpt_sound(const mft_scan_i_partitions *p, const unsigned char *header,
+                                   uint64_t at, uint64_t count, uint64_t size)
+{
+    unsigned char h[92], e[128];
+    uint32_t crc = 0;
+    uint64_t n = count * size, i;
+    memcpy(h, header, sizeof h);
+    memset(h + 16, 0, 4);
+    if (posio_le32(header + 12) != sizeof h || count > MFT_SCAN_I_GPT_MAX ||
+        mft_scan_i_crc32(0, h, sizeof h) != posio_le32(header + 16))
+        return 0;
+    for (i = 0; i < n; i += sizeof e) { /* size is a multiple of 128 */
+        if (posio_read(p->source, at + i, e, sizeof e, NULL) != POSIO_OK) return 0;
+        crc = mft_scan_i_crc32(crc, e, sizeof e);
+    }
+    return crc == posio_le32(header + 88);
+}
+
+/* The table whose header lies at `header`; 0: there is none that can be used, or `sound` is wanted
+   and it is not. Source: UEFI specification, section 5.3. */
+static int mft_scan_i_walk_gpt(mft_scan_i_partitions *p, uint64_t header, int sound)
 {
     unsigned char h[92], e[128];
     uint64_t at, i, count, size, first, last;
@@ -2178,10 +2206,14 @@ static int mft_scan_i_walk_gpt(mft_scan_i_partitions *p, uint64_t header)
     if (memcmp(h, "EFI PART", 8) != 0) return 0;
     count = posio_le32(h + 80);
     size = posio_le32(h + 84);
-    if (size < 128 || size > 4096 || !posio_mul(posio_le64(h + 72), p->sector, &at)) return 0;
+    if (size < 128 || size > 4096 || size % 128 != 0 ||
+        !posio_mul(posio_le64(h + 72), p->sector, &at) || at > p->source->size)
+        return 0;
+    if (sound && !mft_scan_i_is_gpt_sound(p, h, at, count, size)) return 0;
+    p->count = 0;
     p->scheme = 2;
     for (i = 0; i < count && i < MFT_SCAN_I_GPT_MAX; i++) {
-        if (posio_read(p->source, at + i * size, e, sizeof e, NULL) != POSIO_OK) return i != 0;
+        if (posio_read(p->source, at + i * size, e, sizeof e, NULL) != POSIO_OK) break;
         first = posio_le64(e + 32);
         last = posio_le64(e + 40);
         if (mft_scan_i_is_zero(e, 16) || last < first || last >= p->source->size / p->sector)
@@ -2189,20 +2221,19 @@ static int mft_scan_i_walk_gpt(mft_scan_i_partitions *p, uint64_t header)
         p->number = (uint32_t)i + 1;
         p->each(p, first * p->sector, (last - first + 1) * p->sector);
     }
-    return 1;
+    return p->count != 0;
 }
 
-/* The volumes of a disk with sectors of this size: by the GPT, its backup in the last sector, or
-   the MBR. A protective MBR (type ee) alone says nothing. */
+/* The volumes of a disk with sectors of this size: by the GPT, its copy in the last sector, or the
+   MBR. A GPT without its checksums is better than none. */
 static void mft_scan_i_walk_tables(mft_scan_i_partitions *p, const unsigned char *b)
 {
-    const uint64_t size = p->source->size;
-    p->count = 0;
-    if (mft_scan_i_walk_gpt(p, p->sector) && p->count != 0) return;
-    p->count = 0;
-    if (size >= 3 * (uint64_t)p->sector &&
-        mft_scan_i_walk_gpt(p, size / p->sector * p->sector - p->sector) && p->count != 0)
-        return;
+    const uint64_t sectors = p->source->size / p->sector;
+    int sound;
+    for (sound = 1; sound >= 0 && sectors >= 3; sound--)
+        if (mft_scan_i_walk_gpt(p, p->sector, sound) ||
+            mft_scan_i_walk_gpt(p, (sectors - 1) * p->sector, sound))
+            return;
     p->count = 0;
     if (mft_scan_i_is_table(b)) mft_scan_i_walk_mbr(p, b);
 }
@@ -2275,6 +2306,17 @@ static int mft_scan_i_find_attribute(const unsigned char *rec, uint32_t type, ui
     return 0;
 }
 
+/* Has the $MFT's $DATA runs, of which the first is one that can be? */
+static int mft_scan_i_begins_well(const mft_scan *s, const mft_scan_i_attribute *data)
+{
+    const unsigned char *list = data->value;
+    uint32_t left = data->value_size;
+    uint64_t at = 0, clusters = 0, lcn = 0, limit = s->volume.size / s->volume.cluster_size;
+    return !data->resident && data->size >= MFT_SCAN_I_ATTRIBUTE_OUTSIDE &&
+           mft_scan_i_next_run(&list, &left, &at, &clusters, &lcn) > 0 &&
+           posio_within(lcn, clusters, limit);
+}
+
 /* Record 0, or its copy in $MFTMirr, with a $DATA that has runs. `where`: its offset. */
 static posio_result mft_scan_i_find_record_0(mft_scan *s, unsigned char *rec,
                                              mft_scan_i_attribute *data, uint64_t *where,
@@ -2287,8 +2329,8 @@ static posio_result mft_scan_i_find_record_0(mft_scan *s, unsigned char *rec,
         *where = s->volume.offset + places[i];
         if (posio_read(&s->source, *where, rec, s->record_size, NULL) != POSIO_OK ||
             !mft_scan_i_is_sound(s, rec) || posio_le64(rec + MFT_SCAN_I_AT_BASE) != 0 ||
-            !mft_scan_i_find_attribute(rec, MFT_SCAN_DATA, 0, data) || data->resident ||
-            data->size < MFT_SCAN_I_ATTRIBUTE_OUTSIDE)
+            !mft_scan_i_find_attribute(rec, MFT_SCAN_DATA, 0, data) ||
+            !mft_scan_i_begins_well(s, data))
             continue;
         s->info.from_mirror = (uint32_t)i;
         if (i != 0)
@@ -2445,21 +2487,26 @@ static posio_result mft_scan_i_map_volume(mft_scan *s, posio_error *err)
 // ---------------------------------------------------------------------------------- raw $MFT
 
 /* How large the records of a raw $MFT are: what most of its first records say, since any one of
-   them may be lost, damaged or lie. 0: there are none. */
-static uint32_t mft_scan_i_vote(const unsigned char *p, size_t n)
+   them may be lost, damaged or lie. 0: there are none. *placed: more of them than not lie where
+   their own number says, as they do not in a volume. */
+static uint32_t mft_scan_i_vote(const unsigned char *p, size_t n, int *placed)
 {
     uint32_t votes[8] = {0, 0, 0, 0, 0, 0, 0, 0}, best = 0, i; /* for 512 << i */
+    uint32_t right = 0, wrong = 0;
     size_t at;
     for (at = 0; at + MFT_SCAN_I_STRIDE <= n; at += MFT_SCAN_I_STRIDE) {
-        uint32_t signature = posio_le32(p + at),
-                 size = posio_le32(p + at + MFT_SCAN_I_AT_ALLOCATED);
-        if (signature != mft_scan_i_file && signature != mft_scan_i_baad) continue;
+        uint32_t sign = posio_le32(p + at), size = posio_le32(p + at + MFT_SCAN_I_AT_ALLOCATED);
+        if (sign != mft_scan_i_file && sign != mft_scan_i_baad) continue;
         for (i = 0; i < 8; i++)
             if (size == 512u << i && at % size == 0)
                 votes[i] += posio_le16(p + at + 6) == size / MFT_SCAN_I_STRIDE + 1 ? 2u : 1u;
+        if (posio_le16(p + at + 4) < MFT_SCAN_I_HEADER_LONG || size < MFT_SCAN_I_STRIDE) continue;
+        if (at / size == posio_le32(p + at + MFT_SCAN_I_AT_NUMBER)) right++;
+        else wrong++;
     }
     for (i = 1; i < 8; i++)
         if (votes[i] > votes[best]) best = i;
+    *placed = right > wrong;
     return votes[best] != 0 ? 512u << best : 0;
 }
 
@@ -2549,27 +2596,19 @@ static posio_result mft_scan_i_choose_volume(mft_scan *s, const unsigned char *h
     return r;
 }
 
-/* Is it a raw $MFT? By its records; but a volume, too, has records somewhere, so these must not be
-   all there is to say for it. */
+/* Is it a raw $MFT? It begins with a record; or with what was one, and others follow in their
+   places. (A volume has records somewhere, too.) */
 static posio_result mft_scan_i_identify(mft_scan *s, const unsigned char *head, size_t n,
                                         posio_error *err)
 {
-    const int ntfs = n >= MFT_SCAN_I_BOOT && memcmp(head + 3, "NTFS    ", 8) == 0;
     const int record =
         n >= 4 && (posio_le32(head) == mft_scan_i_file || posio_le32(head) == mft_scan_i_baad);
-    const int table = n >= MFT_SCAN_I_BOOT && mft_scan_i_is_table(head);
-    uint32_t voted = mft_scan_i_vote(head, n), input = s->desc.input;
-    posio_error unused;
+    const int ntfs = n >= MFT_SCAN_I_BOOT && memcmp(head + 3, "NTFS    ", 8) == 0;
+    int placed = 0;
+    uint32_t voted = mft_scan_i_vote(head, n, &placed), input = s->desc.input;
     if (input == MFT_SCAN_INPUT_AUTO) {
         input = MFT_SCAN_INPUT_VOLUME;
-        if (record || (voted != 0 && !ntfs && !table)) input = MFT_SCAN_INPUT_MFT;
-        if (!record && input == MFT_SCAN_INPUT_MFT && voted != 0 && n >= MFT_SCAN_I_BOOT) {
-            uint32_t backup = 0; /* a volume without a first sector has records in its head, too */
-            mft_scan_i_volume v;
-            if (mft_scan_i_find_boot(&s->source, 0, s->source.size, &v, &backup, &unused) ==
-                POSIO_OK)
-                input = MFT_SCAN_INPUT_VOLUME;
-        }
+        if (record || (placed && !ntfs)) input = MFT_SCAN_INPUT_MFT;
     }
     if (input != MFT_SCAN_INPUT_MFT) return mft_scan_i_choose_volume(s, head, n, err);
     s->info.input = MFT_SCAN_INPUT_MFT;
@@ -3931,8 +3970,11 @@ static posio_result mft_scan_i_visit_view(mft_scan_i_visitor *v, uint32_t slots,
     s->links = v->links;
     s->link_count = 0;
     for (i = 0; i < slots; i++) {
+        uint64_t base;
         if (!(c->flags[i] & MFT_SCAN_EXTENSION)) continue;
-        if (mft_scan_i_belongs(s, c->flags[i], c->base[k++])) {
+        base = c->base[k++];
+        if (i == 0 && !with_base) continue; /* what should be a base is one of another's */
+        if (mft_scan_i_belongs(s, c->flags[i], base)) {
             s->links[s->link_count].base = (uint32_t)v->numbers[0];
             s->links[s->link_count++].extension = (uint32_t)v->numbers[i];
         } else {
