@@ -45,8 +45,9 @@
          for each stream          0 (lean), 23 (full), and its name; 10 more where the initialised
                                   size is not the size, 10 where the total size differs
          for each extension       10, and 8 in a table over all of them
-         with MFT_SCAN_PATHS      4 for each slot and the paths of directories; CHILDREN: 4 for each
-                                  slot and 8 for each name
+         with MFT_SCAN_PATHS      4 for each slot, and the paths of directories
+         with MFT_SCAN_CHILDREN   4 for each slot, 8 for each name
+     Segments in which there is nothing take 8 bytes in all.
      While scanning: 4 MiB for each thread; in the pipelined mode also 3 buffers of 16 MiB.
      mft_scan_visit keeps no index: 6 MiB, and desc.cache_bytes for what must wait.
 
@@ -468,6 +469,12 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#if defined(MADV_HUGEPAGE)
+#define MFT_SCAN_I_HUGE_PAGES
+#endif
+#endif
 
 // ---------------------------------------------------------------------------------- structures
 
@@ -478,8 +485,11 @@ enum {
     MFT_SCAN_I_SEGMENT_MIN = 4096,
     MFT_SCAN_I_CHUNK = 16 << 20, /* one read ahead */
     MFT_SCAN_I_CHUNK_MAX = 256 << 20,
-    MFT_SCAN_I_RING = 3,   /* chunks: the ceiling of memory */
-    MFT_SCAN_I_PARTS = 16, /* segments in a slot of the parallel mode */
+    MFT_SCAN_I_RING = 3,         /* chunks: the ceiling of memory */
+    MFT_SCAN_I_BLOCK = 32 << 20, /* of the index, from the allocator */
+    MFT_SCAN_I_BLOCK_FIRST = 64 << 10,
+    MFT_SCAN_I_HUGE = 2 << 20, /* a huge page */
+    MFT_SCAN_I_PARTS = 16,     /* segments in a slot of the parallel mode */
     MFT_SCAN_I_CLUSTER_MAX = 2 << 20,
     MFT_SCAN_I_LIST_MAX = 1 << 20,  /* bytes of an $ATTRIBUTE_LIST; NTFS allows 256 KiB */
     MFT_SCAN_I_RUNS_MAX = 1 << 22,  /* of the $MFT */
@@ -490,6 +500,8 @@ enum {
     MFT_SCAN_I_MEMO_DEPTH = 256
 };
 static const uint32_t mft_scan_i_file = 0x454c4946u, mft_scan_i_baad = 0x44414142u;
+
+#define MFT_SCAN_I_MFT_MAX ((uint64_t)1 << 42) /* bytes: records have numbers of 32 bits */
 
 /* The word of a slot: flags in bits 0-20, state 21-23, damage 24-27. */
 #define MFT_SCAN_I_FLAGS 0x1fffffu
@@ -523,8 +535,10 @@ enum {
    names of slot s are rows name_at[s] to name_at[s + 1] - 1. */
 typedef struct mft_scan_i_columns {
     uint32_t count[MFT_SCAN_I_COUNTS];
-    uint32_t uniform; /* where flags is NULL: the word of every slot, and there are no rows */
-    uint32_t *flags;  /* slots: words */
+    uint32_t uniform;   /* where flags is NULL: the word of every slot, and there are no rows */
+    uint32_t *flags;    /* slots: words */
+    uint32_t *path_at;  /* place in mft_scan.memo; 0 = none */
+    uint32_t *child_at; /* edges, of mft_scan.child_slot */
     uint16_t *sequence, *info_at, *name_at, *stream_at;
     uint64_t *size, *modified; /* infos; size in lean columns only */
     uint64_t *created, *changed, *accessed, *log_sequence, *usn;
@@ -583,6 +597,12 @@ typedef struct mft_scan_i_link {
     uint32_t base, extension; /* numbers */
 } mft_scan_i_link;
 
+/* Memory that segments are cut from. */
+typedef struct mft_scan_i_block {
+    struct mft_scan_i_block *next;
+    size_t used, size; /* bytes, this head included */
+} mft_scan_i_block;
+
 typedef struct mft_scan_i_scratch {
     struct mft_scan_i_scratch *next, *all;
     unsigned char *buffer; /* a segment */
@@ -605,17 +625,18 @@ struct mft_scan {
     uint32_t record_size, segment_bytes, slot_bits; /* 2^slot_bits slots in a segment */
     mft_scan_i_columns **segments;
     uint64_t segment_count;
+    mft_scan_i_block *blocks; /* the first is the one that is being cut */
+    size_t block_bytes;
     mft_scan_i_columns uniform[4];
     uint64_t first, visible; /* slots that can be looked up: of a view, not all */
     const uint64_t *numbers; /* of a view of records that do not follow each other */
     mft_scan_i_link *links;  /* extensions by base */
     uint64_t link_count;
-    uint32_t *memo_at; /* MFT_SCAN_PATHS: of each slot, in memo; 0 = none */
     char *memo;
     uint64_t memo_used, memo_room;
-    uint32_t *child_first, *child_slot, *child_row; /* MFT_SCAN_CHILDREN */
+    uint32_t *child_slot, *child_row; /* MFT_SCAN_CHILDREN */
     mft_scan_i_scratch *idle, *scratches;
-    thread_pool_mutex lock; /* guards idle */
+    thread_pool_mutex lock; /* guards idle, scratches, blocks */
     int has_lock;
     mft_scan_warning *warnings;
     uint32_t warning_count;
@@ -659,81 +680,90 @@ static uint64_t mft_scan_i_now(void)
 typedef struct mft_scan_i_column {
     size_t member; /* where the pointer is in mft_scan_i_columns */
     uint32_t element, count;
-    uint32_t lean, full; /* in which index it is */
+    uint32_t in; /* which index it is in */
 } mft_scan_i_column;
 
-#define MFT_SCAN_I_COLUMN(member, element, count, lean, full)            \
-    {                                                                    \
-        offsetof(mft_scan_i_columns, member), element, count, lean, full \
+enum {
+    MFT_SCAN_I_IN_LEAN = 1,
+    MFT_SCAN_I_IN_FULL = 2,
+    MFT_SCAN_I_IN_ALL = 3,
+    MFT_SCAN_I_IN_PATHS = 4,   /* MFT_SCAN_PATHS */
+    MFT_SCAN_I_IN_CHILDREN = 8 /* MFT_SCAN_CHILDREN */
+};
+
+#define MFT_SCAN_I_COLUMN(member, element, count, in)                            \
+    {                                                                            \
+        offsetof(mft_scan_i_columns, member), element, count, MFT_SCAN_I_IN_##in \
     }
 
 /* By falling alignment, so that one block holds them without gaps. */
 static const mft_scan_i_column *mft_scan_i_layout(size_t *n)
 {
     static const mft_scan_i_column table[] = {
-        MFT_SCAN_I_COLUMN(size, 8, MFT_SCAN_I_INFOS, 1, 0),
-        MFT_SCAN_I_COLUMN(modified, 8, MFT_SCAN_I_INFOS, 1, 1),
-        MFT_SCAN_I_COLUMN(created, 8, MFT_SCAN_I_INFOS, 0, 1),
-        MFT_SCAN_I_COLUMN(changed, 8, MFT_SCAN_I_INFOS, 0, 1),
-        MFT_SCAN_I_COLUMN(accessed, 8, MFT_SCAN_I_INFOS, 0, 1),
-        MFT_SCAN_I_COLUMN(log_sequence, 8, MFT_SCAN_I_INFOS, 0, 1),
-        MFT_SCAN_I_COLUMN(usn, 8, MFT_SCAN_I_INFOS, 0, 1),
-        MFT_SCAN_I_COLUMN(parent, 8, MFT_SCAN_I_NAMES, 1, 1),
-        MFT_SCAN_I_COLUMN(name_created, 8, MFT_SCAN_I_NAMES, 0, 1),
-        MFT_SCAN_I_COLUMN(name_modified, 8, MFT_SCAN_I_NAMES, 0, 1),
-        MFT_SCAN_I_COLUMN(name_changed, 8, MFT_SCAN_I_NAMES, 0, 1),
-        MFT_SCAN_I_COLUMN(name_accessed, 8, MFT_SCAN_I_NAMES, 0, 1),
-        MFT_SCAN_I_COLUMN(stream_size, 8, MFT_SCAN_I_STREAMS, 0, 1),
-        MFT_SCAN_I_COLUMN(allocated, 8, MFT_SCAN_I_STREAMS, 0, 1),
-        MFT_SCAN_I_COLUMN(base, 8, MFT_SCAN_I_EXTENSIONS, 1, 1),
-        MFT_SCAN_I_COLUMN(listed, 8, MFT_SCAN_I_LISTED, 1, 1),
-        MFT_SCAN_I_COLUMN(object_low, 8, MFT_SCAN_I_OBJECTS, 0, 1),
-        MFT_SCAN_I_COLUMN(object_high, 8, MFT_SCAN_I_OBJECTS, 0, 1),
-        MFT_SCAN_I_COLUMN(initial, 8, MFT_SCAN_I_INITIALS, 0, 1),
-        MFT_SCAN_I_COLUMN(total, 8, MFT_SCAN_I_TOTALS, 0, 1),
-        MFT_SCAN_I_COLUMN(flags, 4, MFT_SCAN_I_SLOTS, 1, 1),
-        MFT_SCAN_I_COLUMN(attributes, 4, MFT_SCAN_I_INFOS, 1, 1),
-        MFT_SCAN_I_COLUMN(security_id, 4, MFT_SCAN_I_INFOS, 0, 1),
-        MFT_SCAN_I_COLUMN(name_text, 4, MFT_SCAN_I_NAMES, 1, 1),
-        MFT_SCAN_I_COLUMN(stream_text, 4, MFT_SCAN_I_STREAMS, 0, 1),
-        MFT_SCAN_I_COLUMN(reparse_tag, 4, MFT_SCAN_I_REPARSES, 0, 1),
-        MFT_SCAN_I_COLUMN(reparse_text, 4, MFT_SCAN_I_REPARSES, 0, 1),
-        MFT_SCAN_I_COLUMN(reparse_length, 4, MFT_SCAN_I_REPARSES, 0, 1),
-        MFT_SCAN_I_COLUMN(sequence, 2, MFT_SCAN_I_SLOTS, 1, 1),
-        MFT_SCAN_I_COLUMN(info_at, 2, MFT_SCAN_I_EDGES, 1, 1),
-        MFT_SCAN_I_COLUMN(name_at, 2, MFT_SCAN_I_EDGES, 1, 1),
-        MFT_SCAN_I_COLUMN(stream_at, 2, MFT_SCAN_I_EDGES, 0, 1),
-        MFT_SCAN_I_COLUMN(stream_id, 2, MFT_SCAN_I_STREAMS, 0, 1),
-        MFT_SCAN_I_COLUMN(extension_slot, 2, MFT_SCAN_I_EXTENSIONS, 1, 1),
-        MFT_SCAN_I_COLUMN(listed_slot, 2, MFT_SCAN_I_LISTED, 1, 1),
-        MFT_SCAN_I_COLUMN(reparse_slot, 2, MFT_SCAN_I_REPARSES, 0, 1),
-        MFT_SCAN_I_COLUMN(object_slot, 2, MFT_SCAN_I_OBJECTS, 0, 1),
-        MFT_SCAN_I_COLUMN(initial_row, 2, MFT_SCAN_I_INITIALS, 0, 1),
-        MFT_SCAN_I_COLUMN(total_row, 2, MFT_SCAN_I_TOTALS, 0, 1),
-        MFT_SCAN_I_COLUMN(name_space, 1, MFT_SCAN_I_NAMES, 1, 1),
-        MFT_SCAN_I_COLUMN(stream_kind, 1, MFT_SCAN_I_STREAMS, 0, 1),
-        MFT_SCAN_I_COLUMN(text, 1, MFT_SCAN_I_BYTES, 1, 1)};
+        MFT_SCAN_I_COLUMN(size, 8, MFT_SCAN_I_INFOS, LEAN),
+        MFT_SCAN_I_COLUMN(modified, 8, MFT_SCAN_I_INFOS, ALL),
+        MFT_SCAN_I_COLUMN(created, 8, MFT_SCAN_I_INFOS, FULL),
+        MFT_SCAN_I_COLUMN(changed, 8, MFT_SCAN_I_INFOS, FULL),
+        MFT_SCAN_I_COLUMN(accessed, 8, MFT_SCAN_I_INFOS, FULL),
+        MFT_SCAN_I_COLUMN(log_sequence, 8, MFT_SCAN_I_INFOS, FULL),
+        MFT_SCAN_I_COLUMN(usn, 8, MFT_SCAN_I_INFOS, FULL),
+        MFT_SCAN_I_COLUMN(parent, 8, MFT_SCAN_I_NAMES, ALL),
+        MFT_SCAN_I_COLUMN(name_created, 8, MFT_SCAN_I_NAMES, FULL),
+        MFT_SCAN_I_COLUMN(name_modified, 8, MFT_SCAN_I_NAMES, FULL),
+        MFT_SCAN_I_COLUMN(name_changed, 8, MFT_SCAN_I_NAMES, FULL),
+        MFT_SCAN_I_COLUMN(name_accessed, 8, MFT_SCAN_I_NAMES, FULL),
+        MFT_SCAN_I_COLUMN(stream_size, 8, MFT_SCAN_I_STREAMS, FULL),
+        MFT_SCAN_I_COLUMN(allocated, 8, MFT_SCAN_I_STREAMS, FULL),
+        MFT_SCAN_I_COLUMN(base, 8, MFT_SCAN_I_EXTENSIONS, ALL),
+        MFT_SCAN_I_COLUMN(listed, 8, MFT_SCAN_I_LISTED, ALL),
+        MFT_SCAN_I_COLUMN(object_low, 8, MFT_SCAN_I_OBJECTS, FULL),
+        MFT_SCAN_I_COLUMN(object_high, 8, MFT_SCAN_I_OBJECTS, FULL),
+        MFT_SCAN_I_COLUMN(initial, 8, MFT_SCAN_I_INITIALS, FULL),
+        MFT_SCAN_I_COLUMN(total, 8, MFT_SCAN_I_TOTALS, FULL),
+        MFT_SCAN_I_COLUMN(flags, 4, MFT_SCAN_I_SLOTS, ALL),
+        MFT_SCAN_I_COLUMN(path_at, 4, MFT_SCAN_I_SLOTS, PATHS),
+        MFT_SCAN_I_COLUMN(child_at, 4, MFT_SCAN_I_EDGES, CHILDREN),
+        MFT_SCAN_I_COLUMN(attributes, 4, MFT_SCAN_I_INFOS, ALL),
+        MFT_SCAN_I_COLUMN(security_id, 4, MFT_SCAN_I_INFOS, FULL),
+        MFT_SCAN_I_COLUMN(name_text, 4, MFT_SCAN_I_NAMES, ALL),
+        MFT_SCAN_I_COLUMN(stream_text, 4, MFT_SCAN_I_STREAMS, FULL),
+        MFT_SCAN_I_COLUMN(reparse_tag, 4, MFT_SCAN_I_REPARSES, FULL),
+        MFT_SCAN_I_COLUMN(reparse_text, 4, MFT_SCAN_I_REPARSES, FULL),
+        MFT_SCAN_I_COLUMN(reparse_length, 4, MFT_SCAN_I_REPARSES, FULL),
+        MFT_SCAN_I_COLUMN(sequence, 2, MFT_SCAN_I_SLOTS, ALL),
+        MFT_SCAN_I_COLUMN(info_at, 2, MFT_SCAN_I_EDGES, ALL),
+        MFT_SCAN_I_COLUMN(name_at, 2, MFT_SCAN_I_EDGES, ALL),
+        MFT_SCAN_I_COLUMN(stream_at, 2, MFT_SCAN_I_EDGES, FULL),
+        MFT_SCAN_I_COLUMN(stream_id, 2, MFT_SCAN_I_STREAMS, FULL),
+        MFT_SCAN_I_COLUMN(extension_slot, 2, MFT_SCAN_I_EXTENSIONS, ALL),
+        MFT_SCAN_I_COLUMN(listed_slot, 2, MFT_SCAN_I_LISTED, ALL),
+        MFT_SCAN_I_COLUMN(reparse_slot, 2, MFT_SCAN_I_REPARSES, FULL),
+        MFT_SCAN_I_COLUMN(object_slot, 2, MFT_SCAN_I_OBJECTS, FULL),
+        MFT_SCAN_I_COLUMN(initial_row, 2, MFT_SCAN_I_INITIALS, FULL),
+        MFT_SCAN_I_COLUMN(total_row, 2, MFT_SCAN_I_TOTALS, FULL),
+        MFT_SCAN_I_COLUMN(name_space, 1, MFT_SCAN_I_NAMES, ALL),
+        MFT_SCAN_I_COLUMN(stream_kind, 1, MFT_SCAN_I_STREAMS, FULL),
+        MFT_SCAN_I_COLUMN(text, 1, MFT_SCAN_I_BYTES, ALL)};
     *n = sizeof table / sizeof table[0];
     return table;
 }
 
-/* Points the columns into a block, by their counts; the bytes it needs. Copies them from `from`
-   unless that is NULL. */
-static size_t mft_scan_i_place(mft_scan_i_columns *c, unsigned char *block, int full,
+/* Points the columns of the indexes `in` into a block, by their counts; the bytes they need. Copies
+   them from `from` unless that is NULL; what is not there becomes zeros. */
+static size_t mft_scan_i_place(mft_scan_i_columns *c, unsigned char *block, uint32_t in,
                                const mft_scan_i_columns *from)
 {
     size_t i, n, used = 0;
     const mft_scan_i_column *table = mft_scan_i_layout(&n);
     for (i = 0; i < n; i++) {
         size_t bytes = (size_t)c->count[table[i].count] * table[i].element;
-        void *place, *old;
-        if (!(full ? table[i].full : table[i].lean)) continue;
+        void *place, *old = NULL;
+        if (!(table[i].in & in)) continue;
         if (block != NULL) {
             place = block + used;
-            if (from != NULL) {
-                memcpy(&old, (const char *)from + table[i].member, sizeof old);
-                memcpy(place, old, bytes);
-            }
+            if (from != NULL) memcpy(&old, (const char *)from + table[i].member, sizeof old);
+            if (old != NULL) memcpy(place, old, bytes);
+            else if (from != NULL) memset(place, 0, bytes);
             memcpy((char *)c + table[i].member, &place, sizeof place);
         }
         used += bytes;
@@ -741,19 +771,74 @@ static size_t mft_scan_i_place(mft_scan_i_columns *c, unsigned char *block, int 
     return used;
 }
 
-/* What was parsed becomes a segment of the index, in a block of just its size. */
+/* The columns that the desc asks for. */
+static uint32_t mft_scan_i_wanted_columns(const mft_scan *s)
+{
+    return (s->info.columns == MFT_SCAN_FULL ? (uint32_t)MFT_SCAN_I_IN_FULL
+                                             : (uint32_t)MFT_SCAN_I_IN_LEAN) |
+           (s->desc.flags & MFT_SCAN_PATHS ? (uint32_t)MFT_SCAN_I_IN_PATHS : 0u) |
+           (s->desc.flags & MFT_SCAN_CHILDREN ? (uint32_t)MFT_SCAN_I_IN_CHILDREN : 0u);
+}
+
+/* A block from the allocator. Where the system has huge pages for those who ask, a large index is
+   cheaper with them: of 180 MB, 45,000 page faults took as long as a third of the parsing. */
+static mft_scan_i_block *mft_scan_i_new_block(const mft_scan *s, size_t size)
+{
+    mft_scan_i_block *block = (mft_scan_i_block *)posio_allocate(&s->desc.alloc, size);
+    if (block == NULL) return NULL;
+#if defined(MFT_SCAN_I_HUGE_PAGES)
+    if (s->desc.alloc.alloc_fn == NULL && size >= 2 * MFT_SCAN_I_HUGE) {
+        const uintptr_t mask = MFT_SCAN_I_HUGE - 1;
+        uintptr_t from = ((uintptr_t)block + mask) & ~mask;
+        uintptr_t to = ((uintptr_t)block + size) & ~mask;
+        (void)madvise((void *)from, to - from, MADV_HUGEPAGE); /* a wish, no more */
+    }
+#endif
+    block->used = sizeof *block;
+    block->size = size;
+    return block;
+}
+
+/* Bytes that live as long as the index; NULL without memory. Blocks grow with it. */
+static unsigned char *mft_scan_i_cut(mft_scan *s, size_t bytes)
+{
+    mft_scan_i_block *fresh = NULL;
+    unsigned char *place = NULL;
+    size_t size;
+    bytes = (bytes + 7) & ~(size_t)7;
+    for (;;) {
+        thread_pool_lock(&s->lock);
+        if (fresh != NULL) {
+            fresh->next = s->blocks;
+            s->blocks = fresh;
+            if (s->block_bytes < MFT_SCAN_I_BLOCK) s->block_bytes *= 2;
+        }
+        if (s->blocks != NULL && bytes <= s->blocks->size - s->blocks->used) {
+            place = (unsigned char *)s->blocks + s->blocks->used;
+            s->blocks->used += bytes;
+        }
+        size = s->block_bytes;
+        thread_pool_unlock(&s->lock);
+        if (place != NULL) return place;
+        if (size < bytes + sizeof *fresh) size = bytes + sizeof *fresh;
+        fresh = mft_scan_i_new_block(s, size);
+        if (fresh == NULL) return NULL;
+    }
+}
+
+/* What was parsed becomes a segment of the index, of just its size. */
 static posio_result mft_scan_i_keep(mft_scan *s, uint64_t segment, const mft_scan_i_columns *from,
                                     mft_scan_stats *tally, posio_error *err)
 {
-    const int full = s->info.columns == MFT_SCAN_FULL;
+    const uint32_t in = mft_scan_i_wanted_columns(s);
     mft_scan_i_columns head = *from, *c;
     const size_t place = (sizeof *c + 7) & ~(size_t)7;
-    size_t bytes = mft_scan_i_place(&head, NULL, full, NULL);
-    c = (mft_scan_i_columns *)posio_allocate(&s->desc.alloc, place + bytes);
+    size_t bytes = mft_scan_i_place(&head, NULL, in, NULL);
+    c = (mft_scan_i_columns *)(void *)mft_scan_i_cut(s, place + bytes);
     if (c == NULL) return mft_scan_i_no_memory(err);
     memset(c, 0, sizeof *c);
     memcpy(c->count, from->count, sizeof c->count);
-    (void)mft_scan_i_place(c, (unsigned char *)c + place, full, from);
+    (void)mft_scan_i_place(c, (unsigned char *)c + place, in, from);
     s->segments[segment] = c;
     tally->index_bytes += place + bytes;
     return POSIO_OK;
@@ -809,7 +894,8 @@ static mft_scan_i_scratch *mft_scan_i_new_scratch(mft_scan *s)
     mft_scan_i_most(s, &x->columns);
     x->buffer = (unsigned char *)posio_allocate(&s->desc.alloc,
                                                 s->segment_bytes + MFT_SCAN_I_STRIDE + slots);
-    x->block = posio_allocate(&s->desc.alloc, mft_scan_i_place(&x->columns, NULL, 1, NULL));
+    x->block = posio_allocate(&s->desc.alloc,
+                              mft_scan_i_place(&x->columns, NULL, MFT_SCAN_I_IN_ALL, NULL));
     if (x->buffer == NULL || x->block == NULL) {
         posio_release(&s->desc.alloc, x->block);
         posio_release(&s->desc.alloc, x->buffer);
@@ -817,9 +903,7 @@ static mft_scan_i_scratch *mft_scan_i_new_scratch(mft_scan *s)
         return NULL;
     }
     x->unread = x->buffer + s->segment_bytes + MFT_SCAN_I_STRIDE;
-    (void)mft_scan_i_place(&x->columns, (unsigned char *)x->block, 1, NULL);
-    /* A lean index has no place for sizes of streams, a full one none for the size of a record. */
-    x->columns.size = x->columns.stream_size;
+    (void)mft_scan_i_place(&x->columns, (unsigned char *)x->block, MFT_SCAN_I_IN_ALL, NULL);
     return x;
 }
 
@@ -1027,7 +1111,7 @@ static int mft_scan_i_get_attribute(const unsigned char *rec, uint32_t offset, u
     a->value_size = 0;
     if (a->resident) {
         at = posio_le16(p + 0x14);
-        if (posio_within(at, posio_le32(p + 0x10), a->size)) {
+        if (at >= MFT_SCAN_I_ATTRIBUTE && posio_within(at, posio_le32(p + 0x10), a->size)) {
             a->value = p + at;
             a->value_size = posio_le32(p + 0x10);
         } else {
@@ -1037,7 +1121,7 @@ static int mft_scan_i_get_attribute(const unsigned char *rec, uint32_t offset, u
         at = posio_le16(p + 0x20);
         a->lowest = posio_le64(p + 0x10);
         a->highest = posio_le64(p + 0x18);
-        if (at <= a->size) {
+        if (at >= MFT_SCAN_I_ATTRIBUTE_OUTSIDE && at <= a->size) {
             a->value = p + at;
             a->value_size = a->size - at;
         } else {
@@ -2465,9 +2549,9 @@ static posio_result mft_scan_i_map_volume(mft_scan *s, posio_error *err)
     r = mft_scan_i_find_record_0(s, rec, &data, &where, err);
     if (r == POSIO_OK) {
         s->info.mft_size = posio_le64(data.at + 0x30);
-        limit = posio_min(s->volume.size, (uint64_t)UINT32_MAX * n);
+        limit = posio_min(posio_min(s->volume.size, MFT_SCAN_I_MFT_MAX), (uint64_t)UINT32_MAX * n);
         if (s->info.mft_size > limit) {
-            mft_scan_i_warn(s, where, "the $MFT claims %llu bytes: more than its volume has",
+            mft_scan_i_warn(s, where, "the $MFT claims %llu bytes: more than it can have",
                             (unsigned long long)s->info.mft_size);
             s->info.mft_size = limit;
         }
@@ -3178,14 +3262,22 @@ static uint64_t mft_scan_i_steps_to_cycle(const mft_scan *s, const mft_scan_name
 /* The path of a directory, kept: status u8 | 0 | length u16 | the directory whose path stands
    before the text, UINT32_MAX for none, u32 | text. So a deep path is a short chain of texts. */
 enum { MFT_SCAN_I_MEMO_HEAD = 8, MFT_SCAN_I_MEMO_UNIT = 8 };
-#define MFT_SCAN_I_MEMO_NAMELESS (UINT32_MAX - 1) /* in memo_at, instead of a place */
+#define MFT_SCAN_I_MEMO_NAMELESS (UINT32_MAX - 1) /* in path_at, instead of a place */
 #define MFT_SCAN_I_MEMO_PENDING UINT32_MAX
+
+static uint32_t *mft_scan_i_memo_of(const mft_scan *s, uint64_t directory)
+{
+    uint32_t slot = 0;
+    const mft_scan_i_columns *c = mft_scan_i_locate(s, directory, &slot);
+    return c != NULL && c->path_at != NULL ? &c->path_at[slot] : NULL;
+}
 
 static const char *mft_scan_i_find_memo(const mft_scan *s, uint64_t directory)
 {
+    const uint32_t *place = mft_scan_i_memo_of(s, directory);
     uint32_t at;
-    if (s->memo_at == NULL || directory >= s->info.slots) return NULL;
-    at = s->memo_at[directory];
+    if (place == NULL) return NULL;
+    at = *place;
     if (at == 0 || at >= MFT_SCAN_I_MEMO_NAMELESS) return NULL;
     return s->memo + (size_t)(at - 1) * MFT_SCAN_I_MEMO_UNIT;
 }
@@ -3302,7 +3394,7 @@ static posio_result mft_scan_i_keep_path(mft_scan *s, uint64_t directory, int in
     uint64_t up;
     const char *above = NULL;
     if (!mft_scan_i_name_directory(s, directory, &n)) {
-        s->memo_at[directory] = MFT_SCAN_I_MEMO_NAMELESS;
+        *mft_scan_i_memo_of(s, directory) = MFT_SCAN_I_MEMO_NAMELESS;
         return POSIO_OK;
     }
     up = MFT_SCAN_NUMBER(n.parent);
@@ -3333,7 +3425,7 @@ static posio_result mft_scan_i_keep_path(mft_scan *s, uint64_t directory, int in
         s->memo = (char *)block;
     }
     at = s->memo + s->memo_used;
-    s->memo_at[directory] = (uint32_t)(s->memo_used / MFT_SCAN_I_MEMO_UNIT) + 1;
+    *mft_scan_i_memo_of(s, directory) = (uint32_t)(s->memo_used / MFT_SCAN_I_MEMO_UNIT) + 1;
     s->memo_used += need;
     at[0] = (char)status;
     at[1] = 0;
@@ -3356,22 +3448,24 @@ static posio_result mft_scan_i_keep_chain(mft_scan *s, uint64_t directory, mft_s
                                           posio_error *err)
 {
     uint64_t at = directory, cycle = UINT64_MAX;
+    uint32_t *place = mft_scan_i_memo_of(s, at);
     posio_result r = POSIO_OK;
     c->count = 0;
-    while (s->memo_at[at] == 0) {
+    while (*place == 0) { /* a parent that is one has columns */
         void *array = c->number;
         mft_scan_name n;
         if (!posio_grow(&s->desc.alloc, &array, c->count, &c->room, sizeof *c->number))
             return mft_scan_i_no_memory(err);
         c->number = (uint32_t *)array;
         c->number[c->count++] = (uint32_t)at;
-        s->memo_at[at] = MFT_SCAN_I_MEMO_PENDING;
+        *place = MFT_SCAN_I_MEMO_PENDING;
         if (!mft_scan_i_name_directory(s, at, &n) ||
             mft_scan_parent(s, &n) > MFT_SCAN_PARENT_FREED ||
             MFT_SCAN_NUMBER(n.parent) == MFT_SCAN_I_ROOT_NUMBER)
             break;
         at = MFT_SCAN_NUMBER(n.parent);
-        if (s->memo_at[at] == MFT_SCAN_I_MEMO_PENDING) cycle = at;
+        place = mft_scan_i_memo_of(s, at);
+        if (*place == MFT_SCAN_I_MEMO_PENDING) cycle = at;
     }
     while (c->count != 0 && r == POSIO_OK) {
         const uint32_t number = c->number[--c->count];
@@ -3381,25 +3475,31 @@ static posio_result mft_scan_i_keep_chain(mft_scan *s, uint64_t directory, mft_s
     return r;
 }
 
+/* Is it a directory that has a path: none of an extension, and the root is where paths begin. */
+static int mft_scan_i_is_directory(const mft_scan_i_columns *c, uint32_t slot, uint64_t number)
+{
+    return (c->flags[slot] & (MFT_SCAN_DIRECTORY | MFT_SCAN_EXTENSION)) == MFT_SCAN_DIRECTORY &&
+           number != MFT_SCAN_I_ROOT_NUMBER;
+}
+
 static posio_result mft_scan_i_keep_paths(mft_scan *s, posio_error *err)
 {
-    mft_scan_i_climbed c;
+    mft_scan_i_climbed climbed;
     posio_result r = POSIO_OK;
-    uint64_t number;
-    uint32_t slot = 0;
-    memset(&c, 0, sizeof c);
-    if (s->info.slots > SIZE_MAX / 4) return mft_scan_i_no_memory(err);
-    s->memo_at = (uint32_t *)posio_allocate_zeroed(&s->desc.alloc, (size_t)s->info.slots * 4);
-    if (s->memo_at == NULL) return mft_scan_i_no_memory(err);
-    for (number = 0; number < s->info.slots && r == POSIO_OK; number++) {
-        const mft_scan_i_columns *seg = mft_scan_i_locate(s, number, &slot);
-        if (seg->flags != NULL && seg->flags[slot] & MFT_SCAN_DIRECTORY &&
-            !(seg->flags[slot] & MFT_SCAN_EXTENSION) && number != MFT_SCAN_I_ROOT_NUMBER &&
-            s->memo_used < (uint64_t)1 << 34)
-            r = mft_scan_i_keep_chain(s, number, &c, err);
+    uint64_t i;
+    uint32_t slot;
+    memset(&climbed, 0, sizeof climbed);
+    for (i = 0; i < s->segment_count && r == POSIO_OK; i++) {
+        const mft_scan_i_columns *c = s->segments[i];
+        for (slot = 0; c->flags != NULL && slot < c->count[MFT_SCAN_I_SLOTS]; slot++) {
+            const uint64_t number = (i << s->slot_bits) + slot;
+            if (mft_scan_i_is_directory(c, slot, number) && s->memo_used < (uint64_t)1 << 34)
+                r = mft_scan_i_keep_chain(s, number, &climbed, err);
+            if (r != POSIO_OK) break;
+        }
     }
-    posio_release(&s->desc.alloc, c.number);
-    s->stats.index_bytes += s->info.slots * 4 + s->memo_room;
+    posio_release(&s->desc.alloc, climbed.number);
+    s->stats.index_bytes += s->memo_room;
     return r;
 }
 
@@ -3443,106 +3543,156 @@ static uint64_t mft_scan_i_above(const mft_scan *s, uint64_t number)
     return n.owner;
 }
 
-/* Directories that are above themselves. Each is passed a fixed number of times: once it is known
-   where it leads, walks that come by stop there. */
-static uint64_t mft_scan_i_count_cycles(const mft_scan *s, unsigned char *seen)
+/* What is known of directories while cycles are counted: a byte for each slot of the segments that
+   have columns, in their order. */
+typedef struct mft_scan_i_marks {
+    const mft_scan *scan;
+    uint32_t *order; /* of each segment among these */
+    unsigned char *mark;
+} mft_scan_i_marks;
+enum { MFT_SCAN_I_NEW, MFT_SCAN_I_WALKED, MFT_SCAN_I_KNOWN };
+
+static unsigned char *mft_scan_i_mark_of(const mft_scan_i_marks *m, uint64_t number)
 {
-    enum { NEW, WALKED, KNOWN };
-    uint64_t number, at, count = 0;
-    for (number = 0; number < s->info.slots; number++) {
-        uint32_t slot = 0;
-        const mft_scan_i_columns *c = mft_scan_i_locate(s, number, &slot);
-        if (c->flags == NULL || !(c->flags[slot] & MFT_SCAN_DIRECTORY) || seen[number] != NEW ||
-            number == MFT_SCAN_I_ROOT_NUMBER)
-            continue;
-        for (at = number; at != UINT64_MAX && seen[at] == NEW; at = mft_scan_i_above(s, at))
-            seen[at] = WALKED;
-        if (at != UINT64_MAX && seen[at] == WALKED)
-            for (; seen[at] == WALKED; at = mft_scan_i_above(s, at)) {
-                seen[at] = KNOWN;
-                count++;
-            }
-        for (at = number; at != UINT64_MAX && seen[at] == WALKED; at = mft_scan_i_above(s, at))
-            seen[at] = KNOWN;
+    const uint32_t bits = m->scan->slot_bits;
+    return &m->mark[((size_t)m->order[number >> bits] << bits) +
+                    (size_t)(number & (((uint64_t)1 << bits) - 1))];
+}
+
+/* Directories above this one, and itself, that are above themselves. Each is passed a fixed number
+   of times: once it is known where it leads, walks that come by stop there. */
+static uint64_t mft_scan_i_count_cycle(const mft_scan_i_marks *m, uint64_t number)
+{
+    uint64_t at, count = 0;
+    for (at = number; at != UINT64_MAX && *mft_scan_i_mark_of(m, at) == MFT_SCAN_I_NEW;
+         at = mft_scan_i_above(m->scan, at))
+        *mft_scan_i_mark_of(m, at) = MFT_SCAN_I_WALKED;
+    for (; at != UINT64_MAX && *mft_scan_i_mark_of(m, at) == MFT_SCAN_I_WALKED; count++) {
+        *mft_scan_i_mark_of(m, at) = MFT_SCAN_I_KNOWN;
+        at = mft_scan_i_above(m->scan, at);
     }
+    for (at = number; at != UINT64_MAX && *mft_scan_i_mark_of(m, at) == MFT_SCAN_I_WALKED;
+         at = mft_scan_i_above(m->scan, at))
+        *mft_scan_i_mark_of(m, at) = MFT_SCAN_I_KNOWN;
     return count;
+}
+
+static posio_result mft_scan_i_count_cycles(const mft_scan *s, uint64_t *count, posio_error *err)
+{
+    const posio_alloc *a = &s->desc.alloc;
+    mft_scan_i_marks m;
+    uint64_t i, dense = 0;
+    uint32_t slot;
+    posio_result r = POSIO_OK;
+    m.scan = s;
+    m.mark = NULL;
+    m.order = (uint32_t *)posio_allocate(a, (size_t)s->segment_count * sizeof *m.order);
+    if (m.order != NULL) {
+        for (i = 0; i < s->segment_count; i++)
+            if (s->segments[i]->flags != NULL) m.order[i] = (uint32_t)dense++;
+        m.mark = (unsigned char *)posio_allocate_zeroed(a, (size_t)(dense << s->slot_bits));
+    }
+    if (m.mark == NULL) r = mft_scan_i_no_memory(err);
+    for (i = 0, *count = 0; r == POSIO_OK && i < s->segment_count; i++) {
+        const mft_scan_i_columns *c = s->segments[i];
+        for (slot = 0; c->flags != NULL && slot < c->count[MFT_SCAN_I_SLOTS]; slot++)
+            if (mft_scan_i_is_directory(c, slot, (i << s->slot_bits) + slot))
+                *count += mft_scan_i_count_cycle(&m, (i << s->slot_bits) + slot);
+    }
+    posio_release(a, m.mark);
+    posio_release(a, m.order);
+    return r;
 }
 
 MFT_SCAN_API posio_result mft_scan_check_paths(const mft_scan *scan, struct chunkwise_pool *pool,
                                                mft_scan_path_stats *out, posio_error *err)
 {
     mft_scan_i_survey v;
-    unsigned char *seen =
-        (unsigned char *)posio_allocate_zeroed(&scan->desc.alloc, (size_t)scan->info.slots);
+    mft_scan_path_stats t;
     posio_result r;
     uint32_t i;
-    if (seen == NULL) return mft_scan_i_no_memory(err);
     memset(&v, 0, sizeof v);
+    memset(&t, 0, sizeof t);
     v.scan = scan;
     v.parts = 64;
     r = thread_pool_parallel_for(pool, v.parts, mft_scan_i_survey_part, &v, err);
-    if (r == POSIO_OK) {
-        memset(out, 0, sizeof *out);
-        for (i = 0; i < v.parts; i++) {
-            out->missing += v.part[i].missing;
-            out->stale += v.part[i].stale;
-            out->not_directory += v.part[i].not_directory;
-            out->freed += v.part[i].freed;
-        }
-        out->orphans = out->missing + out->stale + out->not_directory;
-        out->cycles = mft_scan_i_count_cycles(scan, seen);
+    for (i = 0; i < v.parts; i++) {
+        t.missing += v.part[i].missing;
+        t.stale += v.part[i].stale;
+        t.not_directory += v.part[i].not_directory;
+        t.freed += v.part[i].freed;
     }
-    posio_release(&scan->desc.alloc, seen);
+    t.orphans = t.missing + t.stale + t.not_directory;
+    if (r == POSIO_OK) r = mft_scan_i_count_cycles(scan, &t.cycles, err);
+    if (r == POSIO_OK) *out = t;
     return r;
 }
 
 // ---------------------------------------------------------------------------------- children
 
-/* Calls for every name of a segment: its parent's number, where that is a slot. The root is not its
-   own child. */
-static int mft_scan_i_child_of(const mft_scan *s, const mft_scan_i_columns *c, uint64_t slot,
-                               uint32_t row, uint64_t *parent)
+/* The place in child_at of the directory that the name in this row lies in; NULL: that is no
+   record. The root is not its own child. */
+static uint32_t *mft_scan_i_child_place(const mft_scan *s, const mft_scan_i_columns *c,
+                                        uint64_t number, uint32_t row)
 {
-    *parent = MFT_SCAN_NUMBER(c->parent[row]);
-    return *parent < s->info.slots && *parent != slot;
+    const uint64_t parent = MFT_SCAN_NUMBER(c->parent[row]);
+    uint32_t slot = 0;
+    const mft_scan_i_columns *up = mft_scan_i_locate(s, parent, &slot);
+    return up != NULL && up->flags != NULL && parent != number ? &up->child_at[slot] : NULL;
 }
 
+/* Counts the children of every directory, or (fill) puts them where they belong. */
+static void mft_scan_i_pass_children(mft_scan *s, int fill)
+{
+    uint64_t i;
+    uint32_t slot, row;
+    for (i = 0; i < s->segment_count; i++) {
+        const mft_scan_i_columns *c = s->segments[i];
+        for (slot = 0; c->flags != NULL && slot < c->count[MFT_SCAN_I_SLOTS]; slot++)
+            for (row = c->name_at[slot]; row < c->name_at[slot + 1]; row++) {
+                const uint64_t number = (i << s->slot_bits) + slot;
+                uint32_t *place = mft_scan_i_child_place(s, c, number, row);
+                if (place == NULL) continue;
+                if (fill) {
+                    s->child_slot[*place] = (uint32_t)number;
+                    s->child_row[*place] = row;
+                }
+                ++*place;
+            }
+    }
+}
+
+/* child_at counts; then it is where each directory's children begin; filling moves that to where
+   they end, which is where the next one's begin. */
 static posio_result mft_scan_i_keep_children(mft_scan *s, posio_error *err)
 {
     const posio_alloc *a = &s->desc.alloc;
-    uint64_t i, number, parent, sum = 0;
-    uint32_t slot, row;
-    int fill;
-    if (s->stats.names > UINT32_MAX || s->info.slots > SIZE_MAX / 4 - 2)
+    uint64_t i, sum = 0;
+    uint32_t slot, n;
+    if (s->stats.names > UINT32_MAX)
         return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET, "too many names to index children");
-    s->child_first = (uint32_t *)posio_allocate_zeroed(a, ((size_t)s->info.slots + 2) * 4);
     s->child_slot = (uint32_t *)posio_allocate(a, (size_t)s->stats.names * 4);
     s->child_row = (uint32_t *)posio_allocate(a, (size_t)s->stats.names * 4);
-    if (s->child_first == NULL || s->child_slot == NULL || s->child_row == NULL)
-        return mft_scan_i_no_memory(err);
-    for (fill = 0; fill < 2; fill++) { /* count them, then put them in their places */
-        for (i = 0; i < s->segment_count; i++) {
-            const mft_scan_i_columns *c = s->segments[i];
-            for (slot = 0; c->flags != NULL && slot < c->count[MFT_SCAN_I_SLOTS]; slot++)
-                for (row = c->name_at[slot]; row < c->name_at[slot + 1]; row++) {
-                    number = (i << s->slot_bits) + slot;
-                    if (!mft_scan_i_child_of(s, c, number, row, &parent)) continue;
-                    if (fill) {
-                        uint32_t k = s->child_first[parent + 1]++;
-                        s->child_slot[k] = (uint32_t)number;
-                        s->child_row[k] = row;
-                    } else {
-                        s->child_first[parent + 2]++;
-                    }
-                }
-        }
-        /* first[p + 1] is where p's begin, until filling has moved it to their end. */
-        for (i = 0; !fill && i < s->info.slots + 2; i++) {
-            sum += s->child_first[i];
-            s->child_first[i] = (uint32_t)sum;
+    if (s->child_slot == NULL || s->child_row == NULL) return mft_scan_i_no_memory(err);
+    mft_scan_i_pass_children(s, 0);
+    for (i = 0; i < s->segment_count; i++) {
+        mft_scan_i_columns *c = s->segments[i];
+        for (slot = 0; c->flags != NULL && slot < c->count[MFT_SCAN_I_SLOTS]; slot++) {
+            n = c->child_at[slot];
+            c->child_at[slot] = (uint32_t)sum;
+            sum += n;
         }
     }
-    s->stats.index_bytes += (s->info.slots + 2) * 4 + s->stats.names * 8;
+    mft_scan_i_pass_children(s, 1);
+    for (i = 0, sum = 0; i < s->segment_count; i++) { /* ends become beginnings again */
+        mft_scan_i_columns *c = s->segments[i];
+        for (slot = 0; c->flags != NULL && slot <= c->count[MFT_SCAN_I_SLOTS]; slot++) {
+            n = c->child_at[slot];
+            c->child_at[slot] = (uint32_t)sum;
+            if (slot < c->count[MFT_SCAN_I_SLOTS]) sum = n;
+        }
+    }
+    s->stats.index_bytes += s->stats.names * 8;
     return POSIO_OK;
 }
 
@@ -3572,12 +3722,14 @@ MFT_SCAN_API posio_result mft_scan_first_child(const mft_scan *scan, uint64_t nu
                                                mft_scan_child *out)
 {
     mft_scan_child child;
+    uint32_t slot = 0;
+    const mft_scan_i_columns *c = mft_scan_i_locate(scan, number, &slot);
     posio_result r;
-    if (scan->child_first == NULL) return POSIO_E_ARG;
-    if (number >= scan->info.slots) return POSIO_E_RANGE;
+    if (scan->child_slot == NULL) return POSIO_E_ARG;
+    if (c == NULL || c->flags == NULL) return POSIO_E_RANGE;
     memset(&child, 0, sizeof child);
-    child.i_at = scan->child_first[number];
-    child.i_end = scan->child_first[number + 1];
+    child.i_at = c->child_at[slot];
+    child.i_end = c->child_at[slot + 1];
     r = mft_scan_i_fill_child(scan, &child);
     if (r == POSIO_OK) *out = child;
     return r;
@@ -3671,6 +3823,7 @@ static posio_result mft_scan_i_make_segments(mft_scan *s, posio_error *err)
         &s->desc.alloc, (size_t)s->segment_count * sizeof *s->segments);
     if (s->segments == NULL) return mft_scan_i_no_memory(err);
     s->visible = s->info.slots;
+    s->block_bytes = MFT_SCAN_I_BLOCK_FIRST;
     s->stats.index_bytes += s->segment_count * sizeof *s->segments;
     return POSIO_OK;
 }
@@ -3731,20 +3884,19 @@ MFT_SCAN_API posio_result mft_scan_open(mft_scan **out, const char *path, const 
 MFT_SCAN_API void mft_scan_close(mft_scan *scan)
 {
     posio_alloc a;
-    uint64_t i;
     if (scan == NULL) return;
     a = scan->desc.alloc;
     mft_scan_i_free_scratches(scan);
-    for (i = 0; i < scan->segment_count && scan->segments != NULL; i++)
-        if (scan->segments[i] != NULL && scan->segments[i]->flags != NULL)
-            posio_release(&a, scan->segments[i]);
+    while (scan->blocks != NULL) {
+        mft_scan_i_block *block = scan->blocks;
+        scan->blocks = block->next;
+        posio_release(&a, block);
+    }
     posio_release(&a, scan->segments);
     posio_release(&a, scan->runs.run);
     posio_release(&a, scan->bitmap);
     posio_release(&a, scan->links);
-    posio_release(&a, scan->memo_at);
     posio_release(&a, scan->memo);
-    posio_release(&a, scan->child_first);
     posio_release(&a, scan->child_slot);
     posio_release(&a, scan->child_row);
     posio_release(&a, scan->warnings);
