@@ -206,6 +206,7 @@ enum {
     MFT_SCAN_VIEW_INDEX = 1 << 17,
     MFT_SCAN_HEADER_IN_USE = 1 << 18, /* the header's own flag (of BAAD records, too) */
     MFT_SCAN_WRONG_NUMBER = 1 << 19,  /* the header gives another number (mkntfs does that) */
+    MFT_SCAN_CONTINUED = 1 << 21,     /* mft_scan_visit: only what was found later is in the view */
     MFT_SCAN_SKIPPED = 1 << 20        /* UNREAD by MFT_SCAN_SKIP_FREE */
 };
 
@@ -395,8 +396,9 @@ typedef struct mft_scan_path_stats {
 MFT_SCAN_API posio_result mft_scan_check_paths(const mft_scan *scan, struct chunkwise_pool *pool,
                                                mft_scan_path_stats *out, posio_error *err);
 
-/* The reparse point of a record: its tag, and where a link leads (WTF-8, not terminated, borrowed;
-   length 0 = not a link, or it lies outside of the record). POSIO_E_NOT_FOUND where there is none.
+/* The reparse point of a file: its tag (0 = it lies outside of the record, and no name tells), and
+   where a link leads (WTF-8, not terminated, borrowed; length 0 = not a link, or outside of the
+   record). POSIO_E_NOT_FOUND where there is none.
    With MFT_SCAN_FULL only. Threads: any. Allocates: no. Blocks: no. */
 MFT_SCAN_API posio_result mft_scan_get_reparse(const mft_scan *scan, uint64_t number, uint32_t *tag,
                                                const char **target, uint32_t *length);
@@ -443,9 +445,11 @@ MFT_SCAN_API posio_result mft_scan_volumes(const posio_source *source, mft_scan_
    another, with a view that knows only this record: mft_scan_get_record, the names, streams,
    reparse point and object ID of `number` work on it, until visit returns. First those that are
    complete, in order; at the end those whose attributes are spread over records, in order too:
-   these wait in a cache of desc.cache_bytes, or are read a second time. Non-zero from visit
-   cancels. Paths need the index. *stats (may be NULL) is filled in also after an error. desc.mode
-   is not used: it reads and parses in turn.
+   these wait in a cache of desc.cache_bytes, or are read a second time. A number comes again, with
+   MFT_SCAN_CONTINUED, where a file has more extensions than fit into a segment, or a base does not
+   know of them: then only what was not shown before is in the view. (LIST_MISMATCH is not found in
+   the first case.) Non-zero from visit cancels. Paths need the index. *stats (may be NULL) is
+   filled in also after an error. desc.mode is not used: it reads and parses in turn.
    Threads: any. Allocates: yes. Blocks: I/O. */
 MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_scan_desc *desc,
                                          int (*visit)(void *user, const mft_scan *view,
@@ -503,12 +507,12 @@ static const uint32_t mft_scan_i_file = 0x454c4946u, mft_scan_i_baad = 0x4441414
 
 #define MFT_SCAN_I_MFT_MAX ((uint64_t)1 << 42) /* bytes: records have numbers of 32 bits */
 
-/* The word of a slot: flags in bits 0-20, state 21-23, damage 24-27. */
-#define MFT_SCAN_I_FLAGS 0x1fffffu
-#define MFT_SCAN_I_STATE(word) ((word) >> 21 & 7)
-#define MFT_SCAN_I_DAMAGE(word) ((word) >> 24 & 15)
+/* The word of a slot: flags in bits 0-21, state 22-24, damage 25-28. */
+#define MFT_SCAN_I_FLAGS 0x3fffffu
+#define MFT_SCAN_I_STATE(word) ((word) >> 22 & 7)
+#define MFT_SCAN_I_DAMAGE(word) ((word) >> 25 & 15)
 #define MFT_SCAN_I_WORD(state, flags, damage) \
-    ((uint32_t)(flags) | (uint32_t)(state) << 21 | (uint32_t)(damage) << 24)
+    ((uint32_t)(flags) | (uint32_t)(state) << 22 | (uint32_t)(damage) << 25)
 
 /* Text is named by where it begins in its segment (22 bits) and its bytes (10 bits: a name has 255
    units of UTF-16, 765 bytes of WTF-8). Targets of links, which are longer, have a row of their
@@ -1256,7 +1260,10 @@ static void mft_scan_i_keep_stream(mft_scan_i_parse *p, const mft_scan_i_attribu
         allocated = total = posio_le64(v + 0x28);
         size = posio_le64(v + 0x30);
         initial = posio_le64(v + 0x38);
-        if (posio_le16(v + 0x22) != 0 && a->size >= MFT_SCAN_I_ATTRIBUTE_TOTAL)
+        /* Windows gives sparse streams a unit, Linux's ntfs3 does not; the header tells, too. */
+        if ((posio_le16(v + 0x22) != 0 || flags & 0x80ff) &&
+            a->size >= MFT_SCAN_I_ATTRIBUTE_TOTAL &&
+            posio_le16(v + 0x20) >= MFT_SCAN_I_ATTRIBUTE_TOTAL)
             total = posio_le64(v + 0x40);
         if (mft_scan_i_is_bad_clusters(p, a))
             total = mft_scan_i_allocated(a->value, a->value_size, p->scan->info.cluster_size);
@@ -1538,7 +1545,7 @@ static uint32_t mft_scan_i_parse_slot(mft_scan_i_parse *p, unsigned char *rec, u
     c->name_at[p->slot] = (uint16_t)c->count[MFT_SCAN_I_NAMES];
     c->stream_at[p->slot] = (uint16_t)c->count[MFT_SCAN_I_STREAMS];
     c->sequence[p->slot] = 0;
-    p->flags = p->damage = 0;
+    p->flags = p->damage = p->links = 0;
     if (unread != 0) {
         state = MFT_SCAN_UNREAD;
         p->flags = unread & MFT_SCAN_SKIPPED;
@@ -2649,6 +2656,9 @@ static posio_result mft_scan_i_choose_volume(mft_scan *s, const unsigned char *h
     uint32_t count = 0, i, chosen = 0;
     posio_result r = mft_scan_volumes(&s->source, v, 128, &count, err);
     if (r != POSIO_OK) return r;
+    if (count == 0 && n >= MFT_SCAN_I_BOOT && memcmp(head + 3, "NTFS    ", 8) == 0)
+        return mft_scan_i_find_boot(&s->source, 0, s->source.size, &s->volume,
+                                    &s->info.from_backup_boot, err); /* which says why not */
     if (count == 0)
         return posio_fail(err, POSIO_E_FORMAT, 0, "no NTFS volume and no $MFT: %s",
                           mft_scan_i_guess(head, n));
@@ -2825,25 +2835,33 @@ static uint32_t mft_scan_i_count_links(const mft_scan_i_columns *c, uint32_t slo
     return n;
 }
 
-/* What a base has from its extensions: a flag, perhaps its size, another hard link. */
-static void mft_scan_i_join(mft_scan *s, uint64_t from, uint64_t to)
+/* What a base has from its extensions; their hard links. */
+static uint64_t mft_scan_i_join(mft_scan *s, uint64_t from, uint64_t to)
 {
-    uint32_t slot = 0, other = 0, names, own, row;
+    const uint32_t theirs = MFT_SCAN_HAS_REPARSE | MFT_SCAN_HAS_OBJECT_ID | MFT_SCAN_HAS_EA;
+    uint32_t slot = 0, other = 0;
     mft_scan_i_columns *c = s->segments[mft_scan_i_place_of(s, s->links[from].base, &slot)];
-    uint64_t i;
+    uint64_t i, links = 0;
     c->flags[slot] |= MFT_SCAN_HAS_EXTENSIONS;
-    names = own = mft_scan_i_count_links(c, slot);
     for (i = from; i < to; i++) {
         const mft_scan_i_columns *e = mft_scan_i_locate(s, s->links[i].extension, &other);
-        names += mft_scan_i_count_links(e, other);
+        const uint32_t row = c->info_at[slot];
+        links += mft_scan_i_count_links(e, other);
+        c->flags[slot] |= e->flags[other] & theirs;
         if (!(e->flags[other] & MFT_SCAN_HAS_SIZE) || c->flags[slot] & MFT_SCAN_HAS_SIZE) continue;
         c->flags[slot] |= MFT_SCAN_HAS_SIZE;
-        row = c->info_at[slot];
         if (s->info.columns == MFT_SCAN_LEAN && row != c->info_at[slot + 1])
             c->size[row] = e->size[e->info_at[other]];
     }
+    return links;
+}
+
+/* Counts a file that is spread over records: with `own` hard links in its base, which were counted,
+   and `others` in its extensions, which were not. */
+static void mft_scan_i_count_joined(mft_scan *s, uint32_t word, uint64_t own, uint64_t others)
+{
     s->stats.deferred++;
-    if (MFT_SCAN_I_STATE(c->flags[slot]) == MFT_SCAN_IN_USE && own <= 1 && names > 1)
+    if (MFT_SCAN_I_STATE(word) == MFT_SCAN_IN_USE && own <= 1 && own + others > 1)
         s->stats.hard_linked_records++;
 }
 
@@ -2875,6 +2893,7 @@ static void mft_scan_i_check_lists(mft_scan *s, uint64_t segment)
 static posio_result mft_scan_i_link_all(mft_scan *s, posio_error *err)
 {
     uint64_t begin = mft_scan_i_now(), i, from;
+    uint32_t slot = 0;
     if (s->stats.extension > SIZE_MAX / sizeof *s->links) return mft_scan_i_no_memory(err);
     s->links = (mft_scan_i_link *)posio_allocate(&s->desc.alloc,
                                                  (size_t)s->stats.extension * sizeof *s->links);
@@ -2898,7 +2917,9 @@ static posio_result mft_scan_i_link_all(mft_scan *s, posio_error *err)
         qsort(s->links, (size_t)s->link_count, sizeof *s->links, mft_scan_i_compare_links);
     for (i = from = 0; i < s->link_count; i++)
         if (i + 1 == s->link_count || s->links[i + 1].base != s->links[i].base) {
-            mft_scan_i_join(s, from, i + 1);
+            const mft_scan_i_columns *c = mft_scan_i_locate(s, s->links[i].base, &slot);
+            const uint64_t others = mft_scan_i_join(s, from, i + 1);
+            mft_scan_i_count_joined(s, c->flags[slot], mft_scan_i_count_links(c, slot), others);
             from = i + 1;
         }
     for (i = 0; i < s->segment_count; i++) mft_scan_i_check_lists(s, i);
@@ -2909,8 +2930,25 @@ static posio_result mft_scan_i_link_all(mft_scan *s, posio_error *err)
 
 // ---------------------------------------------------------------------------------- rows
 
-/* Moves on to a row that exists: *row of the record in slot *at, which is `owner` (*link 0) or its
-   extension number *link. NULL: there are no more. */
+/* Moves on to the next record of a file: from slot *at to its extension number *link (0: it is the
+   base). 0: there are no more. */
+static int mft_scan_i_next_part(const mft_scan *s, uint64_t owner, uint64_t *at, uint32_t *link)
+{
+    uint64_t next = *link;
+    if (next == 0) {
+        uint32_t slot = 0;
+        const mft_scan_i_columns *c = mft_scan_i_locate(s, owner, &slot);
+        if (c == NULL || c->flags == NULL || !(c->flags[slot] & MFT_SCAN_HAS_EXTENSIONS)) return 0;
+        next = mft_scan_i_find_link(s, owner);
+    }
+    if (next >= s->link_count || s->links[next].base != owner) return 0;
+    *link = (uint32_t)next + 1;
+    *at = s->links[next].extension;
+    return 1;
+}
+
+/* Moves on to a row that exists: *row of the record in slot *at, which is `owner` or its extension
+   number *link. NULL: there are no more. */
 static const mft_scan_i_columns *mft_scan_i_find_row(const mft_scan *s, uint64_t owner,
                                                      uint64_t *at, uint32_t *row, uint32_t *link,
                                                      int streams)
@@ -2918,20 +2956,12 @@ static const mft_scan_i_columns *mft_scan_i_find_row(const mft_scan *s, uint64_t
     for (;;) {
         uint32_t slot = 0;
         const mft_scan_i_columns *c = mft_scan_i_locate(s, *at, &slot);
-        const uint16_t *edge = c == NULL || c->flags == NULL ? NULL
-                               : streams                     ? c->stream_at
-                                                             : c->name_at;
-        uint64_t next;
-        if (edge != NULL && *row < edge[slot + 1]) return c;
-        if (*link == 0 && (edge == NULL || !(c->flags[slot] & MFT_SCAN_HAS_EXTENSIONS)))
-            return NULL;
-        next = *link == 0 ? mft_scan_i_find_link(s, owner) : *link;
-        if (next >= s->link_count || s->links[next].base != owner) return NULL;
-        *link = (uint32_t)next + 1;
-        *at = s->links[next].extension;
+        if (c == NULL || c->flags == NULL) return NULL;
+        if (*row < (streams ? c->stream_at : c->name_at)[slot + 1]) return c;
+        if (!mft_scan_i_next_part(s, owner, at, link)) return NULL;
         c = mft_scan_i_locate(s, *at, &slot);
         if (c == NULL || c->flags == NULL) return NULL;
-        *row = streams ? c->stream_at[slot] : c->name_at[slot];
+        *row = (streams ? c->stream_at : c->name_at)[slot];
     }
 }
 
@@ -3132,32 +3162,44 @@ MFT_SCAN_API posio_result mft_scan_find(const mft_scan *scan, uint64_t reference
 MFT_SCAN_API posio_result mft_scan_get_reparse(const mft_scan *scan, uint64_t number, uint32_t *tag,
                                                const char **target, uint32_t *length)
 {
-    uint32_t slot = 0, i, n;
+    uint64_t at = number;
+    uint32_t link = 0, slot = 0, i, n;
     const mft_scan_i_columns *c = mft_scan_i_locate(scan, number, &slot);
     if (c == NULL) return POSIO_E_RANGE;
-    n = c->count[MFT_SCAN_I_REPARSES];
-    i = mft_scan_i_row_of_slot(c->reparse_slot, n, slot);
-    if (i == n) return POSIO_E_NOT_FOUND;
-    *tag = c->reparse_tag[i];
-    *target = c->text + c->reparse_text[i];
-    *length = c->reparse_length[i];
-    return POSIO_OK;
+    if (!(mft_scan_i_word(c, slot) & MFT_SCAN_HAS_REPARSE)) return POSIO_E_NOT_FOUND;
+    do {
+        c = mft_scan_i_locate(scan, at, &slot);
+        n = c->count[MFT_SCAN_I_REPARSES];
+        i = mft_scan_i_row_of_slot(c->reparse_slot, n, slot);
+        if (i == n) continue;
+        *tag = c->reparse_tag[i];
+        *target = c->text + c->reparse_text[i];
+        *length = c->reparse_length[i];
+        return POSIO_OK;
+    } while (mft_scan_i_next_part(scan, number, &at, &link));
+    return POSIO_E_NOT_FOUND;
 }
 
 MFT_SCAN_API posio_result mft_scan_get_object_id(const mft_scan *scan, uint64_t number,
                                                  unsigned char id[16])
 {
-    uint32_t slot = 0, i, k, n;
+    uint64_t at = number;
+    uint32_t link = 0, slot = 0, i, k, n;
     const mft_scan_i_columns *c = mft_scan_i_locate(scan, number, &slot);
     if (c == NULL) return POSIO_E_RANGE;
-    n = c->count[MFT_SCAN_I_OBJECTS];
-    i = mft_scan_i_row_of_slot(c->object_slot, n, slot);
-    if (i == n) return POSIO_E_NOT_FOUND;
-    for (k = 0; k < 8; k++) {
-        id[k] = (unsigned char)(c->object_low[i] >> 8 * k);
-        id[k + 8] = (unsigned char)(c->object_high[i] >> 8 * k);
-    }
-    return POSIO_OK;
+    if (!(mft_scan_i_word(c, slot) & MFT_SCAN_HAS_OBJECT_ID)) return POSIO_E_NOT_FOUND;
+    do {
+        c = mft_scan_i_locate(scan, at, &slot);
+        n = c->count[MFT_SCAN_I_OBJECTS];
+        i = mft_scan_i_row_of_slot(c->object_slot, n, slot);
+        if (i == n) continue;
+        for (k = 0; k < 8; k++) {
+            id[k] = (unsigned char)(c->object_low[i] >> 8 * k);
+            id[k + 8] = (unsigned char)(c->object_high[i] >> 8 * k);
+        }
+        return POSIO_OK;
+    } while (mft_scan_i_next_part(scan, number, &at, &link));
+    return POSIO_E_NOT_FOUND;
 }
 
 // ---------------------------------------------------------------------------------- paths
@@ -3183,13 +3225,15 @@ MFT_SCAN_API uint32_t mft_scan_parent(const mft_scan *scan, const mft_scan_name 
     return mft_scan_i_parent_of(scan, name->parent);
 }
 
-/* What a directory is called in paths: its first name that is not a DOS one. */
+/* What a directory is called in paths: its first name that is not a DOS one, or its first. (Each
+   DOS name stands beside another; who writes thousands of them wants to keep us busy.) */
 static int mft_scan_i_name_directory(const mft_scan *s, uint64_t number, mft_scan_name *out)
 {
     mft_scan_name n;
+    uint32_t left = 16;
     posio_result r = mft_scan_first_name(s, number, out);
     if (r != POSIO_OK) return 0;
-    for (n = *out; r == POSIO_OK; r = mft_scan_next_name(s, &n))
+    for (n = *out; r == POSIO_OK && left-- != 0; r = mft_scan_next_name(s, &n))
         if (n.name_space != MFT_SCAN_DOS) {
             *out = n;
             break;
@@ -3708,11 +3752,15 @@ static posio_result mft_scan_i_fill_child(const mft_scan *s, mft_scan_child *chi
     n->i_row = s->child_row[child->i_at];
     c = mft_scan_i_locate(s, n->slot, &slot);
     if ((c->flags[slot] & (MFT_SCAN_EXTENSION | MFT_SCAN_ORPHAN_EXTENSION)) == MFT_SCAN_EXTENSION) {
-        uint64_t k;
+        mft_scan_i_link want;
+        const mft_scan_i_link *hit;
         (void)mft_scan_get_record(s, n->slot, &record);
         n->owner = MFT_SCAN_NUMBER(record.base);
-        for (k = mft_scan_i_find_link(s, n->owner); s->links[k].extension != n->slot; k++) {}
-        n->i_extension = (uint32_t)k + 1;
+        want.base = (uint32_t)n->owner;
+        want.extension = (uint32_t)n->slot;
+        hit = (const mft_scan_i_link *)bsearch(&want, s->links, (size_t)s->link_count, sizeof want,
+                                               mft_scan_i_compare_links);
+        n->i_extension = (uint32_t)(hit - s->links) + 1;
     }
     mft_scan_i_fill_name(s, c, n);
     return POSIO_OK;
@@ -3982,6 +4030,8 @@ typedef struct mft_scan_i_visitor {
     uint64_t count, count_room;
     uint64_t *numbers;
     mft_scan_i_link *links;
+    uint64_t others; /* of the group: hard links in its extensions */
+    int joined;      /* has it any? */
 } mft_scan_i_visitor;
 
 static posio_result mft_scan_i_call(mft_scan_i_visitor *v, uint64_t number, posio_error *err)
@@ -4114,7 +4164,6 @@ static posio_result mft_scan_i_visit_view(mft_scan_i_visitor *v, uint32_t slots,
 {
     mft_scan *s = v->scan;
     mft_scan_i_columns *c = &v->x->columns;
-    const uint64_t deferred = s->stats.deferred;
     uint32_t i, k = 0;
     posio_result r = POSIO_OK;
     mft_scan_i_end_columns(c, slots);
@@ -4134,8 +4183,9 @@ static posio_result mft_scan_i_visit_view(mft_scan_i_visitor *v, uint32_t slots,
             s->stats.orphan_extension++;
         }
     }
-    if (s->link_count != 0) mft_scan_i_join(s, 0, s->link_count);
-    if (!with_base) s->stats.deferred = deferred; /* was counted */
+    if (!with_base) c->flags[0] |= MFT_SCAN_CONTINUED;
+    if (s->link_count != 0) v->others += mft_scan_i_join(s, 0, s->link_count);
+    v->joined |= s->link_count != 0;
     if (complete) mft_scan_i_check_lists(s, 0);
     for (i = 0; i < slots && r == POSIO_OK; i++)
         if (i == 0 ? with_base || s->link_count != 0
@@ -4145,7 +4195,7 @@ static posio_result mft_scan_i_visit_view(mft_scan_i_visitor *v, uint32_t slots,
 }
 
 /* Everything that waits for one base. What does not fit into the view at once is visited in pieces,
-   of which only the first has the base's own rows. */
+   of which only the first has the base's own rows; none has where these were visited before. */
 static posio_result mft_scan_i_visit_group(mft_scan_i_visitor *v, const mft_scan_i_waiting *w,
                                            uint64_t n, posio_error *err)
 {
@@ -4156,6 +4206,7 @@ static posio_result mft_scan_i_visit_group(mft_scan_i_visitor *v, const mft_scan
     mft_scan_stats unused;
     mft_scan_i_parse p;
     uint64_t done = waits ? 1 : 0;
+    uint32_t word, own;
     posio_result r = POSIO_OK;
     memset(&unused, 0, sizeof unused);
     mft_scan_i_init_parse(&p, s, v->x);
@@ -4165,16 +4216,21 @@ static posio_result mft_scan_i_visit_group(mft_scan_i_visitor *v, const mft_scan
         base.at = POSIO_NO_OFFSET;
         base.torn = 0;
     }
-    for (; r == POSIO_OK && (done < n || (waits && done == 1 && n == 1));) {
+    v->others = 0;
+    v->joined = 0;
+    do {
         const int with_base = waits && done == 1;
-        uint32_t slot = 1, slots = (uint32_t)posio_min(n - done, most) + 1;
+        const uint32_t slots = (uint32_t)posio_min(n - done, most) + 1;
+        uint32_t slot;
         mft_scan_i_begin_columns(p.c);
         mft_scan_i_parse_waiting(v, &p, 0, &base);
+        word = p.c->flags[0];
+        own = p.links;
         if (!with_base) mft_scan_i_drop_rows(p.c);
-        for (; slot < slots; slot++) mft_scan_i_parse_waiting(v, &p, slot, &w[done++]);
+        for (slot = 1; slot < slots; slot++) mft_scan_i_parse_waiting(v, &p, slot, &w[done++]);
         r = mft_scan_i_visit_view(v, slots, with_base, slots == n + (waits ? 0 : 1), err);
-        if (n == 1 && waits) break;
-    }
+    } while (r == POSIO_OK && done < n);
+    if (v->joined) mft_scan_i_count_joined(s, word, own, v->others);
     return r;
 }
 
