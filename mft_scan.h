@@ -616,6 +616,13 @@ typedef struct mft_scan_i_scratch {
     mft_scan_stats tally;
 } mft_scan_i_scratch;
 
+/* What could not be read. */
+typedef struct mft_scan_i_failure {
+    thread_pool_mutex lock;
+    uint64_t offset; /* of the first in the source, UINT64_MAX: there was none */
+    posio_error error, fatal;
+} mft_scan_i_failure;
+
 struct mft_scan {
     mft_scan_desc desc;
     char *name;
@@ -642,6 +649,7 @@ struct mft_scan {
     mft_scan_i_scratch *idle, *scratches;
     thread_pool_mutex lock; /* guards idle, scratches, blocks */
     int has_lock;
+    mft_scan_i_failure *failure;
     mft_scan_warning *warnings;
     uint32_t warning_count;
 };
@@ -1711,27 +1719,44 @@ static void mft_scan_i_mark(const mft_scan *s, uint8_t *unread, uint64_t from, u
     for (i = from / s->record_size; i * s->record_size < to; i++) unread[i] = how;
 }
 
-/* After an error: the same bytes record by record, so that only what is really lost is unread. */
+/* Remembers the failure that lies first in the source, whoever meets it first. */
+static void mft_scan_i_note(const mft_scan *s, uint64_t offset, const posio_error *err)
+{
+    mft_scan_i_failure *f = s->failure;
+    thread_pool_lock(&f->lock);
+    if (err->code == POSIO_E_NOMEM || err->code == POSIO_E_CANCELED) f->fatal = *err;
+    if (offset < f->offset) {
+        f->offset = offset;
+        f->error = *err;
+    }
+    thread_pool_unlock(&f->lock);
+}
+
+/* After an error: the same bytes again, and where that fails, record by record, so that only what
+   is really lost is unread. Pieces end where records do, so it does not matter how large the read
+   was. */
 static void mft_scan_i_salvage(const mft_scan *s, uint64_t offset, unsigned char *buf,
                                uint64_t from, uint64_t n, uint8_t *unread, mft_scan_stats *tally)
 {
     const uint64_t whole = 64 << 10;
-    uint64_t i = 0, step = whole;
+    uint64_t i = 0, small = 0; /* bytes still to be read record by record */
+    posio_error err;
     tally->scan_pipeline_fallbacks++;
     while (i < n) {
-        uint64_t take = posio_min(step, n - i);
-        if (posio_read(&s->source, offset + i, buf + i, (size_t)take, NULL) == POSIO_OK) {
-            i += take;
-            if (i % whole == 0) step = whole;
-        } else if (take > s->record_size) {
-            step = s->record_size;
-        } else {
+        const uint64_t record = s->record_size - (from + i) % s->record_size;
+        const uint64_t take = posio_min(small != 0 ? record : whole, n - i);
+        if (posio_read(&s->source, offset + i, buf + i, (size_t)take, &err) != POSIO_OK) {
+            if (small == 0) {
+                small = whole;
+                continue;
+            }
+            mft_scan_i_note(s, offset + i, &err);
             tally->io_errors++;
             memset(buf + i, 0, (size_t)take);
             mft_scan_i_mark(s, unread, from + i, from + i + take, 1);
-            i += take;
-            if (i % whole == 0) step = whole;
         }
+        small -= posio_min(small, take);
+        i += take;
     }
 }
 
@@ -2120,6 +2145,15 @@ static const char *mft_scan_i_parse_boot(const unsigned char *b, mft_scan_i_volu
     return NULL;
 }
 
+/* Does a record lie there? Partitions that were formatted anew still have NTFS's last sector. */
+static int mft_scan_i_is_record(const posio_source *source, uint64_t volume, uint64_t at)
+{
+    unsigned char sign[4];
+    if (at == POSIO_NO_OFFSET || at > source->size || volume > source->size - at) return 0;
+    if (posio_read(source, volume + at, sign, sizeof sign, NULL) != POSIO_OK) return 0;
+    return posio_le32(sign) == mft_scan_i_file || posio_le32(sign) == mft_scan_i_baad;
+}
+
 /* The boot sector of a volume of `size` bytes at `offset`, or the copy in its last sector. */
 static posio_result mft_scan_i_find_boot(const posio_source *source, uint64_t offset, uint64_t size,
                                          mft_scan_i_volume *v, uint32_t *from_backup,
@@ -2143,7 +2177,9 @@ static posio_result mft_scan_i_find_boot(const posio_source *source, uint64_t of
         if (posio_read(source, offset + size - sectors[i], boot, sizeof boot, NULL) != POSIO_OK)
             continue;
         other = mft_scan_i_parse_boot(boot, v);
-        if (other == NULL && v->sector_size == sectors[i]) {
+        if (other == NULL && v->sector_size == sectors[i] &&
+            (mft_scan_i_is_record(source, offset, v->mft) ||
+             mft_scan_i_is_record(source, offset, v->mirror))) {
             *from_backup = 1;
             fault = NULL;
         }
@@ -2219,10 +2255,11 @@ static int mft_scan_i_is_table(const unsigned char *b)
 static void mft_scan_i_walk_extended(mft_scan_i_partitions *p, uint64_t extended)
 {
     unsigned char b[MFT_SCAN_I_BOOT];
-    uint64_t at = extended;
+    uint64_t at = extended, seen[MFT_SCAN_I_LOGICAL_MAX];
     uint32_t i, steps;
     for (steps = 0; steps < MFT_SCAN_I_LOGICAL_MAX; steps++) {
         uint64_t next = 0;
+        seen[steps] = at;
         if (posio_read(p->source, at * p->sector, b, sizeof b, NULL) != POSIO_OK) return;
         if (b[510] != 0x55 || b[511] != 0xaa) return;
         for (i = 0; i < 4; i++) {
@@ -2236,7 +2273,9 @@ static void mft_scan_i_walk_extended(mft_scan_i_partitions *p, uint64_t extended
                 p->each(p, (at + first) * p->sector, n * p->sector);
             }
         }
-        if (next <= at) return; /* tables follow each other */
+        if (next == 0) return;
+        for (i = 0; i <= steps; i++)
+            if (seen[i] == next) return;
         at = next;
     }
 }
@@ -2307,8 +2346,10 @@ static int mft_scan_i_walk_gpt(mft_scan_i_partitions *p, uint64_t header, int so
         if (posio_read(p->source, at + i * size, e, sizeof e, NULL) != POSIO_OK) break;
         first = posio_le64(e + 32);
         last = posio_le64(e + 40);
-        if (mft_scan_i_is_zero(e, 16) || last < first || last >= p->source->size / p->sector)
+        if (mft_scan_i_is_zero(e, 16) || last < first || first >= p->source->size / p->sector)
             continue;
+        last =
+            posio_min(last, p->source->size / p->sector); /* an image that is cut lacks the rest */
         p->number = (uint32_t)i + 1;
         p->each(p, first * p->sector, (last - first + 1) * p->sector);
     }
@@ -2347,7 +2388,7 @@ MFT_SCAN_API posio_result mft_scan_volumes(const posio_source *source, mft_scan_
     *count = 0;
     if (source->size < sizeof b) return POSIO_OK;
     r = posio_read(source, 0, b, sizeof b, err);
-    if (r != POSIO_OK) return r;
+    if (r != POSIO_OK) memset(b, 0, sizeof b); /* there are copies */
     if (memcmp(b + 3, "NTFS    ", 8) == 0) mft_scan_i_add_volume(&p, 0, source->size);
     for (i = 0; p.count == 0 && i < 2; i++) {
         p.sector = sectors[i];
@@ -2359,7 +2400,7 @@ MFT_SCAN_API posio_result mft_scan_volumes(const posio_source *source, mft_scan_
         mft_scan_i_add_volume(&p, 0, source->size);
     }
     *count = p.count;
-    return POSIO_OK;
+    return p.count != 0 ? POSIO_OK : r;
 }
 
 // ---------------------------------------------------------------------------------- record 0
@@ -2606,15 +2647,18 @@ static posio_result mft_scan_i_read_head(const mft_scan *s, unsigned char **out,
                                          posio_error *err)
 {
     posio_result r;
+    size_t at;
     *n = (size_t)posio_min(s->source.size, MFT_SCAN_I_VOTES);
     *out = (unsigned char *)posio_allocate(&s->desc.alloc, *n);
     if (*out == NULL) return mft_scan_i_no_memory(err);
     r = posio_read(&s->source, 0, *out, *n, err);
-    if (r != POSIO_OK) { /* a damaged medium: the first records will do */
-        *n = (size_t)posio_min(*n, 4096);
-        r = posio_read(&s->source, 0, *out, *n, err);
+    if (r == POSIO_E_NOMEM) return r;
+    for (at = 0; r != POSIO_OK && at < *n; at += 4096) { /* a damaged medium: what can be read */
+        const size_t take = (size_t)posio_min(4096, *n - at);
+        if (posio_read(&s->source, at, *out + at, take, NULL) != POSIO_OK)
+            memset(*out + at, 0, take);
     }
-    return r;
+    return POSIO_OK;
 }
 
 static posio_result mft_scan_i_map_raw(mft_scan *s, posio_error *err)
@@ -3836,7 +3880,13 @@ static posio_result mft_scan_i_create(mft_scan **out, const posio_source *source
     s->warnings =
         (mft_scan_warning *)posio_allocate(&d.alloc, MFT_SCAN_I_WARNINGS * sizeof *s->warnings);
     for (i = 0; i < 4; i++) s->uniform[i].uniform = words[i];
-    if (s->warnings == NULL || !s->has_lock) {
+    s->failure = (mft_scan_i_failure *)posio_allocate_zeroed(&d.alloc, sizeof *s->failure);
+    if (s->failure != NULL) s->failure->offset = UINT64_MAX;
+    if (s->failure != NULL && !thread_pool_mutex_init(&s->failure->lock)) {
+        posio_release(&d.alloc, s->failure);
+        s->failure = NULL;
+    }
+    if (s->warnings == NULL || s->failure == NULL || !s->has_lock) {
         mft_scan_close(s);
         return mft_scan_i_no_memory(err);
     }
@@ -3876,12 +3926,26 @@ static posio_result mft_scan_i_make_segments(mft_scan *s, posio_error *err)
     return POSIO_OK;
 }
 
+/* What could not be read becomes a warning; a lack of memory is not the medium's fault. */
+static posio_result mft_scan_i_judge(mft_scan *s, posio_error *err)
+{
+    const mft_scan_i_failure *f = s->failure;
+    if (f->fatal.code != POSIO_OK) {
+        if (err != NULL) *err = f->fatal;
+        return f->fatal.code;
+    }
+    if (f->offset != UINT64_MAX)
+        mft_scan_i_warn(s, f->offset, "records could not be read: %s", f->error.message);
+    return POSIO_OK;
+}
+
 static posio_result mft_scan_i_scan(mft_scan *s, posio_error *err)
 {
     posio_result r = mft_scan_i_locate_mft(s, err);
     if (r == POSIO_OK) r = mft_scan_i_make_segments(s, err);
     if (r == POSIO_OK) r = mft_scan_i_choose_mode(s, err);
     if (r == POSIO_OK) r = mft_scan_i_run_pipeline(s, err);
+    if (r == POSIO_OK) r = mft_scan_i_judge(s, err);
     if (r == POSIO_OK) r = mft_scan_i_link_all(s, err);
     if (r == POSIO_OK && s->desc.flags & MFT_SCAN_PATHS) r = mft_scan_i_keep_paths(s, err);
     if (r == POSIO_OK && s->desc.flags & MFT_SCAN_CHILDREN) r = mft_scan_i_keep_children(s, err);
@@ -3948,6 +4012,8 @@ MFT_SCAN_API void mft_scan_close(mft_scan *scan)
     posio_release(&a, scan->child_slot);
     posio_release(&a, scan->child_row);
     posio_release(&a, scan->warnings);
+    if (scan->failure != NULL) thread_pool_mutex_destroy(&scan->failure->lock);
+    posio_release(&a, scan->failure);
     if (scan->has_lock) thread_pool_mutex_destroy(&scan->lock);
     posio_release(&a, scan);
 }
@@ -4296,6 +4362,7 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
     r = mft_scan_i_locate_mft(s, err);
     if (r == POSIO_OK) r = mft_scan_i_begin_visit(&v, err);
     if (r == POSIO_OK) r = mft_scan_i_visit_all(&v, err);
+    if (r == POSIO_OK) r = mft_scan_i_judge(s, err);
     if (v.x != NULL) mft_scan_i_add_stats(&s->stats, &v.x->tally);
     if (stats != NULL) *stats = s->stats;
     if (r != POSIO_OK) (void)posio_fail_in(err, s->desc.name, 0);

@@ -950,6 +950,110 @@ TEST(a_volume_ends_anywhere)
     mft_build_free(&s);
 }
 
+/* The first sector of the medium cannot be read: there are copies of what it says. */
+TEST(an_unreadable_first_sector)
+{
+    static const char *const names[] = {"volume-4k", "disk-gpt", "raw-1k"};
+    size_t i;
+    for (i = 0; i < 3; i++) {
+        mft_build s;
+        mft_scan *scan = NULL;
+        mft_scan_desc d = full_desc();
+        mft_scan_record r;
+        mft_scan_warning w;
+        posio_source source;
+        posio_error err;
+        mft_build_make(&s, mft_build_variant_of(names[i]));
+        s.fault[0].start = 0;
+        s.fault[0].length = 512;
+        s.faults = 1;
+        source = image_source(&s);
+        if (mft_scan_open_source(&scan, &source, &d, &err) != POSIO_OK) {
+            test_fail(__FILE__, __LINE__, err.message);
+        } else {
+            CHECK_EQ(mft_scan_info(scan)->slots, s.slots);
+            CHECK_EQ(mft_scan_info(scan)->from_backup_boot, i == 0);
+            CHECK_EQ(mft_scan_get_record(scan, 0, &r), POSIO_OK);
+            CHECK_EQ(r.state, i == 2 ? MFT_SCAN_UNREAD : MFT_SCAN_IN_USE);
+            CHECK(i == 1 || mft_scan_get_warning(scan, 0, &w) == POSIO_OK);
+            CHECK(i != 2 || strstr(w.message, "a bad sector") != NULL);
+        }
+        mft_scan_close(scan);
+        mft_build_free(&s);
+    }
+}
+
+/* Runs that begin within a record, and a bad sector anywhere: the same records are lost. */
+TEST(a_bad_sector_loses_the_same_in_every_mode)
+{
+    mft_build s;
+    uint64_t sector, lost = 0;
+    mft_build_make(&s, mft_build_variant_of("mft-straddle"));
+    s.faults = 1;
+    s.fault[0].length = 512;
+    for (sector = 1; sector < s.image.size / 512; sector += TEST_STRIDE) {
+        mft_scan *a = NULL, *b = NULL;
+        mft_scan_desc d = full_desc();
+        posio_source source;
+        posio_error err;
+        s.fault[0].start = sector * 512;
+        source = image_source(&s);
+        d.mode = MFT_SCAN_SERIAL;
+        d.segment_bytes = 4096;
+        if (mft_scan_open_source(&a, &source, &d, &err) != POSIO_OK) continue;
+        d.mode = MFT_SCAN_PIPELINED_PARALLEL;
+        REQUIRE(mft_scan_open_source(&b, &source, &d, &err) == POSIO_OK);
+        require_same_bytes("mft-straddle", a, b);
+        CHECK(mft_scan_get_stats(a)->unread <= 1);
+        lost += mft_scan_get_stats(a)->unread;
+        mft_scan_close(a);
+        mft_scan_close(b);
+    }
+    CHECK(lost != 0);
+    mft_build_free(&s);
+}
+
+/* Records stuffed with $FILE_NAMEs whose value would begin in the attribute's header: as names of 68
+   bytes there would be more of them than a segment has room for. */
+TEST(a_value_within_the_header_of_its_attribute)
+{
+    const size_t records = 1024;
+    uint8_t *bytes = (uint8_t *)calloc(records, 1024);
+    mft_scan *scan = NULL;
+    mft_scan_desc d = full_desc();
+    posio_memory m;
+    posio_source source;
+    posio_error err;
+    size_t i, at;
+    if (bytes == NULL) abort();
+    for (i = 0; i < records; i++) {
+        uint8_t *rec = bytes + i * 1024;
+        memcpy(rec, "FILE", 4);
+        mft_build_le(rec + 4, 0x30, 2);
+        mft_build_le(rec + 6, 1, 2);
+        mft_build_le(rec + 0x14, 0x38, 2);
+        mft_build_le(rec + 0x16, 1, 2);
+        mft_build_le(rec + 0x18, 1024, 4);
+        mft_build_le(rec + 0x1c, 1024, 4);
+        for (at = 0x38; at + 72 <= 1016; at += 72) {
+            mft_build_le(rec + at, 0x30, 4);
+            mft_build_le(rec + at + 4, 72, 4);
+            mft_build_le(rec + at + 16, 72, 4);
+            rec[at + 64] = 1;
+            rec[at + 66] = 'x';
+        }
+        mft_build_le(rec + at, 0xffffffff, 4);
+    }
+    m.data = bytes;
+    m.size = records * 1024;
+    source = posio_memory_source(&m);
+    REQUIRE(mft_scan_open_source(&scan, &source, &d, &err) == POSIO_OK);
+    CHECK_EQ(mft_scan_get_stats(scan)->names, 0);
+    CHECK_EQ(mft_scan_get_stats(scan)->damaged, records);
+    mft_scan_close(scan);
+    free(bytes);
+}
+
 // ---------------------------------------------------------------------------------- real $MFTs
 
 typedef struct sample {
@@ -1014,4 +1118,7 @@ TEST_MAIN(
     RUN(every_allocation_fails_once);
     RUN(every_read_fails_once);
     RUN(a_volume_ends_anywhere);
+    RUN(an_unreadable_first_sector);
+    RUN(a_bad_sector_loses_the_same_in_every_mode);
+    RUN(a_value_within_the_header_of_its_attribute);
     RUN(real_mfts_have_the_known_counts);)
