@@ -133,7 +133,8 @@ enum {
 enum { MFT_SCAN_LEAN = 0, MFT_SCAN_FULL = 1 }; /* desc.columns */
 /* desc.flags */
 enum {
-    MFT_SCAN_SKIP_FREE = 1, /* what $MFT's $BITMAP says is free is not read (deleted files!) */
+    MFT_SCAN_SKIP_FREE = 1, /* what $MFT's $BITMAP says is free is not read, deleted files neither;
+                               runs of 64 KiB or more within a segment */
     MFT_SCAN_PATHS = 2,     /* keep the paths of directories: mft_scan_path is much faster */
     MFT_SCAN_CHILDREN = 4   /* keep who lies in which directory, for mft_scan_first_child */
 };
@@ -630,6 +631,7 @@ struct mft_scan {
     mft_scan_metadata info;
     mft_scan_stats stats;
     mft_scan_i_volume volume;
+    uint64_t volume_room; /* bytes of the partition, or source, that it lies in */
     mft_scan_i_runs runs;
     unsigned char *bitmap; /* of the $MFT, for MFT_SCAN_SKIP_FREE */
     uint64_t bitmap_slots;
@@ -2093,10 +2095,9 @@ static posio_result mft_scan_i_choose_mode(mft_scan *s, posio_error *err)
         s->info.mode = MFT_SCAN_PARALLEL;
         if (threads == 1) s->info.mode = MFT_SCAN_SERIAL;
         else if (s->source.flags & POSIO_SOURCE_DEVICE) s->info.mode = MFT_SCAN_PIPELINED_PARALLEL;
-        else if (s->info.mft_size >= 4 * (uint64_t)MFT_SCAN_I_CHUNK && s->runs.count != 0) {
-            mft_scan_i_scratch *x;
-            if (s->segment_bytes < 256 << 10) return POSIO_OK;
-            x = mft_scan_i_take_scratch(s);
+        else if (s->info.mft_size >= 4 * (uint64_t)MFT_SCAN_I_CHUNK && s->runs.count != 0 &&
+                 s->segment_bytes >= 256 << 10) {
+            mft_scan_i_scratch *x = mft_scan_i_take_scratch(s);
             if (x == NULL) return mft_scan_i_no_memory(err);
             if (mft_scan_i_probe_speed(s, x->buffer) > slow)
                 s->info.mode = MFT_SCAN_PIPELINED_PARALLEL;
@@ -2154,9 +2155,10 @@ static int mft_scan_i_is_record(const posio_source *source, uint64_t volume, uin
     return posio_le32(sign) == mft_scan_i_file || posio_le32(sign) == mft_scan_i_baad;
 }
 
-/* The boot sector of a volume of `size` bytes at `offset`, or the copy in its last sector. */
+/* The boot sector of a volume of `size` bytes at `offset`, or (`backup`: only) the copy in its last
+   sector. */
 static posio_result mft_scan_i_find_boot(const posio_source *source, uint64_t offset, uint64_t size,
-                                         mft_scan_i_volume *v, uint32_t *from_backup,
+                                         int backup, mft_scan_i_volume *v, uint32_t *from_backup,
                                          posio_error *err)
 {
     static const uint32_t sectors[] = {512, 4096, 1024, 2048};
@@ -2168,7 +2170,7 @@ static posio_result mft_scan_i_find_boot(const posio_source *source, uint64_t of
     if (err == NULL) err = &local;
     memset(v, 0, sizeof *v);
     *from_backup = 0;
-    if (size >= sizeof boot) {
+    if (size >= sizeof boot && !backup) {
         r = posio_read(source, offset, boot, sizeof boot, err);
         fault = r == POSIO_OK ? mft_scan_i_parse_boot(boot, v) : err->message;
     }
@@ -2212,7 +2214,7 @@ static void mft_scan_i_add_volume(mft_scan_i_partitions *p, uint64_t offset, uin
     posio_error unused;
     if (offset >= p->source->size) return;
     size = posio_min(size, p->source->size - offset);
-    if (mft_scan_i_find_boot(p->source, offset, size, &v, &backup, &unused) != POSIO_OK) return;
+    if (mft_scan_i_find_boot(p->source, offset, size, 0, &v, &backup, &unused) != POSIO_OK) return;
     if (p->count < p->room) {
         o = &p->out[p->count];
         memset(o, 0, sizeof *o);
@@ -2418,11 +2420,14 @@ static int mft_scan_i_read_record(const mft_scan *s, uint64_t number, unsigned c
     return !unread[0];
 }
 
-static int mft_scan_i_is_sound(const mft_scan *s, unsigned char *rec)
+/* `strict`: its fixups must be right, too. */
+static int mft_scan_i_is_sound(const mft_scan *s, unsigned char *rec, int strict)
 {
-    return posio_le32(rec) == mft_scan_i_file && mft_scan_i_has_fixups(rec, s->record_size) &&
-           !(mft_scan_i_fix(rec, s->record_size, 1) & MFT_SCAN_TORN) &&
-           posio_le32(rec + MFT_SCAN_I_AT_USED) <= s->record_size;
+    if (posio_le32(rec) != mft_scan_i_file && (strict || posio_le32(rec) != mft_scan_i_baad))
+        return 0;
+    if (posio_le32(rec + MFT_SCAN_I_AT_USED) > s->record_size) return 0;
+    if (!mft_scan_i_has_fixups(rec, s->record_size)) return !strict;
+    return !(mft_scan_i_fix(rec, s->record_size, 1) & MFT_SCAN_TORN) || !strict;
 }
 
 /* The unnamed attribute of this type that begins with this cluster; 0: it is not there. */
@@ -2438,40 +2443,59 @@ static int mft_scan_i_find_attribute(const unsigned char *rec, uint32_t type, ui
     return 0;
 }
 
-/* Has the $MFT's $DATA runs, of which the first is one that can be? */
-static int mft_scan_i_begins_well(const mft_scan *s, const mft_scan_i_attribute *data)
+/* How many bytes of the $MFT the $DATA of a record maps, as far as its runs can be. */
+static uint64_t mft_scan_i_weigh(const mft_scan *s, const mft_scan_i_attribute *data)
 {
+    const uint64_t limit = s->volume.size / s->volume.cluster_size;
     const unsigned char *list = data->value;
     uint32_t left = data->value_size;
-    uint64_t at = 0, clusters = 0, lcn = 0, limit = s->volume.size / s->volume.cluster_size;
-    return !data->resident && data->size >= MFT_SCAN_I_ATTRIBUTE_OUTSIDE &&
-           mft_scan_i_next_run(&list, &left, &at, &clusters, &lcn) > 0 &&
-           posio_within(lcn, clusters, limit);
+    uint64_t at = 0, clusters = 0, lcn = 0, sum = 0;
+    if (data->resident || data->size < MFT_SCAN_I_ATTRIBUTE_OUTSIDE) return 0;
+    while (mft_scan_i_next_run(&list, &left, &at, &clusters, &lcn) > 0 && clusters <= limit - sum &&
+           (lcn == UINT64_MAX || posio_within(lcn, clusters, limit)))
+        sum += clusters;
+    return posio_min(sum * s->volume.cluster_size, posio_le64(data->at + 0x30));
 }
 
-/* Record 0, or its copy in $MFTMirr, with a $DATA that has runs. `where`: its offset. */
-static posio_result mft_scan_i_find_record_0(mft_scan *s, unsigned char *rec,
+/* Reads what should be record 0, or its copy; what it maps, 0 where it cannot be used. */
+static uint64_t mft_scan_i_try_record_0(const mft_scan *s, uint64_t place, int strict,
+                                        unsigned char *rec, mft_scan_i_attribute *data)
+{
+    if (place == POSIO_NO_OFFSET ||
+        posio_read(&s->source, s->volume.offset + place, rec, s->record_size, NULL) != POSIO_OK ||
+        !mft_scan_i_is_sound(s, rec, strict) || posio_le64(rec + MFT_SCAN_I_AT_BASE) != 0 ||
+        !mft_scan_i_find_attribute(rec, MFT_SCAN_DATA, 0, data))
+        return 0;
+    return mft_scan_i_weigh(s, data);
+}
+
+/* Record 0, or its copy in $MFTMirr where that maps more: an $MFT never shrinks. What is torn or
+   not protected is better than nothing. `other` has room for a record; *where: its offset. */
+static posio_result mft_scan_i_find_record_0(mft_scan *s, unsigned char *rec, unsigned char *other,
                                              mft_scan_i_attribute *data, uint64_t *where,
                                              posio_error *err)
 {
-    const uint64_t places[] = {s->volume.mft, s->volume.mirror};
-    int i;
-    for (i = 0; i < 2; i++) {
-        if (places[i] == POSIO_NO_OFFSET) continue;
-        *where = s->volume.offset + places[i];
-        if (posio_read(&s->source, *where, rec, s->record_size, NULL) != POSIO_OK ||
-            !mft_scan_i_is_sound(s, rec) || posio_le64(rec + MFT_SCAN_I_AT_BASE) != 0 ||
-            !mft_scan_i_find_attribute(rec, MFT_SCAN_DATA, 0, data) ||
-            !mft_scan_i_begins_well(s, data))
-            continue;
-        s->info.from_mirror = (uint32_t)i;
-        if (i != 0)
-            mft_scan_i_warn(s, s->volume.offset + posio_min(s->volume.mft, s->volume.size),
-                            "record 0 is unusable; its copy in $MFTMirr is used");
+    const mft_scan_i_volume *v = &s->volume;
+    mft_scan_i_attribute copy;
+    int strict;
+    for (strict = 1; strict >= 0; strict--) {
+        const uint64_t first = mft_scan_i_try_record_0(s, v->mft, strict, rec, data);
+        const uint64_t second = mft_scan_i_try_record_0(s, v->mirror, strict, other, &copy);
+        if (first == 0 && second == 0) continue;
+        *where = v->offset + (second > first ? v->mirror : v->mft);
+        if (!strict)
+            mft_scan_i_warn(s, *where, "record 0 is torn or not protected; it is used as it is");
+        if (second <= first) return POSIO_OK;
+        s->info.from_mirror = 1;
+        mft_scan_i_warn(s, v->mft != POSIO_NO_OFFSET ? v->offset + v->mft : POSIO_NO_OFFSET,
+                        "record 0 maps %llu bytes of the $MFT, its copy in $MFTMirr %llu: that is "
+                        "used",
+                        (unsigned long long)first, (unsigned long long)second);
+        memcpy(rec, other, s->record_size);
+        (void)mft_scan_i_find_attribute(rec, MFT_SCAN_DATA, 0, data);
         return POSIO_OK;
     }
-    return posio_fail(err, POSIO_E_DATA,
-                      s->volume.offset + posio_min(s->volume.mft, s->volume.size),
+    return posio_fail(err, POSIO_E_DATA, v->offset + (v->mft != POSIO_NO_OFFSET ? v->mft : 0),
                       "neither record 0 of the $MFT nor its copy in $MFTMirr can be used");
 }
 
@@ -2486,7 +2510,7 @@ static posio_result mft_scan_i_read_value(mft_scan *s, const mft_scan_i_attribut
     *size = a->resident                               ? a->value_size
             : a->size >= MFT_SCAN_I_ATTRIBUTE_OUTSIDE ? posio_min(most, posio_le64(a->at + 0x30))
                                                       : 0;
-    *size = posio_min(*size, s->volume.size);
+    *size = posio_min(*size, s->source.size);
     *out = (unsigned char *)posio_allocate_zeroed(&s->desc.alloc, (size_t)*size);
     if (*out == NULL) return mft_scan_i_no_memory(err);
     if (a->resident) memcpy(*out, a->value, (size_t)*size);
@@ -2494,7 +2518,7 @@ static posio_result mft_scan_i_read_value(mft_scan *s, const mft_scan_i_attribut
            mft_scan_i_next_run(&list, &left, &at, &clusters, &lcn) > 0) {
         uint64_t take =
             posio_min(*size - done, clusters > *size / cluster ? *size - done : clusters * cluster);
-        if (lcn < s->volume.size / cluster &&
+        if (lcn >= s->volume.size / cluster || /* a hole: neither a list nor a bitmap has any */
             posio_read(&s->source, s->volume.offset + lcn * cluster, *out + done, (size_t)take,
                        NULL) != POSIO_OK)
             break;
@@ -2510,26 +2534,25 @@ static int mft_scan_i_get_extension(const mft_scan *s, uint64_t reference, uint3
                                     uint64_t lowest, unsigned char *rec, mft_scan_i_attribute *a)
 {
     return mft_scan_i_read_record(s, MFT_SCAN_NUMBER(reference), rec) &&
-           mft_scan_i_is_sound(s, rec) &&
+           mft_scan_i_is_sound(s, rec, 1) &&
            MFT_SCAN_NUMBER(posio_le64(rec + MFT_SCAN_I_AT_BASE)) == 0 &&
            posio_le64(rec + MFT_SCAN_I_AT_BASE) != 0 &&
            mft_scan_i_find_attribute(rec, type, lowest, a) && !a->resident &&
            a->size >= MFT_SCAN_I_ATTRIBUTE_OUTSIDE;
 }
 
-/* Where in a list the entry for the unnamed attribute of this type and first cluster is; its
-   reference, or 0. */
-static uint64_t mft_scan_i_look_up_list(const unsigned char *list, uint64_t size, uint32_t type,
-                                        uint64_t lowest)
+/* The reference in a list's entry for the unnamed attribute of this type and first cluster, from
+   *at on, which moves on to it: entries are sorted. 0: there is none. */
+static uint64_t mft_scan_i_look_up_list(const unsigned char *list, uint64_t size, uint64_t *at,
+                                        uint32_t type, uint64_t lowest)
 {
-    uint64_t at = 0;
-    while (posio_within(at, 26, size)) {
-        const unsigned char *e = list + at;
+    while (posio_within(*at, 26, size)) {
+        const unsigned char *e = list + *at;
         uint32_t n = posio_le16(e + 4);
         if (n < 26) break;
         if (posio_le32(e) == type && e[6] == 0 && posio_le64(e + 8) == lowest)
             return posio_le64(e + 16);
-        at += n;
+        *at += n;
     }
     return 0;
 }
@@ -2539,12 +2562,16 @@ static posio_result mft_scan_i_map_rest(mft_scan *s, const unsigned char *list, 
                                         unsigned char *rec, posio_error *err)
 {
     mft_scan_i_attribute a;
+    uint64_t at = 0;
     while (s->runs.end < s->info.mft_size) {
         const uint64_t known = s->runs.end, lowest = known / s->volume.cluster_size;
-        const uint64_t reference = mft_scan_i_look_up_list(list, size, MFT_SCAN_DATA, lowest);
-        posio_result r;
-        if (reference == 0 ||
-            !mft_scan_i_get_extension(s, reference, MFT_SCAN_DATA, lowest, rec, &a)) {
+        const uint64_t reference = mft_scan_i_look_up_list(list, size, &at, MFT_SCAN_DATA, lowest);
+        posio_result r = POSIO_OK;
+        if (reference != 0 &&
+            mft_scan_i_get_extension(s, reference, MFT_SCAN_DATA, lowest, rec, &a))
+            r = mft_scan_i_map_extent(s, &a, POSIO_NO_OFFSET, err);
+        if (r != POSIO_OK) return r;
+        if (s->runs.end == known) {
             mft_scan_i_warn(s, POSIO_NO_OFFSET,
                             "where the $MFT goes on after %llu bytes cannot be found: records from "
                             "%llu on are unread",
@@ -2552,9 +2579,6 @@ static posio_result mft_scan_i_map_rest(mft_scan *s, const unsigned char *list, 
                             (unsigned long long)(known / s->record_size));
             return POSIO_OK;
         }
-        r = mft_scan_i_map_extent(s, &a, POSIO_NO_OFFSET, err);
-        if (r != POSIO_OK) return r;
-        if (s->runs.end == known) return POSIO_OK; /* was warned of */
     }
     return POSIO_OK;
 }
@@ -2566,11 +2590,11 @@ static posio_result mft_scan_i_load_bitmap(mft_scan *s, const unsigned char *rec
 {
     mft_scan_i_attribute a;
     const uint64_t want = (s->info.slots + 7) / 8;
-    uint64_t size = 0, reference;
+    uint64_t size = 0, reference, at = 0;
     int found = mft_scan_i_find_attribute(rec, MFT_SCAN_I_BITMAP, 0, &a);
     posio_result r = POSIO_OK;
     if (!found) {
-        reference = mft_scan_i_look_up_list(list, list_size, MFT_SCAN_I_BITMAP, 0);
+        reference = mft_scan_i_look_up_list(list, list_size, &at, MFT_SCAN_I_BITMAP, 0);
         found = reference != 0 &&
                 mft_scan_i_get_extension(s, reference, MFT_SCAN_I_BITMAP, 0, other, &a);
     }
@@ -2581,6 +2605,24 @@ static posio_result mft_scan_i_load_bitmap(mft_scan *s, const unsigned char *rec
         mft_scan_i_warn(s, POSIO_NO_OFFSET,
                         "the $MFT's $BITMAP cannot be read: nothing is skipped");
     return POSIO_OK;
+}
+
+/* Turns to the copy of a boot sector that leads nowhere, where it says something else. */
+static int mft_scan_i_use_other_boot(mft_scan *s)
+{
+    mft_scan_i_volume v;
+    uint32_t backup = 0;
+    if (s->info.from_backup_boot ||
+        mft_scan_i_find_boot(&s->source, s->volume.offset, s->volume_room, 1, &v, &backup, NULL) !=
+            POSIO_OK ||
+        v.record_size != s->record_size)
+        return 0;
+    s->volume = v;
+    s->info.from_backup_boot = 1;
+    s->info.cluster_size = v.cluster_size;
+    mft_scan_i_warn(s, v.offset,
+                    "the boot sector leads nowhere; its copy in the last sector is used");
+    return 1;
 }
 
 /* Finds all runs of a volume's $MFT: from record 0, and, where it is fragmented, from extension
@@ -2594,7 +2636,9 @@ static posio_result mft_scan_i_map_volume(mft_scan *s, posio_error *err)
     uint64_t list_size = 0, where = 0, limit;
     posio_result r;
     if (rec == NULL) return mft_scan_i_no_memory(err);
-    r = mft_scan_i_find_record_0(s, rec, &data, &where, err);
+    r = mft_scan_i_find_record_0(s, rec, rec + n, &data, &where, err);
+    if (r != POSIO_OK && mft_scan_i_use_other_boot(s))
+        r = mft_scan_i_find_record_0(s, rec, rec + n, &data, &where, err);
     if (r == POSIO_OK) {
         s->info.mft_size = posio_le64(data.at + 0x30);
         limit = posio_min(posio_min(s->volume.size, MFT_SCAN_I_MFT_MAX), (uint64_t)UINT32_MAX * n);
@@ -2701,7 +2745,7 @@ static posio_result mft_scan_i_choose_volume(mft_scan *s, const unsigned char *h
     posio_result r = mft_scan_volumes(&s->source, v, 128, &count, err);
     if (r != POSIO_OK) return r;
     if (count == 0 && n >= MFT_SCAN_I_BOOT && memcmp(head + 3, "NTFS    ", 8) == 0)
-        return mft_scan_i_find_boot(&s->source, 0, s->source.size, &s->volume,
+        return mft_scan_i_find_boot(&s->source, 0, s->source.size, 0, &s->volume,
                                     &s->info.from_backup_boot, err); /* which says why not */
     if (count == 0)
         return posio_fail(err, POSIO_E_FORMAT, 0, "no NTFS volume and no $MFT: %s",
@@ -2726,7 +2770,8 @@ static posio_result mft_scan_i_choose_volume(mft_scan *s, const unsigned char *h
     }
     s->info.input = v[chosen].scheme != 0 ? MFT_SCAN_INPUT_DISK : MFT_SCAN_INPUT_VOLUME;
     s->info.partition = v[chosen].number;
-    r = mft_scan_i_find_boot(&s->source, v[chosen].offset, v[chosen].size, &s->volume,
+    s->volume_room = v[chosen].size;
+    r = mft_scan_i_find_boot(&s->source, v[chosen].offset, v[chosen].size, 0, &s->volume,
                              &s->info.from_backup_boot, err);
     if (r == POSIO_OK && s->info.from_backup_boot)
         mft_scan_i_warn(s, v[chosen].offset,
@@ -2788,11 +2833,14 @@ static posio_result mft_scan_i_detect_fixed(mft_scan *s, posio_error *err)
     rec = (unsigned char *)posio_allocate(&s->desc.alloc, n);
     if (rec == NULL) return mft_scan_i_no_memory(err);
     for (i = 0; i < slots; i++) {
-        if (!mft_scan_i_read_record(s, i, rec) || posio_le32(rec) != mft_scan_i_file ||
-            !mft_scan_i_has_fixups(rec, n))
+        int as_written, as_on_disk;
+        if (!mft_scan_i_read_record(s, s->info.slots * i / slots, rec) ||
+            posio_le32(rec) != mft_scan_i_file || !mft_scan_i_has_fixups(rec, n))
             continue;
-        if (mft_scan_i_is_fixed(rec, n)) fixed++;
-        else if (mft_scan_i_fix(rec, n, 0) == 0) raw++;
+        as_written = mft_scan_i_is_fixed(rec, n);
+        as_on_disk = mft_scan_i_fix(rec, n, 0) == 0; /* right both ways: that says nothing */
+        if (as_written && !as_on_disk) fixed++;
+        if (as_on_disk && !as_written) raw++;
     }
     posio_release(&s->desc.alloc, rec);
     s->info.is_pre_fixed = fixed > raw;
