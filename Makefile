@@ -16,14 +16,15 @@ WARN     = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wca
            -Wvla $(WERROR)
 COMPILE  = $(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) -pthread
 
-HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h ewf_read.h qcow2_read.h \
-           zstd_par.h
-FORMATS  = ewf_read.h qcow2_read.h zstd_par.h
-TOOLS    = verify export
-TOOL_HEADERS = examples/cli.h examples/open_image.h examples/image_files.h examples/media_run.h
-TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read qcow2_read faults
-BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read
-FUZZERS  = deflate_read digest ewf_read qcow2_read
+HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h $(FORMATS)
+FORMATS  = ewf_read.h vmdk_read.h qcow2_read.h vhdx_read.h mft_scan.h zstd_par.h
+TOOLS    = verify export mft_scan
+TOOL_HEADERS = examples/cli.h examples/open_image.h examples/split_raw.h examples/image_files.h \
+           examples/media_run.h
+TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read qcow2_read vmdk_read \
+           vhdx_read mft_scan faults
+BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read vmdk_read vhdx_read
+FUZZERS  = deflate_read digest ewf_read qcow2_read vmdk_read vhdx_read mft_scan
 
 # Libraries that some tests compare with, where they are installed; none is needed.
 HAVE     = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
@@ -90,7 +91,7 @@ third_party/zstd.c:
 
 setup:                                      ## install what `demo` and `test` need (Debian)
 	@tools/setup.sh gcc libc6-dev make pkg-config ewf-tools ntfs-3g zlib1g-dev \
-	    libzstd-dev zstd qemu-utils python3
+	    libzstd-dev zstd qemu-utils libvmdk-utils libvhdi-utils 7zip fuse3 sleuthkit attr python3
 
 setup-ci: setup                             ## install what all tiers need (Debian)
 	@tools/setup.sh g++ clang libclang-rt-14-dev tcc musl-tools valgrind strace time \
@@ -106,8 +107,8 @@ demo: $(BUILD)/verify                       ## make a real E01 with an NTFS volu
 
 # ------------------------------------------------------------------ tests
 
-TEST_HEADERS = tests/test.h tests/fixtures/ewf_build.h tests/fixtures/qcow2_build.h \
-               tests/fixtures/faults.h
+BUILDERS = $(wildcard tests/fixtures/*_build.h tests/fixtures/mft_*.h)
+TEST_HEADERS = tests/test.h tests/fixtures/faults.h $(BUILDERS)
 
 $(BUILD)/tests/test_%$(EXE): tests/test_%.c $(TEST_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
@@ -117,15 +118,14 @@ $(BUILD)/tests/test_deflate_read$(EXE): LDLIBS += $(ZLIB)
 $(BUILD)/tests/test_qcow2_read$(EXE) $(BUILD)/tests/test_zstd_par$(EXE): LDLIBS += $(ZSTD)
 $(BUILD)/tests/test_qcow2_read$(EXE) $(BUILD)/tests/test_zstd_par$(EXE): | $(ZSTD_OBJECT)
 
-$(BUILD)/make_ewf$(EXE): tests/fixtures/make_ewf.c tests/fixtures/ewf_build.h
+# (not to be slowed down by sanitizers)
+FIXTURE_CFLAGS = $(CFLAGS)
+$(BUILD)/make_%$(EXE): override CFLAGS := $(FIXTURE_CFLAGS)
+$(BUILD)/make_%$(EXE): tests/fixtures/make_%.c $(BUILDERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 
-$(BUILD)/make_qcow2$(EXE): tests/fixtures/make_qcow2.c tests/fixtures/qcow2_build.h
-	@mkdir -p $(@D)
-	$(COMPILE) $< -o $@ $(LDFLAGS)
-
-$(BUILD)/check_qcow2$(EXE): tests/fixtures/check_qcow2.c $(HEADERS)
+$(BUILD)/check_%$(EXE): tests/fixtures/check_%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
@@ -136,8 +136,7 @@ $(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< tests/fuzz/replay.c -o $@ $(LDFLAGS) $(LDLIBS)
 
-$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c tests/fixtures/ewf_build.h \
-                          tests/fixtures/qcow2_build.h
+$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(BUILDERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 
@@ -153,10 +152,22 @@ $(ZSTD_FUZZERS): | $(ZSTD_OBJECT)
 $(BUILD)/fuzz/fuzz_deflate_read: LDLIBS += $(ZLIB)
 $(BUILD)/fuzz/fuzz_digest: LDLIBS += $(OPENSSL)
 
+TEST_CLI = "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/make_qcow2 $(BUILD)/cli" \
+           "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/export-cli" \
+           "tests/test_images.sh $(BUILD) $(BUILD)/images" \
+           "tests/test_mft_scan.sh $(BUILD) $(BUILD)/mft_scan-cli" $(TEST_UNZST)
+
+TEST_PEERS = "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
+           $(foreach f,qcow2 vmdk vhdx,"tests/test_$(f)_peers.sh $(BUILD) $(BUILD)/$(f)-peers")
+
 TEST_PROGRAMS = $(TESTS:%=$(BUILD)/tests/test_%$(EXE))
 
-test-programs: $(TEST_PROGRAMS) $(BUILD)/make_ewf$(EXE) $(BUILD)/make_qcow2$(EXE) \
-               $(BUILD)/check_qcow2$(EXE) $(FUZZERS:%=$(BUILD)/fuzz/replay_%) $(BUILD)/fuzz/make_seeds
+# Programs that make images, and that tell of them what a test compares with a peer.
+FIXTURES = $(addprefix $(BUILD)/,make_ewf make_qcow2 make_vmdk make_vhdx make_mft check_qcow2 \
+           check_vmdk check_vhdx)
+
+test-programs: $(TEST_PROGRAMS) $(FIXTURES) $(FUZZERS:%=$(BUILD)/fuzz/replay_%) \
+               $(BUILD)/fuzz/make_seeds
 
 # make is called anew: `make setup test` may have just installed what HAVE asks for.
 test:                                       ## the one test command: everything native
@@ -166,11 +177,7 @@ test-native: all test-programs
 	@tests/run.sh $(TEST_PROGRAMS:%="%") \
 	    "tests/fuzz/replay.sh $(BUILD) $(FUZZERS)" \
 	    "tests/compile/matrix.sh $(BUILD)/compile" \
-	    "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/make_qcow2 $(BUILD)/cli" \
-	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/export-cli" \
-	    $(TEST_UNZST) \
-	    "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
-	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/qcow2-peers"
+	    $(TEST_CLI) $(TEST_PEERS)
 
 test-core: $(TEST_PROGRAMS)                 ## the core of the tests, by $(CC), run by $(RUNNER)
 	@tests/run.sh $(TEST_PROGRAMS:%="$(RUNNER) %")
@@ -178,20 +185,18 @@ test-core: $(TEST_PROGRAMS)                 ## the core of the tests, by $(CC), 
 test-compile:                               ## headers by every compiler at hand, linkage, symbols
 	@tests/run.sh "tests/compile/matrix.sh $(BUILD)/compile"
 
-test-cli: all $(BUILD)/make_ewf $(BUILD)/make_qcow2 ## the command lines
-	@tests/run.sh "tests/test_cli.sh $(BUILD)/verify $(BUILD)/make_ewf $(BUILD)/make_qcow2 $(BUILD)/cli" \
-	    "tests/test_export.sh $(BUILD)/export $(BUILD)/make_ewf $(BUILD)/export-cli" \
-	    $(TEST_UNZST)
+test-cli: all $(FIXTURES)                   ## the command lines
+	@tests/run.sh $(TEST_CLI)
 
-test-peers: all $(BUILD)/check_qcow2        ## images by other tools, and samples
-	@tests/run.sh "tests/test_peers.sh $(BUILD)/verify $(BUILD)/peers" \
-	    "tests/test_qcow2_peers.sh $(BUILD) $(BUILD)/qcow2-peers"
+test-peers: all $(FIXTURES)                 ## images by other tools, and samples
+	@tests/run.sh $(TEST_PEERS)
 
 # One tier: the core (or the target $(4)) in another way, or a counted SKIP where $(2) is missing.
 TIER = @if command -v $(2) >/dev/null 2>&1; then $(MAKE) --no-print-directory $(or $(4),test-core) \
     BUILD=$(BUILD)/$(1) ZLIB= $(3); else tests/run.sh "echo SKIP $(1): $(2) is not installed"; fi
 
-ASAN = CFLAGS="-g -O1 -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined"
+ASAN = CFLAGS="-g -O1 -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined" \
+    FIXTURE_CFLAGS=-O2
 
 test-clang:                                 ## the core by clang
 	$(call TIER,clang,clang,CC=clang)
@@ -220,10 +225,12 @@ test-cli-asan:                              ## the command lines under ASan and 
 
 test-tsan:                                  ## the threaded tests under ThreadSanitizer
 	$(call TIER,tsan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=thread" \
-	    TESTS="posio thread_pool chunk_cache ewf_read qcow2_read $(if $(ZSTD),zstd_par)")
+	    TESTS="posio thread_pool chunk_cache ewf_read qcow2_read vmdk_read vhdx_read \
+	        mft_scan $(if $(ZSTD),zstd_par)")
 
 test-valgrind:                              ## the parsing tests under valgrind
-	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" TESTS="deflate_read ewf_read qcow2_read" \
+	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" \
+	    TESTS="deflate_read ewf_read qcow2_read vmdk_read" \
 	    RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes")
 
 test-plugged:                               ## libdeflate and OpenSSL in place of our own codecs

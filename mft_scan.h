@@ -41,7 +41,7 @@
      and the text of their names in WTF-8. Bytes:
          for each slot            10 (lean), 12 (full)
          for each record          20 (lean), 56 (full)
-         for each name            13 (lean), 45 (full), and its text
+         for each name            13 (lean), 47 (full), and its text
          for each stream          0 (lean), 23 (full), and its name; 10 more where the initialised
                                   size is not the size, 10 where the total size differs
          for each extension       10, and 8 in a table over all of them
@@ -270,6 +270,7 @@ typedef struct mft_scan_name {
     uint64_t owner;      /* the record it belongs to */
     uint64_t slot;       /* the record it lies in: owner, or one of its extensions */
     uint64_t created, modified, changed, accessed; /* its own; MFT_SCAN_FULL, else 0 */
+    uint32_t id;                                   /* of the attribute; MFT_SCAN_FULL, else 0 */
     uint32_t i_row, i_extension;
 } mft_scan_name;
 
@@ -551,6 +552,7 @@ typedef struct mft_scan_i_columns {
     uint64_t *parent; /* names */
     uint64_t *name_created, *name_modified, *name_changed, *name_accessed;
     uint32_t *name_text;
+    uint16_t *name_id;
     uint8_t *name_space;
     uint64_t *stream_size, *allocated; /* streams */
     uint32_t *stream_text;
@@ -748,6 +750,7 @@ static const mft_scan_i_column *mft_scan_i_layout(size_t *n)
         MFT_SCAN_I_COLUMN(info_at, 2, MFT_SCAN_I_EDGES, ALL),
         MFT_SCAN_I_COLUMN(name_at, 2, MFT_SCAN_I_EDGES, ALL),
         MFT_SCAN_I_COLUMN(stream_at, 2, MFT_SCAN_I_EDGES, FULL),
+        MFT_SCAN_I_COLUMN(name_id, 2, MFT_SCAN_I_NAMES, FULL),
         MFT_SCAN_I_COLUMN(stream_id, 2, MFT_SCAN_I_STREAMS, FULL),
         MFT_SCAN_I_COLUMN(extension_slot, 2, MFT_SCAN_I_EXTENSIONS, ALL),
         MFT_SCAN_I_COLUMN(listed_slot, 2, MFT_SCAN_I_LISTED, ALL),
@@ -1214,6 +1217,7 @@ static void mft_scan_i_take_name(mft_scan_i_parse *p, const mft_scan_i_attribute
     c->name_modified[row] = posio_le64(v + 16);
     c->name_changed[row] = posio_le64(v + 24);
     c->name_accessed[row] = posio_le64(v + 32);
+    c->name_id[row] = (uint16_t)posio_le16(a->at + 14);
 }
 
 /* Bytes of the clusters that a run list really has. */
@@ -3085,6 +3089,7 @@ static void mft_scan_i_fill_name(const mft_scan *s, const mft_scan_i_columns *c,
     n->modified = c->name_modified[row];
     n->changed = c->name_changed[row];
     n->accessed = c->name_accessed[row];
+    n->id = c->name_id[row];
 }
 
 MFT_SCAN_API posio_result mft_scan_first_name(const mft_scan *scan, uint64_t number,
@@ -4423,6 +4428,18 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
     mft_scan_close(s);
     return r;
 }
+
+#undef MFT_SCAN_I_COLUMN
+#undef MFT_SCAN_I_DAMAGE
+#undef MFT_SCAN_I_END
+#undef MFT_SCAN_I_FLAGS
+#undef MFT_SCAN_I_HUGE_PAGES
+#undef MFT_SCAN_I_MEMO_NAMELESS
+#undef MFT_SCAN_I_MEMO_PENDING
+#undef MFT_SCAN_I_MFT_MAX
+#undef MFT_SCAN_I_STATE
+#undef MFT_SCAN_I_TEXT
+#undef MFT_SCAN_I_WORD
 
 #elif defined(MFT_SCAN_IMPLEMENTATION) && MFT_SCAN_I_IMPLEMENTED < 100
 #error "mft_scan.h: the functions of an older copy came first; include the newest header first"

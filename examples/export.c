@@ -14,8 +14,12 @@
 #endif
 #define EWF_READ_IMPLEMENTATION
 #define QCOW2_READ_IMPLEMENTATION
+#define VMDK_READ_IMPLEMENTATION
+#define VHDX_READ_IMPLEMENTATION
 #include "../ewf_read.h"
 #include "../qcow2_read.h"
+#include "../vmdk_read.h"
+#include "../vhdx_read.h"
 #if defined(OPEN_IMAGE_ZSTD)
 #define ZSTD_PAR_IMPLEMENTATION
 #include "../zstd_par.h"
@@ -1040,8 +1044,9 @@ static const char *contradiction(const arguments *a, int count, const char **arg
 
 static const char summary[] =
     "Writes the media of an image as raw bytes: decoded on all cores, written in order, holes\n"
-    "kept. Reads EnCase E01 (any segment names the set), SMART S01, QCOW2, raw and split raw\n"
-    "(.001) images. Images are never written. FILE.part becomes FILE when it is complete.";
+    "kept. Reads EnCase E01 (any segment names the set), SMART S01, QCOW2, VMDK, VHDX, VHD, raw\n"
+    "and split raw (.001) images, and all of these in zstd files. Images are never written.\n"
+    "FILE.part becomes FILE when it is complete.";
 
 static const char details[] =
     "Without -o nothing is written: --digest, --piecewise and --map may be used alone.\n"

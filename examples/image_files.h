@@ -136,7 +136,37 @@ static IMAGE_FILES_UNUSED int image_files_is_input(const char *image, const char
     return found;
 }
 
-/* The same for all that an open image is read from: its containers, parents and data files, too. */
+/* Does it not begin in the folder of the image that stores it? */
+static int image_files_is_rooted(const char *name)
+{
+#if defined(_WIN32)
+    return name[0] == '/' || name[0] == '\\' || strchr(name, ':') != NULL;
+#else
+    return name[0] == '/';
+#endif
+}
+
+/* Is the output a file of one of the extents of a VMDK? Those that were opened are looked at, for
+   the others are but names that somebody has written. */
+static int image_files_is_extent(const open_image *image, const char *output)
+{
+    const char *path = open_image_path(image);
+    vmdk_read_extent x;
+    uint32_t i;
+    int found = 0;
+    for (i = 0; !found && vmdk_read_get_extent(image->vmdk, i, &x) == POSIO_OK; i++) {
+        char *name;
+        if (path == NULL || x.name == NULL || x.file_size == 0) continue;
+        name = image_files_join(path, image_files_is_rooted(x.name) ? 0 : posio_path_folder(path),
+                                x.name);
+        found = name == NULL || image_files_is_input(name, output, OPEN_IMAGE_RAW);
+        free(name);
+    }
+    return found;
+}
+
+/* The same for all that an open image is read from: containers, parents, data files and extents,
+   too. */
 static IMAGE_FILES_UNUSED int image_files_is_read(const open_image *image, const char *output)
 {
     const open_image *at;
@@ -147,6 +177,7 @@ static IMAGE_FILES_UNUSED int image_files_is_read(const open_image *image, const
         if (at->data != NULL &&
             image_files_is_input(posio_layer_path(at->data), output, OPEN_IMAGE_RAW))
             return 1;
+        if (at->vmdk != NULL && image_files_is_extent(at, output)) return 1;
     }
     return 0;
 }

@@ -8,24 +8,32 @@
        open_image_close(image);
 
    The format follows from the content, and the name must not contradict it:
-     EWF            *.E01 ... (any segment), or any other file that begins with its signature
-     QCOW2          *.qcow2, or any other file that begins with its signature
+     EWF            *.E01 ... (any segment), or another name, and its signature
+     QCOW2          *.qcow2, or another name, and its signature
+     VMDK           *.vmdk, or another name, and the signature of a sparse extent, or the text of a
+                    descriptor, whose extents are opened beside it
+     VHDX           *.vhdx *.avhdx, or another name, and its signature
+     VHD            *.vhd *.avhd; or another name, if it begins with the signature. A fixed VHD has
+                    it at the end only, as a raw image might: there the name decides.
      zstd           *.zst *.zstd that is one; what lies in it follows from the name under that:
                     evidence.raw.zst, disk.qcow2.zst, evidence.E01.zst (one segment)
-     raw            *.raw *.dd *.img *.bin, a device, or whatever desc says is raw
+     raw            *.raw *.dd *.img *.bin *-flat.vmdk, a device, or whatever desc says is raw
      split raw      *.001 with *.002 ... beside it
-   A raw image could begin with the signature of a format by the will of whoever wrote it, so a file
-   that is raw by its name and something else by its content is refused unless desc decides. For the
-   same reason what an image holds is never looked at: that the media of an E01 is itself a QCOW2
-   must be said (desc.formats = EWF, QCOW2), and so must be what lies in a zstd file whose name does
-   not tell (ZSTD, RAW).
+   A raw image, and a fixed VHD or a flat extent, could begin with the signature of a format by the
+   will of whoever wrote it; so a file that is one thing by its name and another by its content is
+   refused unless desc decides. For the same reason what an image holds is never looked at: that the
+   media of an E01 is itself a QCOW2 must be said (desc.formats = EWF, QCOW2), and so must be what
+   lies in a zstd file whose name does not tell (ZSTD_FILE, RAW).
 
    zstd files are read at random, frame by frame: those of pzstd, of the seekable format, or put
    together from several; in one frame of at most 128 MiB; larger ones are refused. They need
    zstd_par.h, and OPEN_IMAGE_ZSTD defined: otherwise they are recognised, and refused.
 
    Images form a stack. An image may lie in another one, its container; and it may stand on others,
-   its parents (backing files), each in any format that the image names: "raw", "qcow2", "ewf".
+   its parents. A QCOW2 names the format of its parent (backing file): raw, ewf, qcow2, vmdk, vhdx,
+   or vpc, which is VHD. A VMDK stands on a VMDK. A VHDX or VHD stands on one of the two: which is
+   told by the parent's content, for neither can be taken for anything else, and its ID must be the
+   one that is recorded.
 
    Everything is static; for programs with one translation unit. Include the formats' headers with
    their IMPLEMENTATION macros first. */
@@ -33,6 +41,7 @@
 #define CHUNKWISE_OPEN_IMAGE_H
 
 #include <string.h>
+#include "split_raw.h"
 
 #if defined(__GNUC__)
 #define OPEN_IMAGE_UNUSED __attribute__((unused))
@@ -45,6 +54,9 @@ typedef enum open_image_format {
     OPEN_IMAGE_RAW,
     OPEN_IMAGE_EWF,
     OPEN_IMAGE_QCOW2,
+    OPEN_IMAGE_VMDK,
+    OPEN_IMAGE_VHDX,
+    OPEN_IMAGE_VHD,
     OPEN_IMAGE_ZSTD_FILE, /* of one frame or many; a container */
     OPEN_IMAGE_FORMATS
 } open_image_format;
@@ -64,32 +76,36 @@ typedef struct open_image_desc {
     const char *snapshot; /* QCOW2: its ID or name; NULL = the active state */
     int alone;            /* parents are not opened: what the image does not hold is zeros */
     int raw_backing;      /* a parent whose format is not named is raw */
+    int any_parent;       /* VHDX, VHD: a parent may have another ID than the one recorded */
+    int stale_journal;    /* VMDK: a seSparse extent is read without its journal */
+    int no_log;           /* VHDX: the file as it is, its log not replayed */
+    int current_size;     /* VHD: the footer's current size, whoever created it */
     int allow_outside;    /* names in an image may lead out of its folder, */
     int allow_devices;    /* and be devices */
-    uint32_t max_open;    /* EWF: descriptors kept open; 0 = 64 */
+    uint32_t max_open;    /* of segments and extents: descriptors kept open; 0 = 64 */
 } open_image_desc;
 
 typedef struct open_image {
     posio_source source; /* the logical media */
     open_image_format format;
-    const char *role; /* "image", "container", "backing file" */
+    const char *role; /* "image", "container", "parent", "backing file" */
     open_image_desc desc;
-    char *path; /* of its file; NULL: it lies in its container */
+    char *path; /* of its file; NULL: it lies in its container, or was named by an image */
     struct open_image *container, *parent;
     uint32_t depth; /* images above it */
-    ewf_read *ewf;
+    ewf_read *ewf;  /* the one of these that it is; all NULL: raw */
     qcow2_read *qcow2;
+    vmdk_read *vmdk;
+    vhdx_read *vhdx; /* VHD, too */
+    split_raw *split;
 #if defined(OPEN_IMAGE_ZSTD)
     zstd_par *zstd;
 #endif
     posio_layer *layer; /* its file; NULL: the format has opened it, or it lies in its container */
     posio_layer *data;  /* QCOW2: the external data file */
     posio_resolver resolver;
-    posio_folder *folder; /* split raw: its parts one after the other; EWF as a parent */
-    posio_opener opener;  /* of an EWF parent: its segments are names in an image, too */
-    posio_source *parts;
-    uint64_t *starts;
-    uint32_t part_count;
+    posio_folder *folder; /* VMDK: where its extents are; EWF as a parent: its segments */
+    posio_opener opener;
 } open_image;
 
 // ---------------------------------------------------------------------------------- names
@@ -116,11 +132,36 @@ enum { OPEN_IMAGE_FAA = 100 + 26 * 26 };
 
 enum { OPEN_IMAGE_EWF_HEADER = 13 }; /* bytes that begin each segment */
 
+static int open_image_begins(const posio_source *source, const char *magic)
+{
+    char first[8];
+    return source->size >= sizeof first &&
+           posio_read(source, 0, first, sizeof first, NULL) == POSIO_OK &&
+           memcmp(first, magic, sizeof first) == 0;
+}
+
+/* vhdx_read_probe tells both formats, and VHD by its end, too: that is left to the name. */
+static posio_result open_image_probe_either(const posio_source *source, const char *magic,
+                                            posio_error *err)
+{
+    posio_result r = vhdx_read_probe(source, err);
+    if (r != POSIO_OK || open_image_begins(source, magic)) return r;
+    return posio_fail(err, POSIO_E_FORMAT, 0, "it does not begin with \"%s\"", magic);
+}
+static posio_result open_image_probe_vhdx(const posio_source *source, posio_error *err)
+{
+    return open_image_probe_either(source, "vhdxfile", err);
+}
+static posio_result open_image_probe_vhd(const posio_source *source, posio_error *err)
+{
+    return open_image_probe_either(source, "conectix", err);
+}
+
 /* What is to be known of a format, but for how it is opened. */
 typedef struct open_image_kind {
-    const char *name;          /* what --format and images call it */
-    const char *title;         /* in sentences: begins like ... file */
-    const char *extensions[6]; /* EWF: by the naming scheme */
+    const char *name, *alias;  /* what --format and other images call it */
+    const char *title;         /* in sentences */
+    const char *extensions[8]; /* EWF: by the naming scheme */
     int is_parent;             /* an image may stand on one */
     posio_result (*probe)(const posio_source *source, posio_error *err);
 } open_image_kind;
@@ -128,11 +169,14 @@ typedef struct open_image_kind {
 static const open_image_kind *open_image_kind_of(open_image_format format)
 {
     static const open_image_kind kinds[OPEN_IMAGE_FORMATS] = {
-        {"auto", "", {NULL}, 0, NULL},
-        {"raw", "a raw", {".raw", ".dd", ".img", ".bin", ".001", NULL}, 1, NULL},
-        {"ewf", "an EWF", {NULL}, 1, ewf_read_probe},
-        {"qcow2", "a QCOW2", {".qcow2", NULL}, 1, qcow2_read_probe},
-        {"zstd", "a zstd", {".zst", ".zstd", NULL}, 0, NULL}};
+        {"auto", "", "", {NULL}, 0, NULL},
+        {"raw", "", "a raw image", {".raw", ".dd", ".img", ".bin", ".001", "-flat.vmdk"}, 1, NULL},
+        {"ewf", "", "an EWF file", {NULL}, 1, ewf_read_probe},
+        {"qcow2", "", "a QCOW2 file", {".qcow2"}, 1, qcow2_read_probe},
+        {"vmdk", "", "a VMDK file", {".vmdk"}, 1, vmdk_read_probe},
+        {"vhdx", "", "a VHDX file", {".vhdx", ".avhdx"}, 1, open_image_probe_vhdx},
+        {"vhd", "vpc", "a VHD file", {".vhd", ".avhd"}, 1, open_image_probe_vhd},
+        {"zstd", "", "a zstd file", {".zst", ".zstd"}, 0, NULL}};
     return &kinds[format];
 }
 
@@ -157,8 +201,10 @@ static open_image_format open_image_format_of(const char *name, size_t n)
 {
     uint32_t i;
     for (i = OPEN_IMAGE_RAW; i < OPEN_IMAGE_FORMATS; i++) {
-        const char *known = open_image_kind_of((open_image_format)i)->name;
-        if (strlen(known) == n && memcmp(known, name, n) == 0) return (open_image_format)i;
+        const open_image_kind *kind = open_image_kind_of((open_image_format)i);
+        if (n != 0 && ((strlen(kind->name) == n && memcmp(kind->name, name, n) == 0) ||
+                       (strlen(kind->alias) == n && memcmp(kind->alias, name, n) == 0)))
+            return (open_image_format)i;
     }
     return OPEN_IMAGE_AUTO;
 }
@@ -174,8 +220,8 @@ static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const ch
         size_t n = strcspn(value, "/");
         desc->formats[i] = open_image_format_of(value, n);
         if (desc->formats[i] == OPEN_IMAGE_AUTO)
-            return "unknown format; one of raw, ewf, qcow2, zstd, auto, or with an image in an "
-                   "image ewf/qcow2";
+            return "unknown format; one of raw, ewf, qcow2, vmdk, vhdx, vhd, zstd, auto, or with "
+                   "an image in an image ewf/qcow2";
         if (value[n] == 0 && i != 0 && desc->formats[i] == OPEN_IMAGE_ZSTD_FILE)
             return "what lies in the zstd file must be said: zstd/raw, for example";
         if (value[n] == 0) return NULL;
@@ -186,129 +232,65 @@ static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const ch
 
 /* The options of the tools that say how images are opened, for their tables. */
 #define OPEN_IMAGE_OPTIONS(d)                                                                     \
-    {"format", "NAME", "raw, ewf, qcow2, zstd or auto (by content and name); ewf/qcow2 for one " \
-     "in the other", NULL, NULL, open_image_take_format, (d)},                                    \
+    {"format", "NAME", "raw, ewf, qcow2, vmdk, vhdx, vhd, zstd or auto (by content and name); "   \
+     "ewf/qcow2 for one in the other", NULL, NULL, open_image_take_format, (d)},                  \
     {"snapshot", "NAME", "read this internal snapshot (ID or name) of a QCOW2 image", NULL,       \
      &(d)->snapshot, NULL, NULL},                                                                 \
-    {"alone", NULL, "without backing files: what the image does not hold is zeros", &(d)->alone,  \
-     NULL, NULL, NULL},                                                                           \
+    {"alone", NULL, "without parents, backing files: what the image does not hold is zeros",      \
+     &(d)->alone, NULL, NULL, NULL},                                                              \
     {"raw-backing", NULL, "a backing file whose format the image does not name is raw",           \
      &(d)->raw_backing, NULL, NULL, NULL},                                                        \
+    {"any-parent", NULL, "the parent of a VHDX or VHD need not have the recorded ID",             \
+     &(d)->any_parent, NULL, NULL, NULL},                                                         \
+    {"no-log", NULL, "read a VHDX as it is, without replaying its log in memory", &(d)->no_log,   \
+     NULL, NULL, NULL},                                                                           \
+    {"stale-journal", NULL, "read a seSparse VMDK without its journal", &(d)->stale_journal,      \
+     NULL, NULL, NULL},                                                                           \
+    {"current-size", NULL, "a VHD is as large as its current size says, whoever created it",      \
+     &(d)->current_size, NULL, NULL, NULL},                                                       \
     {"allow-outside", NULL, "files named in an image may lie outside of its folder",              \
      &(d)->allow_outside, NULL, NULL, NULL},                                                      \
     {"allow-devices", NULL, "files named in an image may be devices", &(d)->allow_devices, NULL,  \
      NULL, NULL}
 
+/* The createType of a VMDK is text from the image: only what is known is repeated. */
+static const char *open_image_vmdk_name(const vmdk_read *vmdk)
+{
+    static const char *const names[] = {
+        "VMDK monolithicSparse", "VMDK monolithicFlat",   "VMDK twoGbMaxExtentSparse",
+        "VMDK twoGbMaxExtentFlat", "VMDK 2GbMaxExtentSparse", "VMDK 2GbMaxExtentFlat",
+        "VMDK streamOptimized", "VMDK vmfs", "VMDK vmfsSparse", "VMDK vmfsThin",
+        "VMDK vmfsPreallocated", "VMDK vmfsEagerZeroedThick", "VMDK seSparse", "VMDK custom",
+        "VMDK fullDevice", "VMDK partitionedDevice", "VMDK vmfsRaw", "VMDK vmfsRDM",
+        "VMDK vmfsRawDeviceMap", "VMDK vmfsPassthroughRawDeviceMap"};
+    const char *type = vmdk_read_info(vmdk)->create_type;
+    size_t i, k;
+    for (i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *known = names[i] + 5;
+        for (k = 0; known[k] != 0; k++)
+            if ((known[k] | 0x20) != (type[k] | 0x20)) break;
+        if (known[k] == 0 && type[k] == 0) return names[i];
+    }
+    return "VMDK";
+}
+
+/* What to call the format of an image; no text of its own. */
 static OPEN_IMAGE_UNUSED const char *open_image_format_name(const open_image *image)
 {
     switch (image->format) {
     case OPEN_IMAGE_EWF: return ewf_read_info(image->ewf)->layout;
     case OPEN_IMAGE_QCOW2:
         return qcow2_read_info(image->qcow2)->version == 2 ? "QCOW2 version 2" : "QCOW2 version 3";
+    case OPEN_IMAGE_VMDK: return open_image_vmdk_name(image->vmdk);
+    case OPEN_IMAGE_VHDX:
+    case OPEN_IMAGE_VHD: return vhdx_read_info(image->vhdx)->layout;
 #if defined(OPEN_IMAGE_ZSTD)
     case OPEN_IMAGE_ZSTD_FILE:
         return zstd_par_index_info(zstd_par_index_of(image->zstd))->has_seek_table ? "seekable zstd"
                                                                                    : "zstd";
 #endif
-    default: return image->part_count != 0 ? "split raw" : "raw";
+    default: return image->split != NULL ? "split raw" : "raw";
     }
-}
-
-// ---------------------------------------------------------------------------------- split raw
-
-static posio_result open_image_read_split(void *self, uint64_t offset, void *buf, size_t n,
-                                          posio_error *err)
-{
-    const open_image *image = (const open_image *)self;
-    unsigned char *out = (unsigned char *)buf;
-    uint32_t lo = 0, hi = image->part_count;
-    while (hi - lo > 1) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (image->starts[mid] <= offset) lo = mid;
-        else hi = mid;
-    }
-    for (; n != 0; lo++) {
-        uint64_t within = offset - image->starts[lo];
-        size_t take = (size_t)posio_min(n, image->parts[lo].size - within);
-        posio_result r = posio_read(&image->parts[lo], within, out, take, err);
-        if (r != POSIO_OK) return posio_fail_in(err, NULL, lo + 1), r;
-        offset += take;
-        out += take;
-        n -= take;
-    }
-    return POSIO_OK;
-}
-
-/* The highest number among the names STEM.NNN: to see whether a part is missing. */
-typedef struct open_image_parts {
-    const char *stem;
-    size_t length;
-    uint32_t highest;
-} open_image_parts;
-
-static int open_image_count_part(void *user, const char *name)
-{
-    open_image_parts *p = (open_image_parts *)user;
-    uint32_t v = 0;
-    const char *s = name + p->length;
-    if (strlen(name) < p->length + 3 || memcmp(name, p->stem, p->length) != 0) return 0;
-    for (; *s >= '0' && *s <= '9' && v < 100000; s++) v = v * 10 + (uint32_t)(*s - '0');
-    if (*s == 0 && v > p->highest) p->highest = v;
-    return 0;
-}
-
-static posio_result open_image_add_parts(open_image *image, const posio_opener *opener,
-                                         const open_image_parts *names, char *name,
-                                         posio_error *err)
-{
-    uint32_t i;
-    uint64_t at = 0;
-    for (i = 0; i < names->highest; i++) {
-        posio_result r;
-        posio_format(name + names->length, 8, i + 1 < 10 ? "00%u" : i + 1 < 100 ? "0%u" : "%u",
-                     (unsigned)(i + 1));
-        r = opener->open(opener->self, name, POSIO_NAME_SIBLING, &image->parts[i], err);
-        if (r == POSIO_E_NOT_FOUND)
-            return posio_fail(err, POSIO_E_MISSING, POSIO_NO_OFFSET,
-                              "part %s is missing, though higher ones are there", name);
-        if (r != POSIO_OK) return r;
-        image->starts[i] = at;
-        if (!posio_add(at, image->parts[i].size, &at))
-            return posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET, "the parts are too large");
-        image->part_count = i + 1;
-    }
-    memset(&image->source, 0, sizeof image->source);
-    image->source.size = at;
-    image->source.read_at = open_image_read_split;
-    image->source.self = image;
-    return POSIO_OK;
-}
-
-static posio_result open_image_open_split(open_image *image, const char *path, posio_error *err)
-{
-    const char *base = path + posio_path_folder(path);
-    open_image_parts names;
-    posio_opener opener;
-    char *name = (char *)malloc(strlen(base) + 16);
-    posio_result r = posio_folder_open(&image->folder, path, NULL, err);
-    memset(&names, 0, sizeof names);
-    names.stem = base;
-    names.length = strlen(base) - 3;
-    names.highest = 1;
-    if (r == POSIO_OK) {
-        opener = posio_folder_opener(image->folder);
-        (void)opener.list(opener.self, open_image_count_part, &names, NULL);
-        image->parts = (posio_source *)calloc(names.highest, sizeof *image->parts);
-        image->starts = (uint64_t *)calloc(names.highest, sizeof *image->starts);
-        if (name == NULL || image->parts == NULL || image->starts == NULL) {
-            r = posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
-        } else {
-            memcpy(name, base, names.length);
-            r = open_image_add_parts(image, &opener, &names, name, err);
-        }
-    }
-    free(name);
-    return r;
 }
 
 // ---------------------------------------------------------------------------------- opening
@@ -319,6 +301,9 @@ static void open_image_close(open_image *image)
     if (image == NULL) return;
     ewf_read_close(image->ewf);
     qcow2_read_close(image->qcow2);
+    vmdk_read_close(image->vmdk);
+    vhdx_read_close(image->vhdx);
+    split_raw_close(image->split);
 #if defined(OPEN_IMAGE_ZSTD)
     zstd_par_close(image->zstd);
 #endif
@@ -327,8 +312,6 @@ static void open_image_close(open_image *image)
     posio_folder_close(image->folder);
     posio_layer_close(image->layer);
     open_image_close(image->container);
-    free(image->parts);
-    free(image->starts);
     free(image->path);
     free(image);
 }
@@ -400,12 +383,12 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
         if (err != NULL) *err = why;
     } else if (device) {
         *format = OPEN_IMAGE_RAW;
-    } else if (found != OPEN_IMAGE_AUTO && promised == OPEN_IMAGE_RAW) {
-        const open_image_kind *kind = open_image_kind_of(found);
+    } else if (found != OPEN_IMAGE_AUTO && promised != OPEN_IMAGE_AUTO && found != promised) {
+        const open_image_kind *is = open_image_kind_of(found);
+        const open_image_kind *named = open_image_kind_of(promised);
         return posio_fail(err, POSIO_E_FORMAT, 0,
-                          "raw by its name, but it begins like %s file: say --format raw or "
-                          "--format %s",
-                          kind->title, kind->name);
+                          "%s by its name, but it begins like %s: say --format %s or --format %s",
+                          named->title, is->title, named->name, is->name);
     } else if (found != OPEN_IMAGE_AUTO) {
         *format = found; /* which says why, if it refuses */
     } else if (promised == OPEN_IMAGE_EWF && source.size >= OPEN_IMAGE_EWF_HEADER) {
@@ -441,12 +424,50 @@ static posio_result open_image_decide_inner(const char *path, open_image_format 
 
 static posio_result open_image_open_layer(open_image *image, posio_error *err);
 
-/* What a QCOW2 image in a file names: parents and data files, beside it. */
+/* The parent that an image in a file names, beside it. */
+static posio_result open_image_open_parent(open_image **out, open_image *above,
+                                           const posio_reference *reference, posio_error *err)
+{
+    const char *role = above->format == OPEN_IMAGE_QCOW2 ? "backing file" : "parent";
+    open_image_format format = above->format;
+    open_image *image;
+    posio_result r;
+    if (reference->format != NULL) {
+        format = open_image_format_of(reference->format, strlen(reference->format));
+        if (!open_image_kind_of(format)->is_parent)
+            return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                              "\"%s\" is in the format \"%s\", which is not supported",
+                              reference->name, reference->format);
+    }
+    image = open_image_create(format, NULL, role, &above->desc, err);
+    if (image == NULL) return POSIO_E_NOMEM;
+    image->depth = above->depth + 1;
+    image->desc.snapshot = NULL;
+    r = posio_layer_follow(&image->layer, above->layer, reference->name, err);
+    if (r == POSIO_OK && reference->format == NULL && format != OPEN_IMAGE_VMDK) {
+        posio_source file = posio_layer_source(image->layer);
+        image->format = open_image_begins(&file, "vhdxfile") ? OPEN_IMAGE_VHDX : OPEN_IMAGE_VHD;
+    }
+    if (r == POSIO_OK) r = open_image_open_layer(image, err);
+    if (r == POSIO_OK) *out = image;
+    else open_image_close(image);
+    return r;
+}
+
+/* The ID by which images know their parents; "" where there is none. */
+static const char *open_image_identity(const open_image *image)
+{
+    const char *id = NULL;
+    if (image->vmdk != NULL) id = vmdk_read_info(image->vmdk)->identity;
+    if (image->vhdx != NULL) id = vhdx_read_info(image->vhdx)->identity;
+    return id != NULL ? id : "";
+}
+
+/* What an image in a file names: parents and data files, beside it. */
 static posio_result open_image_resolve(void *self, const posio_reference *reference,
                                        posio_source *out, posio_error *err)
 {
-    open_image *above = (open_image *)self, *image;
-    open_image_format format = OPEN_IMAGE_RAW;
+    open_image *above = (open_image *)self;
     posio_result r;
     if (above->layer == NULL)
         return posio_fail(err, POSIO_E_POLICY, POSIO_NO_OFFSET,
@@ -457,24 +478,42 @@ static posio_result open_image_resolve(void *self, const posio_reference *refere
         if (r == POSIO_OK) *out = posio_layer_source(above->data);
         return r;
     }
-    format = open_image_format_of(reference->format, strlen(reference->format));
-    if (!open_image_kind_of(format)->is_parent)
-        return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
-                          "\"%s\" is in the format \"%s\", which is not supported",
-                          reference->name, reference->format);
-    image = open_image_create(format, NULL, "backing file", &above->desc, err);
-    if (image == NULL) return POSIO_E_NOMEM;
-    image->depth = above->depth + 1;
-    image->desc.snapshot = NULL;
-    r = posio_layer_follow(&image->layer, above->layer, reference->name, err);
-    if (r == POSIO_OK) r = open_image_open_layer(image, err);
-    if (r == POSIO_OK) {
-        above->parent = image;
-        *out = image->source;
-    } else {
-        open_image_close(image);
-    }
-    return r;
+    open_image_close(above->parent); /* opened under another name, and not the right one */
+    above->parent = NULL;
+    r = open_image_open_parent(&above->parent, above, reference, err);
+    if (r != POSIO_OK) return r;
+    if (reference->identity != NULL)
+        posio_format(reference->identity, POSIO_IDENTITY, "%s", open_image_identity(above->parent));
+    *out = above->parent->source;
+    return POSIO_OK;
+}
+
+/* What the descs of all formats with parents have in common. */
+static const posio_resolver *open_image_resolver(open_image *image)
+{
+    image->resolver.open = open_image_resolve;
+    image->resolver.self = image;
+    return &image->resolver;
+}
+static const char *open_image_layer_name(const open_image *image)
+{
+    return image->layer != NULL ? posio_layer_path(image->layer) : NULL;
+}
+static uint64_t open_image_cache(const open_image *image)
+{
+    uint64_t bytes = ((uint64_t)32 << 20) >> image->depth; /* of a chain, twice as much together */
+    return bytes < (1 << 20) ? 1 << 20 : bytes;
+}
+static uint32_t open_image_flag(int asked, uint32_t flag) { return asked ? flag : 0; }
+
+/* Opens image->folder: that of its file, where the names stored in the image lead. */
+static posio_result open_image_open_folder(open_image *image, posio_error *err)
+{
+    posio_folder_desc d;
+    memset(&d, 0, sizeof d);
+    d.allow = open_image_allowed(&image->desc);
+    d.max_open = image->desc.max_open;
+    return posio_folder_open(&image->folder, posio_layer_path(image->layer), &d, err);
 }
 
 static posio_result open_image_open_qcow2(open_image *image, const posio_source *file,
@@ -483,19 +522,65 @@ static posio_result open_image_open_qcow2(open_image *image, const posio_source 
     qcow2_read_desc d;
     posio_result r;
     memset(&d, 0, sizeof d);
-    image->resolver.open = open_image_resolve;
-    image->resolver.self = image;
     d.pool = image->desc.pool;
-    d.cache_bytes = ((uint64_t)32 << 20) >> image->depth; /* of a chain, twice as much together */
-    if (d.cache_bytes < (1 << 20)) d.cache_bytes = 1 << 20;
-    d.flags = (image->desc.alone ? (uint32_t)QCOW2_READ_ALONE : 0u) |
-              (image->desc.raw_backing ? (uint32_t)QCOW2_READ_RAW_BACKING : 0u);
+    d.cache_bytes = open_image_cache(image);
+    d.flags = open_image_flag(image->desc.alone, QCOW2_READ_ALONE) |
+              open_image_flag(image->desc.raw_backing, QCOW2_READ_RAW_BACKING);
     d.snapshot = image->desc.snapshot;
-    d.name = image->layer != NULL ? posio_layer_path(image->layer) : NULL;
-    d.resolver = &image->resolver;
+    d.name = open_image_layer_name(image);
+    d.resolver = open_image_resolver(image);
     r = qcow2_read_open_source(&image->qcow2, file, &d, err);
     if (r == POSIO_OK) image->source = qcow2_read_source(image->qcow2);
     return r;
+}
+
+/* The files of its extents lie beside a file; in a container there are none. */
+static posio_result open_image_open_vmdk(open_image *image, const posio_source *file,
+                                         posio_error *err)
+{
+    vmdk_read_desc d;
+    posio_result r = POSIO_OK;
+    memset(&d, 0, sizeof d);
+    d.pool = image->desc.pool;
+    d.cache_bytes = open_image_cache(image);
+    d.flags = open_image_flag(image->desc.alone, VMDK_READ_ALONE) |
+              open_image_flag(image->desc.stale_journal, VMDK_READ_STALE_JOURNAL);
+    d.allow = open_image_allowed(&image->desc);
+    d.name = open_image_layer_name(image);
+    d.resolver = open_image_resolver(image);
+    if (image->layer != NULL) {
+        r = open_image_open_folder(image, err);
+        if (r != POSIO_OK) return r;
+        image->opener = posio_folder_opener(image->folder);
+        d.opener = &image->opener;
+    }
+    r = vmdk_read_open_source(&image->vmdk, file, &d, err);
+    if (r == POSIO_OK) image->source = vmdk_read_source(image->vmdk);
+    return r;
+}
+
+/* VHDX or VHD, as it was decided: what the reader finds in the file must agree. */
+static posio_result open_image_open_vhdx(open_image *image, const posio_source *file,
+                                         posio_error *err)
+{
+    vhdx_read_desc d;
+    posio_result r;
+    memset(&d, 0, sizeof d);
+    d.pool = image->desc.pool;
+    d.flags = open_image_flag(image->desc.alone, VHDX_READ_ALONE) |
+              open_image_flag(image->desc.any_parent, VHDX_READ_ANY_PARENT) |
+              open_image_flag(image->desc.no_log, VHDX_READ_NO_LOG) |
+              open_image_flag(image->desc.current_size, VHDX_READ_CURRENT_SIZE);
+    d.allow = open_image_allowed(&image->desc);
+    d.name = open_image_layer_name(image);
+    d.resolver = open_image_resolver(image);
+    r = vhdx_read_open_source(&image->vhdx, file, &d, err);
+    if (r != POSIO_OK) return r;
+    image->source = vhdx_read_source(image->vhdx);
+    if ((image->format == OPEN_IMAGE_VHD) == (vhdx_read_info(image->vhdx)->is_vhd != 0)) return r;
+    return posio_fail(err, POSIO_E_FORMAT, 0, "not %s, but one of %s",
+                      image->format == OPEN_IMAGE_VHD ? "a VHD file" : "a VHDX file",
+                      image->format == OPEN_IMAGE_VHD ? "VHDX" : "VHD");
 }
 
 /* Segments of a parent: found by the naming scheme, but from a name inside an image. */
@@ -527,11 +612,7 @@ static posio_result open_image_open_ewf_parent(open_image *image, const ewf_read
                                                posio_error *err)
 {
     const char *path = posio_layer_path(image->layer);
-    posio_folder_desc folder;
-    posio_result r;
-    memset(&folder, 0, sizeof folder);
-    folder.allow = open_image_allowed(&image->desc);
-    r = posio_folder_open(&image->folder, path, &folder, err);
+    posio_result r = open_image_open_folder(image, err);
     if (r != POSIO_OK) return r;
     image->opener.open = open_image_open_stored;
     image->opener.close = open_image_close_stored;
@@ -593,15 +674,19 @@ static posio_result open_image_open_zstd(open_image *image, const posio_source *
 static posio_result open_image_open_in(open_image *image, const posio_source *file,
                                        posio_error *err)
 {
+    posio_result r = POSIO_OK;
     switch (image->format) {
     case OPEN_IMAGE_EWF: return open_image_open_ewf(image, file, err);
     case OPEN_IMAGE_QCOW2: return open_image_open_qcow2(image, file, err);
+    case OPEN_IMAGE_VMDK: return open_image_open_vmdk(image, file, err);
+    case OPEN_IMAGE_VHDX:
+    case OPEN_IMAGE_VHD: return open_image_open_vhdx(image, file, err);
     case OPEN_IMAGE_ZSTD_FILE: return open_image_open_zstd(image, file, err);
     default: break;
     }
-    if (file == NULL) return open_image_open_split(image, image->path, err);
-    image->source = *file;
-    return POSIO_OK;
+    if (file == NULL) r = split_raw_open(&image->split, image->path, err);
+    if (r == POSIO_OK) image->source = file != NULL ? *file : image->split->source;
+    return r;
 }
 
 /* The image whose file is open as a layer. */
@@ -646,14 +731,26 @@ static posio_result open_image_open_inner(open_image **out, open_image *containe
     return r;
 }
 
-/* Puts the tools' words for the libraries' options into an error. */
-static void open_image_name_option(posio_error *err, const char *constant, const char *option)
+/* Puts the tools' words for the libraries' options into an error, or a warning. */
+static void open_image_name_options(char *message)
 {
-    char *at = err != NULL ? strstr(err->message, constant) : NULL;
-    size_t n = strlen(constant), m = strlen(option);
-    if (at == NULL) return; /* options are shorter than constants */
-    memcpy(at, option, m);
-    memmove(at + m, at + n, strlen(at + n) + 1);
+    static const char *const words[][2] = {{"POSIO_ALLOW_OUTSIDE", "--allow-outside"},
+                                           {"POSIO_ALLOW_DEVICE", "--allow-devices"},
+                                           {"QCOW2_READ_RAW_BACKING", "--raw-backing"},
+                                           {"VMDK_READ_STALE_JOURNAL", "--stale-journal"},
+                                           {"VMDK_READ_ALONE", "--alone"},
+                                           {"VHDX_READ_ANY_PARENT", "--any-parent"},
+                                           {"VHDX_READ_CURRENT_SIZE", "--current-size"},
+                                           {"VHDX_READ_NO_LOG", "--no-log"},
+                                           {"VHDX_READ_ALONE", "--alone"}};
+    size_t i;
+    for (i = 0; i < sizeof words / sizeof words[0]; i++) {
+        char *at = strstr(message, words[i][0]);
+        size_t n = strlen(words[i][0]), m = strlen(words[i][1]);
+        if (at == NULL) continue; /* options are shorter than constants */
+        memcpy(at, words[i][1], m);
+        memmove(at + m, at + n, strlen(at + n) + 1);
+    }
 }
 
 /* Is a snapshot asked for where no image has any? Another state must not be read in its place. */
@@ -705,9 +802,7 @@ static posio_result open_image_open(open_image **out, const char *path, const op
         *out = image;
         return r;
     }
-    open_image_name_option(err, "POSIO_ALLOW_OUTSIDE", "--allow-outside");
-    open_image_name_option(err, "POSIO_ALLOW_DEVICE", "--allow-devices");
-    open_image_name_option(err, "QCOW2_READ_RAW_BACKING", "--raw-backing");
+    if (err != NULL) open_image_name_options(err->message);
     return r;
 }
 
@@ -793,25 +888,25 @@ static OPEN_IMAGE_UNUSED posio_result open_image_get_warning(const open_image *i
 {
     posio_result r = POSIO_E_RANGE;
     memset(out, 0, sizeof *out);
-    if (image->ewf != NULL) {
-        ewf_read_warning w;
-        r = ewf_read_get_warning(image->ewf, i, &w);
-        if (r == POSIO_OK) {
-            out->segment = w.segment;
-            out->offset = w.offset;
-            memcpy(out->message, w.message, sizeof out->message);
-        }
-    } else if (image->qcow2 != NULL) {
-        qcow2_read_warning w;
-        r = qcow2_read_get_warning(image->qcow2, i, &w);
-        if (r == POSIO_OK) {
-            out->offset = w.offset;
-            memcpy(out->message, w.message, sizeof out->message);
-        }
+#define OPEN_IMAGE_TAKE_WARNING(stem, segment_of_it)                                               \
+    if (image->stem != NULL) {                                                                     \
+        stem##_read_warning w;                                                                     \
+        r = stem##_read_get_warning(image->stem, i, &w);                                           \
+        if (r == POSIO_OK) {                                                                       \
+            out->segment = segment_of_it;                                                          \
+            out->offset = w.offset;                                                                \
+            memcpy(out->message, w.message, sizeof out->message);                                  \
+        }                                                                                          \
     }
+    OPEN_IMAGE_TAKE_WARNING(ewf, w.segment)
+    OPEN_IMAGE_TAKE_WARNING(qcow2, 0)
+    OPEN_IMAGE_TAKE_WARNING(vmdk, w.segment)
+    OPEN_IMAGE_TAKE_WARNING(vhdx, 0)
+#undef OPEN_IMAGE_TAKE_WARNING
 #if defined(OPEN_IMAGE_ZSTD)
-    else if (image->zstd != NULL) r = open_image_zstd_warning(image->zstd, i, out);
+    if (image->zstd != NULL) r = open_image_zstd_warning(image->zstd, i, out);
 #endif
+    open_image_name_options(out->message);
     return r;
 }
 

@@ -14,8 +14,12 @@
 #endif
 #define EWF_READ_IMPLEMENTATION
 #define QCOW2_READ_IMPLEMENTATION
+#define VMDK_READ_IMPLEMENTATION
+#define VHDX_READ_IMPLEMENTATION
 #include "../ewf_read.h"
 #include "../qcow2_read.h"
+#include "../vmdk_read.h"
+#include "../vhdx_read.h"
 #if defined(OPEN_IMAGE_ZSTD)
 #define ZSTD_PAR_IMPLEMENTATION
 #include "../zstd_par.h"
@@ -458,6 +462,64 @@ static void print_qcow2(cli_out *f, qcow2_read *q)
     print_snapshots(f, q);
 }
 
+/* The name of a parent or extent, as the image stores it. */
+static void print_name(cli_out *f, const char *name)
+{
+    if (name == NULL) return;
+    cli_puts(f, " \"");
+    cli_text(f, name);
+    cli_puts(f, "\"");
+}
+
+static void print_vmdk(cli_out *f, const vmdk_read *v)
+{
+    const vmdk_read_metadata *m = vmdk_read_info(v);
+    char size[32], more[32];
+    vmdk_read_extent x;
+    uint32_t i;
+    cli_printf(f, "  %-18s%08x\n", "content ID", (unsigned)m->cid);
+    if (m->parent_cid != 0xffffffff) {
+        cli_printf(f, "  %-18s%08x", "stands on", (unsigned)m->parent_cid);
+        print_name(f, m->parent_name);
+        cli_puts(f, "\n");
+    }
+    for (i = 0; i < MOST_RANGES && vmdk_read_get_extent(v, i, &x) == POSIO_OK; i++) {
+        cli_printf(f, "  %-18s%s, %s", i == 0 ? "extents" : "", x.type_name,
+                   cli_size((double)x.size, size));
+        if (x.grain_size != 0)
+            cli_printf(f, ", grains of %s%s", cli_size(x.grain_size, size),
+                       x.is_compressed ? ", deflate" : "");
+        print_name(f, x.name);
+        cli_puts(f, x.access == VMDK_READ_NOACCESS ? ", NOACCESS\n" : "\n");
+    }
+    if (i < m->extent_count)
+        cli_printf(f, "  %-18s... and %s more\n", "", cli_grouped(m->extent_count - i, more));
+}
+
+static void print_vhdx(cli_out *f, const vhdx_read *v)
+{
+    const vhdx_read_metadata *m = vhdx_read_info(v);
+    const char *key, *name;
+    char size[32];
+    uint32_t i;
+    if (m->block_size != 0) line(f, "blocks", cli_size(m->block_size, size));
+    cli_printf(f, "  %-18s%u bytes, physical %u\n", "sectors", (unsigned)m->logical_sector_size,
+               (unsigned)m->physical_sector_size);
+    if (m->identity != NULL) line(f, "identifier", m->identity);
+    if (m->disk_id != NULL) line(f, "disk identifier", m->disk_id);
+    if (m->parent_identity != NULL) line(f, "stands on", m->parent_identity);
+    for (i = 0; i < MOST_RANGES && vhdx_read_get_parent_name(v, i, &key, &name) == POSIO_OK; i++) {
+        cli_printf(f, "  %-18s", "");
+        cli_text(f, key);
+        print_name(f, name);
+        cli_puts(f, "\n");
+    }
+    if (m->creator != NULL) line(f, "creator", m->creator);
+    if (m->log_entries_replayed != 0)
+        cli_printf(f, "  %-18s%llu entries replayed in memory\n", "log",
+                   (unsigned long long)m->log_entries_replayed);
+}
+
 static void print_media(cli_out *f, const report *r)
 {
     static const uint8_t no_guid[16] = {0};
@@ -472,6 +534,8 @@ static void print_media(cli_out *f, const report *r)
                cli_grouped(size, b));
     print_stack(f, r);
     if (r->image->qcow2 != NULL) print_qcow2(f, r->image->qcow2);
+    if (r->image->vmdk != NULL) print_vmdk(f, r->image->vmdk);
+    if (r->image->vhdx != NULL) print_vhdx(f, r->image->vhdx);
     if (m == NULL) return;
     cli_printf(f, "  %-18s%s, %s sectors of %u bytes\n", "media", media_type_name(m->media_type),
                cli_grouped(m->sector_count, a), (unsigned)m->sector_size);
@@ -728,7 +792,9 @@ static void json_bad_ranges(cli_out *f, const report *r)
         if (b->why.offset != POSIO_NO_OFFSET)
             cli_printf(f, "\"offset\":%llu,", (unsigned long long)b->why.offset);
         else cli_puts(f, "\"offset\":null,");
-        cli_puts(f, "\"segment\":null,\"file\":");
+        if (b->why.segment != 0) cli_printf(f, "\"segment\":%u,", (unsigned)b->why.segment);
+        else cli_puts(f, "\"segment\":null,");
+        cli_puts(f, "\"file\":");
         cli_json_string(f, b->why.file[0] != 0 ? b->why.file : NULL);
         cli_puts(f, ",\"reason\":");
         cli_json_string(f, b->why.message);
@@ -890,6 +956,62 @@ static void json_qcow2(cli_out *f, qcow2_read *q)
     json_snapshots(f, q);
 }
 
+static void json_text(cli_out *f, const char *key, const char *value)
+{
+    cli_printf(f, ",\"%s\":", key);
+    cli_json_string(f, value);
+}
+
+static void json_vmdk(cli_out *f, const vmdk_read *v)
+{
+    const vmdk_read_metadata *m = vmdk_read_info(v);
+    vmdk_read_extent x;
+    uint32_t i;
+    json_text(f, "create_type", m->create_type);
+    cli_printf(f, ",\"version\":%u,\"cid\":\"%08x\",\"parent_cid\":", (unsigned)m->version,
+               (unsigned)m->cid);
+    if (m->parent_cid != 0xffffffff) cli_printf(f, "\"%08x\"", (unsigned)m->parent_cid);
+    else cli_puts(f, "null");
+    json_text(f, "parent_name", m->parent_name);
+    cli_printf(f, ",\"parent_mismatch\":%s,\"rebuilt\":%s,\"extents\":[",
+               m->parent_mismatch ? "true" : "false", m->rebuilt ? "true" : "false");
+    for (i = 0; vmdk_read_get_extent(v, i, &x) == POSIO_OK; i++) {
+        static const char *const access[] = {"RW", "RDONLY", "NOACCESS"};
+        cli_printf(f, "%s{\"media_offset\":%llu,\"size\":%llu,\"access\":\"%s\"", i != 0 ? "," : "",
+                   (unsigned long long)x.media_offset, (unsigned long long)x.size,
+                   access[x.access <= VMDK_READ_NOACCESS ? x.access : 2]);
+        json_text(f, "type", x.type_name);
+        json_text(f, "name", x.name);
+        cli_printf(f, ",\"grain_size\":%u,\"compressed\":%s,\"rebuilt\":%s}",
+                   (unsigned)x.grain_size, x.is_compressed ? "true" : "false",
+                   x.rebuilt ? "true" : "false");
+    }
+    cli_puts(f, "]");
+}
+
+static void json_vhdx(cli_out *f, const vhdx_read *v)
+{
+    const vhdx_read_metadata *m = vhdx_read_info(v);
+    const char *key, *name;
+    uint32_t i;
+    cli_printf(f, ",\"block_size\":%u,\"logical_sector_size\":%u,\"physical_sector_size\":%u",
+               (unsigned)m->block_size, (unsigned)m->logical_sector_size,
+               (unsigned)m->physical_sector_size);
+    json_text(f, "identity", m->identity);
+    json_text(f, "disk_id", m->disk_id);
+    json_text(f, "creator", m->creator);
+    cli_printf(f, ",\"log_entries_replayed\":%llu", (unsigned long long)m->log_entries_replayed);
+    json_text(f, "parent_identity", m->parent_identity);
+    cli_puts(f, ",\"parent_names\":[");
+    for (i = 0; vhdx_read_get_parent_name(v, i, &key, &name) == POSIO_OK; i++) {
+        cli_puts(f, i != 0 ? ",{\"key\":" : "{\"key\":");
+        cli_json_string(f, key);
+        json_text(f, "name", name);
+        cli_puts(f, "}");
+    }
+    cli_puts(f, "]");
+}
+
 static void json_error(cli_out *f, const posio_error *err)
 {
     cli_puts(f, ",\"error\":");
@@ -923,6 +1045,8 @@ static void print_json(cli_out *f, const report *r)
     if (r->checked != 0) json_check(f, r);
     if (ewf_of(r) != NULL) json_metadata(f, ewf_read_info(ewf_of(r)));
     else if (r->image != NULL && r->image->qcow2 != NULL) json_qcow2(f, r->image->qcow2);
+    else if (r->image != NULL && r->image->vmdk != NULL) json_vmdk(f, r->image->vmdk);
+    else if (r->image != NULL && r->image->vhdx != NULL) json_vhdx(f, r->image->vhdx);
     if (r->status == STATUS_ERROR) json_error(f, &r->error);
     cli_printf(f, ",\"seconds\":%.3f,\"bytes_per_second\":%.0f,\"threads\":%u}\n", r->seconds,
                r->seconds > 0 ? (double)r->verdict.bytes / r->seconds : 0.0, (unsigned)r->threads);
@@ -1258,8 +1382,8 @@ int main(int argc, char **argv)
         "verify", "[options] IMAGE...",
         "Checks forensic images: decodes every chunk, computes digests, and compares them with\n"
         "those stored in the image; checks the structure of QCOW2. Reads EnCase E01 (any segment\n"
-        "names the set), SMART S01, QCOW2 with its backing files, raw and split raw (.001) images.\n"
-        "Images are never written.",
+        "names the set), SMART S01, QCOW2, VMDK, VHDX and VHD with what they stand on, raw and\n"
+        "split raw (.001) images, and all of these in zstd files. Images are never written.",
         "Exit codes: 0 = good, 1 = damaged or mismatch, 2 = could not do it; of several images\n"
         "the highest.",
         options, sizeof options / sizeof options[0]};

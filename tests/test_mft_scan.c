@@ -167,6 +167,7 @@ static void check_names(const char *variant, const mft_build *s, const mft_build
                want->space);
         expect(n.parent == want->parent, variant, e->number, "parent", n.parent, want->parent);
         expect(n.slot == want->lies_in, variant, e->number, "slot of a name", n.slot, want->lies_in);
+        expect(lean || n.id == want->id, variant, e->number, "id of a name", n.id, want->id);
         expect(n.owner == e->number, variant, e->number, "owner", n.owner, e->number);
         for (t = 0; t < 4 && !lean; t++)
             expect(times[t] == want->time[t], variant, e->number, "a time of a name", times[t],

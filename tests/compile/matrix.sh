@@ -224,14 +224,18 @@ parts_of_folded() {
 }
 
 folding() {
-    local f p
+    local f p rest
     silent "folded: every include is replaced" fold_all
     silent "version numbers agree" versions_agree
     start silent "folded: several in one file" several_folded
     start silent "folded: only one part's functions" parts_of_folded
+    # What is folded is the same text in every format: each shared header is tried in one of them.
+    rest=$shared
     for f in $formats; do
-        for p in $shared $f; do
-            grep -q "^#ifndef CHUNKWISE_$(upper $p)_H" "dist/$f.h" && start two_versions $f $p
+        for p in $rest $f; do
+            grep -q "^#ifndef CHUNKWISE_$(upper $p)_H" "dist/$f.h" || continue
+            start two_versions $f $p
+            rest=$(echo $rest | tr ' ' '\n' | grep -v -x $p)
         done
     done
     finish
@@ -549,7 +553,8 @@ example() {
     fi
     [ $1 = verify ] || return 0
     : > image.raw.zst
-    if said=$(./verify image.raw.zst 2>&1); then fail "examples/verify: without zstd" "exit status 0"
+    if said=$(./verify image.raw.zst 2>&1); then
+        fail "examples/verify: without zstd" "exit status 0"
     elif [ "${said#*built without zstd (-DOPEN_IMAGE_ZSTD}" = "$said" ]; then
         fail "examples/verify: without zstd" "it said $said"
     else pass "examples/verify: without zstd it says so"; fi
@@ -569,28 +574,44 @@ as_printed() {
 # ------------------------------------------------------------------------------- warnings
 
 # each KIND COMMAND...: header.c for every header. KIND: functions, declarations; or for formats
-# only, which bring all the others along: private (copies), formats (their functions).
+# only, which bring all the others along: private (copies).
 each() {
     local kind=$1 list=$headers on= h
     shift
-    case $kind in private | formats) list=$formats ;; esac
+    [ $kind != private ] || list=$formats
     for h in $(those_of $1 $list); do
         case $kind in
-        functions | formats) on=-D$(upper $h)_IMPLEMENTATION ;;
+        functions) on=-D$(upper $h)_IMPLEMENTATION ;;
         private) on=-D$(upper $h)_STATIC ;;
         esac
         "$@" -I"$root" -DHEADER="\"$h.h\"" $on "$here/header.c" || return 1
     done
 }
 
+# all_of SUFFIX HEADER...: $all, one source with all of them, each X_SUFFIX: for what is no different
+# where each is alone.
+all_of() {
+    local suffix=$1 h
+    all=all_$BASHPID.c
+    shift
+    for h; do echo "#define $(upper $h)_$suffix"; done > $all
+    for h in "$@" "$@"; do echo "#include \"$h.h\""; done >> $all
+}
+
 # For the warnings that follow the flow: optimised, and no function left out.
 optimized() { # COMMAND...
-    local h kept=() object=optimized_$BASHPID.o
+    local h kept=() object=optimized_$BASHPID.o all
     for h in $shared; do kept+=("$(keep $h)"); done
-    for h in $(those_of $1 $formats); do
-        "$@" -O2 "${kept[@]}" -I"$root" -DHEADER="\"$h.h\"" -D$(upper $h)_IMPLEMENTATION \
-            -c "$here/header.c" -o $object || return 1
-    done
+    all_of IMPLEMENTATION $(those_of $1 $formats)
+    "$@" -O2 "${kept[@]}" -I"$root" -c $all -o $object
+}
+
+# together SUFFIX COMMAND...: the formats in one file.
+together() {
+    local suffix=$1 all
+    shift
+    all_of $suffix $(those_of $1 $formats)
+    "$@" -I"$root" $all
 }
 
 # warnings_of LABEL LANGUAGE "COMMAND" STANDARD...: options may follow a standard after a comma.
@@ -604,9 +625,12 @@ warnings_of() {
             silent "warnings: $label ${standard%%,*}, $kind" \
                 each $kind $cc -fsyntax-only -std=${standard/,/ }
         done
-        functions=formats # every header alone by the first standard; then all of them at once
+        # every header alone by the first standard; then all of them at once
+        [ -n "$functions" ] || silent "warnings: $label ${standard%%,*}, formats" \
+            together IMPLEMENTATION $cc -fsyntax-only -std=${standard/,/ }
+        functions=
     done
-    silent "warnings: $label ${1%%,*}, private copies" each private $cc -fsyntax-only \
+    silent "warnings: $label ${1%%,*}, private copies" together STATIC $cc -fsyntax-only \
         -std=${1/,/ }
     silent "warnings: $label ${1%%,*}, optimized" optimized $cc -std=${1/,/ }
 }

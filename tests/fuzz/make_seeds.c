@@ -4,10 +4,15 @@
 
    The targets: ewf_read (every variant of ewf_build.h with chunks of a few sectors, and inputs that
    once took time or memory out of proportion), qcow2_read (every variant of qcow2_build.h, and such
-   inputs), deflate_read, digest, zstd_par. Seeds are made anew for each run and not kept; what a fuzzer
-   found is kept in tests/fuzz/corpus. */
+   inputs), vmdk_read, vhdx_read (every variant of vmdk_build.h and vhdx_build.h),
+   mft_scan (of mft_fixtures.h), deflate_read,
+   digest, zstd_par. Seeds are made anew for each run and not kept; what a fuzzer found is kept in
+   tests/fuzz/corpus. */
 #include "../fixtures/ewf_build.h"
 #include "../fixtures/qcow2_build.h"
+#include "../fixtures/mft_fixtures.h"
+#include "../fixtures/vhdx_build.h"
+#include "../fixtures/vmdk_build.h"
 
 enum { SEED_MAX = 64 << 10 };
 
@@ -290,7 +295,7 @@ static size_t list_segments(const qcow2_build *s, size_t files, size_t most, siz
     return count;
 }
 
-/* The input of fuzz_qcow2_read.c: choices, sizes, segments. */
+/* The input of fuzz_qcow2_read.c, and of fuzz_vmdk_read.c: choices, sizes, segments. */
 static void pack_set(ewf_build_bytes *out, const qcow2_build *s, size_t files, unsigned choices,
                      const seed_segment *list, size_t count)
 {
@@ -643,14 +648,61 @@ static void seeds_of_digest(const char *folder)
     free(b.data);
 }
 
+/* ------------------------------------------------------------------ vmdk_read, vhdx_read */
+
+static void seeds_of_vmdk_read(const char *folder)
+{
+    size_t i;
+    for (i = 0; i < vmdk_build_variant_count(); i++) {
+        const vmdk_build_variant *v = &vmdk_build_variants[i];
+        unsigned choices = (v->needs & VMDK_BUILD_ALONE ? 1u : 0) |
+                           (v->needs & VMDK_BUILD_STALE ? 2u : 0) | (i % 3 == 0 ? 4u : 0) |
+                           (i % 5 == 0 ? 16u : 0) | (i % 4 == 1 ? 32u : 0) | (i % 7 == 3 ? 64u : 0);
+        static vmdk_build b;
+        vmdk_build_make(&b, v);
+        seed_set(folder, "", v->name, &b.set, choices);
+        vmdk_build_free(&b);
+    }
+}
+
+static void seeds_of_vhdx_read(const char *folder) { made += vhdx_build_write_seeds(folder); }
+
+/* Every image of mft_fixtures.h that is small, as it is. */
+static void seeds_of_mft_scan(const char *folder)
+{
+    size_t i;
+    for (i = 0; i < mft_build_variant_count(); i++) {
+        const mft_build_variant *v = &mft_build_variants[i];
+        mft_build b;
+        mft_build_make(&b, v);
+        if (b.image.size <= 256 << 10) {
+            ewf_build_bytes seed;
+            memset(&seed, 0, sizeof seed);
+            seed.size = (size_t)b.image.size + 2;
+            seed.data = (uint8_t *)calloc(seed.size, 1);
+            if (seed.data == NULL) exit(2);
+            seed.data[0] = b.faults != 0 ? 8 : 0; /* some reads fail */
+            mft_build_read(&b.image, 0, seed.data + 2, seed.size - 2);
+            write_seed(folder, "", v->name, &seed);
+            free(seed.data);
+        }
+        mft_build_free(&b);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "ewf_read") == 0) seeds_of_ewf_read(argv[2]);
-    else if (argc == 3 && strcmp(argv[1], "qcow2_read") == 0) seeds_of_qcow2_read(argv[2]);
-    else if (argc == 3 && strcmp(argv[1], "deflate_read") == 0) seeds_of_deflate_read(argv[2]);
-    else if (argc == 3 && strcmp(argv[1], "digest") == 0) seeds_of_digest(argv[2]);
-    else if (argc == 3 && strcmp(argv[1], "zstd_par") == 0) seeds_of_zstd_par(argv[2]);
-    else fputs("usage: make_seeds ewf_read|qcow2_read|deflate_read|digest|zstd_par FOLDER\n", stderr);
+    static const struct {
+        const char *name;
+        void (*make)(const char *folder);
+    } targets[] = {{"ewf_read", seeds_of_ewf_read},         {"qcow2_read", seeds_of_qcow2_read},
+                   {"vmdk_read", seeds_of_vmdk_read},       {"vhdx_read", seeds_of_vhdx_read},
+                   {"deflate_read", seeds_of_deflate_read}, {"digest", seeds_of_digest},
+                   {"zstd_par", seeds_of_zstd_par},         {"mft_scan", seeds_of_mft_scan}};
+    size_t i;
+    for (i = 0; argc == 3 && i < sizeof targets / sizeof targets[0]; i++)
+        if (strcmp(argv[1], targets[i].name) == 0) targets[i].make(argv[2]);
+    if (argc != 3 || made == 0) fputs("usage: make_seeds TARGET FOLDER\n", stderr);
     printf("%lu seeds\n", made);
     return made == 0 ? 2 : 0;
 }
