@@ -1396,6 +1396,7 @@ static void mft_scan_i_keep_reparse(mft_scan_i_parse *p, uint32_t tag, const uns
     mft_scan_i_columns *c = p->c;
     const uint32_t k = c->count[MFT_SCAN_I_REPARSES], at = c->count[MFT_SCAN_I_BYTES];
     uint32_t length = v != NULL ? mft_scan_i_take_target(p, tag, v, n) : 0;
+    if (!p->full) return; /* was only looked at */
     c->count[MFT_SCAN_I_REPARSES] = k + 1;
     c->count[MFT_SCAN_I_BYTES] = at + length;
     c->reparse_tag[k] = tag;
@@ -1409,7 +1410,6 @@ static void mft_scan_i_take_reparse(mft_scan_i_parse *p, const mft_scan_i_attrib
 {
     if (p->flags & MFT_SCAN_HAS_REPARSE) return;
     p->flags |= MFT_SCAN_HAS_REPARSE;
-    if (!p->full) return;
     if (!a->resident) {
         p->needs_tag = 1; /* its name may tell */
     } else if (a->value_size < 8 || posio_le16(a->value + 4) > a->value_size - 8) {
@@ -3183,11 +3183,16 @@ MFT_SCAN_API posio_result mft_scan_next_stream(const mft_scan *scan, mft_scan_st
 /* A full index has the size of a record in the row of its unnamed $DATA. */
 static uint64_t mft_scan_i_size(const mft_scan *s, uint64_t number)
 {
-    mft_scan_stream t;
-    posio_result r = mft_scan_first_stream(s, number, &t);
-    while (r == POSIO_OK && (t.type != MFT_SCAN_DATA || t.length != 0))
-        r = mft_scan_next_stream(s, &t);
-    return r == POSIO_OK ? t.size : 0;
+    const uint32_t other = MFT_SCAN_I_ROOT | MFT_SCAN_I_ALLOCATION;
+    uint64_t at = number;
+    uint32_t link = 0, slot = 0, row;
+    do {
+        const mft_scan_i_columns *c = mft_scan_i_locate(s, at, &slot);
+        for (row = c->stream_at[slot]; row < c->stream_at[slot + 1]; row++)
+            if (!(c->stream_kind[row] & other) && (c->stream_text[row] & 1023) == 0)
+                return c->stream_size[row];
+    } while (mft_scan_i_next_part(s, number, &at, &link));
+    return 0;
 }
 
 static void mft_scan_i_fill_information(const mft_scan *s, const mft_scan_i_columns *c,
@@ -3779,7 +3784,12 @@ static uint32_t *mft_scan_i_child_place(const mft_scan *s, const mft_scan_i_colu
     const uint64_t parent = MFT_SCAN_NUMBER(c->parent[row]);
     uint32_t slot = 0;
     const mft_scan_i_columns *up = mft_scan_i_locate(s, parent, &slot);
-    return up != NULL && up->flags != NULL && parent != number ? &up->child_at[slot] : NULL;
+    uint32_t state;
+    if (up == NULL || up->flags == NULL || parent == number) return NULL;
+    state = MFT_SCAN_I_STATE(up->flags[slot]);
+    return state == MFT_SCAN_IN_USE || state == MFT_SCAN_FREE || state == MFT_SCAN_BAAD
+               ? &up->child_at[slot]
+               : NULL;
 }
 
 /* Counts the children of every directory, or (fill) puts them where they belong. */

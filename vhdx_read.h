@@ -390,7 +390,6 @@ struct vhdx_read {
     chunk_cache *tables;
     vhdx_read_i_region regions[VHDX_READ_I_REGIONS];
     uint32_t region_count;
-    uint32_t log_in_use;
     vhdx_read_i_patch *patches;
     uint64_t patch_count;
     char identity[40], disk_id[40], file_write_id[40], creator_text[8], creator_system[8];
@@ -1601,7 +1600,6 @@ static posio_result vhdx_read_i_take_log(vhdx_read *v, const unsigned char *b, u
     l.guid = b + 48;
     l.length = posio_le32(b + 68);
     l.offset = posio_le64(b + 72);
-    v->log_in_use = (uint32_t)in_use;
     if (l.length == 0 || l.length % VHDX_READ_I_MIB != 0) fault = "is not a number of MiB long";
     else if (l.offset % VHDX_READ_I_MIB != 0) fault = "does not begin at a MiB";
     else if (l.offset < VHDX_READ_I_MIB) fault = "lies in the header section";

@@ -40,7 +40,8 @@
      450 bytes for each extent (65,536 at most) and some KiB; a parent that vmdk_read_open finds by
      itself gets half the cache of the image above it. Each thread that decompresses keeps 24 KiB,
      1 MiB of compressed grains at most, and two compressed grains. A map that is rebuilt takes
-     16 bytes for each grain that is found, and three times that while it grows.
+     16 bytes for each grain that is found, as much for each loss between two, and three times that
+     while it grows.
 
    ERRORS
      FORMAT (not a VMDK), UNSUPPORTED (refused by name; also reading what is marked NOACCESS), DATA
@@ -109,7 +110,12 @@
      in the header, the descriptor, a directory or the table itself), or none at all, is taken from
      the redundant directory if that has a better one; a directory that does not fit in the file
      from the footer or the redundant one. What remains is an error that names the entry; it never
-     reads as zeros. Flat files that are too short are read as far as they go. */
+     reads as zeros. Flat files that are too short are read as far as they go.
+     Streams are written in the order of the media. Where a map that is rebuilt has no grain, there
+     was none, but for where one may have been lost: between the grains around what is no marker,
+     behind the last one of a stream without an end (a marker of a directory, a footer, or the end
+     marker: zeros, 64 KiB at most), and anywhere if grains of a damaged stream are in disorder.
+     Those are errors, too. */
 
 #if defined(VMDK_READ_STATIC) && !defined(VMDK_READ_IMPLEMENTATION)
 #define VMDK_READ_IMPLEMENTATION
@@ -365,7 +371,9 @@ enum {
     VMDK_READ_I_SE
 };
 
-/* Where the grain of a rebuilt map is. */
+/* Where the grain of a rebuilt map is. LOST: this one and those up to the next in the map may have
+   been where the file is damaged. */
+#define VMDK_READ_I_LOST ((uint64_t)1 << 63)
 typedef struct vmdk_read_i_place {
     uint64_t grain, at;
 } vmdk_read_i_place;
@@ -378,13 +386,15 @@ typedef struct vmdk_read_i_extent {
     uint64_t capacity;           /* bytes that a sparse extent says it has */
     uint64_t gd, copy;           /* grain directory, and a redundant one or 0: bytes in the file */
     uint64_t tables;             /* entries of a grain directory that matter */
-    uint64_t text_at, text_size; /* embedded descriptor: no place for anything else */
+    uint64_t text_at, text_size; /* embedded descriptor: no place for anything else, */
+    uint64_t room_at, room_size; /* and what the header keeps free for it: for no grain */
     uint64_t tables_at, tables_size; /* seSparse: grain tables, */
     uint64_t grains_at, grains_size; /* and grains */
     uint64_t gd_key, copy_key;       /* of pages, */
     uint64_t table_key, grain_key;   /* tables and grains in the caches */
     vmdk_read_i_place *map;          /* rebuilt, sorted; then there is no directory */
     uint64_t map_count;
+    uint64_t lost_at; /* where what the map does not have may have been; 0 = it says so itself */
     uint32_t kind, access, type;
     uint32_t grain;     /* bytes */
     uint32_t per_table; /* entries */
@@ -570,6 +580,7 @@ static posio_result vmdk_read_i_missing_tables(vmdk_read *v, const vmdk_read_i_e
         if (k != 0 && x->copy != 0) {
             n = k;
             r = vmdk_read_i_directory(v, x, 1, t, n, copies, NULL);
+            if (r == POSIO_E_NOMEM) return vmdk_read_i_no_memory(err);
             for (k = 0; r == POSIO_OK && k < n && copies[k] == 0;) k++;
             if (r != POSIO_OK) k = n; /* the copy is lost; the directory is not */
         }
@@ -649,6 +660,9 @@ static const char *vmdk_read_i_entry(const vmdk_read_i_extent *x, uint64_t entry
     *out = VMDK_READ_I_BAD;
     if (at >= x->file.size) return "lies beyond the end of the file";
     fault = vmdk_read_i_area_fault(x, at, x->is_compressed ? 1 : x->grain);
+    if (fault == NULL &&
+        vmdk_read_i_touches(at, x->is_compressed ? 1 : x->grain, x->room_at, x->room_size))
+        fault = "lies in the room of the descriptor";
     if (fault != NULL && entry == 1) return "is of zeros, which the header does not provide for";
     if (fault != NULL) return fault;
     if (vmdk_read_i_touches(at, 1, table, (uint64_t)count * 4)) return "lies in its own table";
@@ -738,10 +752,18 @@ static posio_result vmdk_read_i_consult(vmdk_read *v, vmdk_read_i_extent *x, uin
                                         vmdk_read_i_table *table, posio_result r, posio_error *err)
 {
     vmdk_read_i_table other = *table;
+    posio_error why;
+    posio_result second;
     uint32_t i;
     other.entries = (uint64_t *)posio_allocate(&v->desc.alloc, (size_t)table->count * 8);
     if (other.entries == NULL) return vmdk_read_i_no_memory(err);
-    if (vmdk_read_i_load(v, x, 1, t, &other, NULL) != POSIO_OK) {
+    memset(&why, 0, sizeof why);
+    second = vmdk_read_i_load(v, x, 1, t, &other, &why);
+    if (second == POSIO_E_NOMEM || (second == POSIO_E_IO && r != POSIO_OK)) {
+        /* not damage: to try again may help. A table that was read is good without its copy. */
+        if (err != NULL) *err = why;
+        r = second;
+    } else if (second != POSIO_OK) {
         /* nothing better is known */
     } else if (r != POSIO_OK || (other.bad == 0 && other.used != 0)) {
         vmdk_read_i_tell(v, x, t,
@@ -789,26 +811,33 @@ static posio_result vmdk_read_i_table_flight(void *user, uint64_t key, void *chu
     return vmdk_read_i_consult(w->image, x, w->number, &table, r, err);
 }
 
-/* An entry that is BAD, said in full. */
+/* An entry that is BAD, said in full: that of the first directory, or of the redundant one where
+   the table of the first is lost. */
 static posio_result vmdk_read_i_explain(vmdk_read *v, const vmdk_read_i_extent *x, uint64_t grain,
                                         posio_error *err)
 {
     const uint64_t t = grain / x->per_table, i = grain % x->per_table;
     const uint32_t size = vmdk_read_i_entry_size(x), count = vmdk_read_i_entries_of(x, t);
-    unsigned char raw[8];
-    uint64_t entry = 0, table = 0, place = POSIO_NO_OFFSET, unused;
-    const char *fault = NULL;
-    if (vmdk_read_i_directory(v, x, 0, t, 1, &entry, NULL) == POSIO_OK &&
-        vmdk_read_i_table_at(x, entry, count, &table) == NULL &&
-        posio_read(&x->file, table + i * size, raw, size, NULL) == POSIO_OK) {
-        place = table + i * size;
+    const unsigned long long media = x->media + grain * x->grain;
+    int copy;
+    for (copy = 0; copy < (x->copy != 0 ? 2 : 1); copy++) {
+        unsigned char raw[8];
+        uint64_t entry = 0, table = 0, unused;
+        const char *fault;
+        posio_result r = vmdk_read_i_directory(v, x, copy, t, 1, &entry, NULL);
+        if (r == POSIO_E_NOMEM) return vmdk_read_i_no_memory(err);
+        if (r != POSIO_OK || vmdk_read_i_table_at(x, entry, count, &table) != NULL ||
+            posio_read(&x->file, table + i * size, raw, size, NULL) != POSIO_OK)
+            continue;
         entry = size == 8 ? posio_le64(raw) : posio_le32(raw);
-        fault = vmdk_read_i_entry(x, entry, table, count, &unused);
+        fault = entry == 0 ? NULL : vmdk_read_i_entry(x, entry, table, count, &unused);
+        if (fault != NULL)
+            return posio_fail(err, POSIO_E_DATA, table + i * size,
+                              "the grain for media offset %llu (grain table entry %llx) %s", media,
+                              (unsigned long long)entry, fault);
     }
-    return posio_fail(err, POSIO_E_DATA, place,
-                      "the grain for media offset %llu (grain table entry %llx) %s",
-                      (unsigned long long)(x->media + grain * x->grain), (unsigned long long)entry,
-                      fault != NULL ? fault : "cannot be right");
+    return posio_fail(err, POSIO_E_DATA, x->gd + t * size,
+                      "the grain for media offset %llu has an entry that cannot be right", media);
 }
 
 // ---------------------------------------------------------------------------------- mapping
@@ -895,19 +924,35 @@ static posio_result vmdk_read_i_map_rebuilt(vmdk_read *v, vmdk_read_i_extent *x,
                                             uint64_t n, vmdk_read_i_run *run, posio_error *err)
 {
     const uint64_t grain = pos / x->grain;
-    uint64_t entries[VMDK_READ_I_GROUP + 1], i = vmdk_read_i_find_place(x, grain);
+    uint64_t entries[VMDK_READ_I_GROUP + 1], i = vmdk_read_i_find_place(x, grain), lost = 0;
     uint32_t count = 0, known;
-    if (i == x->map_count || x->map[i].grain != grain) {
+    const int is_there = i < x->map_count && x->map[i].grain == grain;
+    if (is_there && (x->map[i].at & VMDK_READ_I_LOST)) lost = x->map[i].at;
+    else if (!is_there && i != 0 && (x->map[i - 1].at & VMDK_READ_I_LOST)) lost = x->map[i - 1].at;
+    else if (!is_there && x->lost_at != 0) lost = x->lost_at;
+    if (lost != 0)
+        return posio_fail(err, POSIO_E_DATA, lost & ~VMDK_READ_I_LOST,
+                          "the stream is damaged or ends here, and the grain for media offset %llu "
+                          "was not found: it may have been lost",
+                          (unsigned long long)(x->media + grain * x->grain));
+    if (!is_there) {
         run->kind = VMDK_READ_I_UNALLOCATED;
         run->length = x->size - pos;
         if (i < x->map_count) run->length = x->map[i].grain * x->grain - pos;
         return POSIO_OK;
     }
-    while (count < VMDK_READ_I_GROUP && i < x->map_count && x->map[i].grain == grain + count)
+    while (count < VMDK_READ_I_GROUP && i < x->map_count && x->map[i].grain == grain + count &&
+           !(x->map[i].at & VMDK_READ_I_LOST))
         entries[count++] = x->map[i++].at;
     known = count;
-    if (i < x->map_count) entries[known++] = x->map[i].at;
+    if (i < x->map_count && !(x->map[i].at & VMDK_READ_I_LOST)) entries[known++] = x->map[i].at;
     return vmdk_read_i_walk(v, x, entries, count, known, pos, n, run, err);
+}
+
+/* Where the header says how large the extent is. */
+static uint64_t vmdk_read_i_capacity_at(const vmdk_read_i_extent *x)
+{
+    return x->kind == VMDK_READ_I_SE ? 16 : 12;
 }
 
 /* n bytes at position pos of a sparse extent, as far as they come from one place. */
@@ -918,7 +963,7 @@ static posio_result vmdk_read_i_map_sparse(vmdk_read *v, vmdk_read_i_extent *x, 
     vmdk_read_i_wanted w;
     posio_result r;
     if (pos >= x->capacity)
-        return posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET,
+        return posio_fail(err, POSIO_E_DATA, vmdk_read_i_capacity_at(x),
                           "media offset %llu is beyond the capacity of the extent's own header, "
                           "%llu bytes",
                           (unsigned long long)(x->media + pos), (unsigned long long)x->capacity);
@@ -1679,7 +1724,7 @@ static const char *vmdk_read_i_type_name(uint32_t type)
     return names[type];
 }
 
-/* The next word of a line, or what is in quotes; 0 at the end. */
+/* The next word of a line, or what is in quotes; 0 at the end. -1: the quotes are not closed. */
 static int vmdk_read_i_word(const char **at, const char *end, const char **word, size_t *n)
 {
     const char *p = *at;
@@ -1691,7 +1736,7 @@ static int vmdk_read_i_word(const char **at, const char *end, const char **word,
         while (p < end && *p != '"') p++;
         *n = (size_t)(p - *word);
         *at = p < end ? p + 1 : p;
-        return 1;
+        return p < end ? 1 : -1;
     }
     while (p < end && !vmdk_read_i_blank(*p)) p++;
     *n = (size_t)(p - *word);
@@ -1723,6 +1768,10 @@ static const char *vmdk_read_i_take_extent(vmdk_read *v, vmdk_read_i_extent *x, 
     size_t size = 0;
     uint64_t sectors, offset;
     char *name;
+    int found;
+    while ((found = vmdk_read_i_word(&at, end, &word, &size)) > 0) continue;
+    if (found < 0) return "has quotes that are not closed";
+    at = line;
     (void)vmdk_read_i_word(&at, end, &word, &size);
     if (!vmdk_read_i_word(&at, end, &word, &size) ||
         !vmdk_read_i_number(word, size, 10, &sectors) || sectors > INT64_MAX / VMDK_READ_I_SECTOR)
@@ -1739,7 +1788,11 @@ static const char *vmdk_read_i_take_extent(vmdk_read *v, vmdk_read_i_extent *x, 
     name[size] = 0;
     x->name = name;
     if (!vmdk_read_i_word(&at, end, &word, &size)) return NULL;
-    if (!vmdk_read_i_number(word, size, 10, &offset)) return NULL; /* no offset, but an ID */
+    if (!vmdk_read_i_number(word, size, 10, &offset)) { /* perhaps an ID: but for FLAT */
+        const int negative =
+            size != 0 && word[0] == '-' && vmdk_read_i_number(word + 1, size - 1, 10, &offset);
+        return x->type == VMDK_READ_FLAT || negative ? "has an offset that cannot be" : NULL;
+    }
     if (!posio_mul(offset, VMDK_READ_I_SECTOR, &x->start) || x->start > INT64_MAX)
         return "has an offset that cannot be";
     return NULL;
@@ -1953,11 +2006,11 @@ static posio_result vmdk_read_i_take_shape(vmdk_read *v, vmdk_read_i_extent *x, 
 {
     uint64_t span;
     if (capacity == 0)
-        return posio_fail(err, POSIO_E_DATA, 12,
+        return posio_fail(err, POSIO_E_DATA, vmdk_read_i_capacity_at(x),
                           "the header has no capacity: it holds a descriptor and no extent");
     if (capacity > INT64_MAX / VMDK_READ_I_SECTOR)
-        return posio_fail(err, POSIO_E_DATA, 12, "a capacity of %llu sectors cannot be",
-                          (unsigned long long)capacity);
+        return posio_fail(err, POSIO_E_DATA, vmdk_read_i_capacity_at(x),
+                          "a capacity of %llu sectors cannot be", (unsigned long long)capacity);
     if (grain == 0 || grain > VMDK_READ_I_GRAIN_MAX / VMDK_READ_I_SECTOR)
         return posio_fail(err, POSIO_E_DATA, x->kind == VMDK_READ_I_COWD ? 16 : 20,
                           "grains of %llu sectors: from 1 to %d are expected",
@@ -1975,13 +2028,13 @@ static posio_result vmdk_read_i_take_shape(vmdk_read *v, vmdk_read_i_extent *x, 
     x->per_table = per_table;
     if (x->number == 0) {
         if (x->size != 0 && x->size != x->capacity)
-            vmdk_read_i_warn(v, 0, 12,
+            vmdk_read_i_warn(v, 0, vmdk_read_i_capacity_at(x),
                              "the descriptor gives the disk %llu bytes, and the header %llu: those "
                              "are taken",
                              (unsigned long long)x->size, (unsigned long long)x->capacity);
         x->size = x->capacity;
     } else if (x->size > x->capacity) {
-        vmdk_read_i_warn(v, x->number, 12,
+        vmdk_read_i_warn(v, x->number, vmdk_read_i_capacity_at(x),
                          "the descriptor gives the extent %llu bytes, and its header %llu: those "
                          "behind cannot be read",
                          (unsigned long long)x->size, (unsigned long long)x->capacity);
@@ -2043,8 +2096,14 @@ typedef struct vmdk_read_i_walker {
     unsigned char *window;
     uint64_t window_at, room;
     size_t window_size;
-    uint64_t lost; /* sectors passed over that are not zeros */
-    int is_stuck;  /* read ahead: the next marker may be in any sector */
+    /* Since the last grain, first each, or NO_OFFSET: what is no marker, a sector of zeros, and the
+       marker of a directory or a footer, which is behind all grains. */
+    uint64_t junk_at, zeros_at, end_at;
+    uint64_t after;   /* number of the last grain, and 1; 0 = there was none yet */
+    uint64_t covered; /* up to this grain nothing is missing behind the last one */
+    uint64_t hurt_at; /* where a grain may have been lost first, or NO_OFFSET */
+    uint64_t losses;  /* places that are LOST */
+    int is_stuck;     /* read ahead: the next marker may be in any sector */
     int is_sorted;
 } vmdk_read_i_walker;
 
@@ -2089,6 +2148,48 @@ static posio_result vmdk_read_i_add_place(vmdk_read_i_walker *k, uint64_t grain,
     return POSIO_OK;
 }
 
+/* Grains up to this one, from the last that was found on, may have been at this offset. */
+static posio_result vmdk_read_i_lose(vmdk_read_i_walker *k, uint64_t grain, uint64_t at,
+                                     posio_error *err)
+{
+    const uint64_t from = k->after > k->covered ? k->after : k->covered;
+    if (k->hurt_at == POSIO_NO_OFFSET) k->hurt_at = at;
+    if (from >= grain) return POSIO_OK;
+    k->losses++;
+    return vmdk_read_i_add_place(k, from, at | VMDK_READ_I_LOST, err);
+}
+
+/* A grain was found. Zeros between two may have been written over others; in front of all they are
+   padding. */
+static posio_result vmdk_read_i_take_grain(vmdk_read_i_walker *k, uint64_t grain, uint64_t at,
+                                           posio_error *err)
+{
+    posio_result r = POSIO_OK;
+    uint64_t hurt = k->junk_at;
+    if (k->after != 0 && k->zeros_at < hurt) hurt = k->zeros_at;
+    if (hurt != POSIO_NO_OFFSET) r = vmdk_read_i_lose(k, grain, hurt, err);
+    if (r == POSIO_OK) r = vmdk_read_i_add_place(k, grain, at, err);
+    k->junk_at = k->zeros_at = k->end_at = POSIO_NO_OFFSET;
+    k->after = grain + 1;
+    k->covered = 0;
+    return r;
+}
+
+/* The file ends: did the stream, too? There is a marker behind all grains, or the end marker. But
+   for long zeros: those are what a copy of the file that was not finished has. */
+static posio_result vmdk_read_i_take_end(vmdk_read_i_walker *k, posio_error *err)
+{
+    const vmdk_read_i_extent *x = k->extent;
+    const uint64_t grains = (x->capacity + x->grain - 1) / x->grain;
+    uint64_t at = posio_min(k->junk_at, k->zeros_at);
+    if (k->end_at < at) return POSIO_OK;
+    if (k->zeros_at < k->junk_at &&
+        posio_min(k->end_at, x->file.size) - k->zeros_at <= VMDK_READ_I_WINDOW)
+        return POSIO_OK;
+    if (k->end_at == POSIO_NO_OFFSET && k->zeros_at == POSIO_NO_OFFSET) at = x->file.size;
+    return vmdk_read_i_lose(k, grains, at, err);
+}
+
 static int vmdk_read_i_is_before(const vmdk_read_i_place *a, const vmdk_read_i_place *b)
 {
     return a->grain != b->grain ? a->grain < b->grain : a->at < b->at;
@@ -2109,10 +2210,15 @@ static void vmdk_read_i_sink(vmdk_read_i_place *map, uint64_t i, uint64_t n)
     }
 }
 
-/* By grain (heap sort: no order makes it slow). Of one that was written twice the last counts. */
+/* By grain (heap sort: no order makes it slow). Of one that was written twice the last counts. What
+   was lost was so by the order that there is not. */
 static void vmdk_read_i_sort(vmdk_read_i_extent *x)
 {
     uint64_t i, kept = 0;
+    for (i = 0; i < x->map_count; i++)
+        if (!(x->map[i].at & VMDK_READ_I_LOST)) x->map[kept++] = x->map[i];
+    x->map_count = kept;
+    kept = 0;
     for (i = x->map_count / 2; i-- > 0;) vmdk_read_i_sink(x->map, i, x->map_count);
     for (i = x->map_count; i-- > 1;) {
         vmdk_read_i_place last = x->map[i];
@@ -2143,11 +2249,12 @@ static posio_result vmdk_read_i_step(vmdk_read_i_walker *k, uint64_t at, uint64_
     if (vmdk_read_i_is_marker(x, b, at)) {
         *next = at + vmdk_read_i_round_up(12 + (uint64_t)posio_le32(b + 8));
         k->is_stuck = 0;
-        return vmdk_read_i_add_place(k, posio_le64(b) * VMDK_READ_I_SECTOR / x->grain, at, err);
+        return vmdk_read_i_take_grain(k, posio_le64(b) * VMDK_READ_I_SECTOR / x->grain, at, err);
     }
     for (i = 0; i < VMDK_READ_I_SECTOR && b[i] == 0;) i++;
     if (i == VMDK_READ_I_SECTOR) { /* padding, the end of the stream, or nothing at all */
         posio_extent e;
+        k->zeros_at = posio_min(k->zeros_at, at);
         if (at == k->window_at && posio_extent_of(&x->file, at, &e, NULL) == POSIO_OK &&
             (e.kind == POSIO_EXTENT_HOLE || e.kind == POSIO_EXTENT_ZERO) &&
             e.length > VMDK_READ_I_SECTOR)
@@ -2155,8 +2262,14 @@ static posio_result vmdk_read_i_step(vmdk_read_i_walker *k, uint64_t at, uint64_
         return POSIO_OK;
     }
     if (posio_le32(b + 8) != 0 || posio_le32(b + 12) < 1 || posio_le32(b + 12) > 4) {
-        k->lost++;
+        k->junk_at = posio_min(k->junk_at, at);
         return POSIO_OK;
+    }
+    if (posio_le32(b + 12) == 2 || posio_le32(b + 12) == 3) {
+        k->end_at = posio_min(k->end_at, at);
+    } else if (posio_le32(b + 12) == 1 && posio_min(k->junk_at, k->zeros_at) == POSIO_NO_OFFSET) {
+        /* A table, which is behind its grains: the one that the last grain is in, or a later one */
+        k->covered = (k->after + x->per_table - 1) / x->per_table * x->per_table;
     }
     /* The marker of a table: its value says how many sectors follow, and no table is larger than
        all of them. */
@@ -2179,13 +2292,14 @@ static posio_result vmdk_read_i_rebuild(vmdk_read *v, vmdk_read_i_extent *x,
 {
     vmdk_read_i_walker k;
     vmdk_read_i_header footer;
-    uint64_t at = vmdk_read_i_round_up(x->text_at + x->text_size);
+    uint64_t at = vmdk_read_i_round_up(x->text_at + x->text_size), places;
     posio_result r = POSIO_OK;
     memset(&k, 0, sizeof k);
     memset(&footer, 0, sizeof footer);
     k.image = v;
     k.extent = x;
     k.is_sorted = k.is_stuck = 1;
+    k.junk_at = k.zeros_at = k.end_at = k.hurt_at = POSIO_NO_OFFSET;
     k.window = (unsigned char *)posio_allocate(&v->desc.alloc, VMDK_READ_I_WINDOW);
     if (k.window == NULL) return vmdk_read_i_no_memory(err);
     if (at < VMDK_READ_I_SECTOR) at = VMDK_READ_I_SECTOR;
@@ -2206,12 +2320,20 @@ static posio_result vmdk_read_i_rebuild(vmdk_read *v, vmdk_read_i_extent *x,
         return posio_fail(err, POSIO_E_DATA, 56,
                           "there is no grain directory, no footer, and no grain to rebuild the map "
                           "from");
-    if (!k.is_sorted) vmdk_read_i_sort(x);
+    r = vmdk_read_i_take_end(&k, err);
+    if (r != POSIO_OK) return r;
+    places = x->map_count - k.losses;
+    if (!k.is_sorted) {
+        vmdk_read_i_sort(x);
+        places = x->map_count;
+        if (k.hurt_at != POSIO_NO_OFFSET) x->lost_at = k.hurt_at;
+    }
     vmdk_read_i_warn(v, x->number, 56,
-                     "there is no grain directory: the map was rebuilt from %llu grain markers%s; "
-                     "what has none reads as unallocated",
-                     (unsigned long long)x->map_count,
-                     k.lost != 0 ? ", and damage was passed over" : "");
+                     "there is no grain directory: the map was rebuilt from %llu grain markers; "
+                     "what has none reads as unallocated%s",
+                     (unsigned long long)places,
+                     k.losses != 0 || x->lost_at != 0 ? ", but for where it may have been lost"
+                                                      : "");
     return POSIO_OK;
 }
 
@@ -2262,6 +2384,16 @@ static void vmdk_read_i_warn_unclean(vmdk_read *v, const vmdk_read_i_extent *x, 
                      "the extent was not closed: what was written last may not be there");
 }
 
+/* What the header keeps free for a descriptor, if that can be. */
+static void vmdk_read_i_take_room(vmdk_read_i_extent *x, const vmdk_read_i_header *h)
+{
+    if (h->text_at == 0 || h->text_at >= x->file.size / VMDK_READ_I_SECTOR ||
+        h->text_size > VMDK_READ_I_TEXT / VMDK_READ_I_SECTOR)
+        return;
+    x->room_at = h->text_at * VMDK_READ_I_SECTOR;
+    x->room_size = h->text_size * VMDK_READ_I_SECTOR;
+}
+
 /* b: its header. Source: VMDK, "Hosted Sparse Extents". */
 static posio_result vmdk_read_i_take_hosted(vmdk_read *v, vmdk_read_i_extent *x,
                                             const unsigned char *b, posio_error *err)
@@ -2290,6 +2422,7 @@ static posio_result vmdk_read_i_take_hosted(vmdk_read *v, vmdk_read_i_extent *x,
                              "are taken");
         if (found) h = footer;
     }
+    vmdk_read_i_take_room(x, &h);
     x->has_zeros = (h.flags & VMDK_READ_I_ZERO_GRAINS) != 0;
     x->is_compressed = h.method == 1;
     x->has_markers = x->is_compressed && (h.flags & VMDK_READ_I_MARKERS);
