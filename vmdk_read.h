@@ -2160,13 +2160,14 @@ static posio_result vmdk_read_i_lose(vmdk_read_i_walker *k, uint64_t grain, uint
 }
 
 /* A grain was found. Zeros between two may have been written over others; in front of all they are
-   padding. */
+   padding, if they are few. */
 static posio_result vmdk_read_i_take_grain(vmdk_read_i_walker *k, uint64_t grain, uint64_t at,
                                            posio_error *err)
 {
     posio_result r = POSIO_OK;
     uint64_t hurt = k->junk_at;
-    if (k->after != 0 && k->zeros_at < hurt) hurt = k->zeros_at;
+    if (k->zeros_at < hurt && (k->after != 0 || at - k->zeros_at > VMDK_READ_I_WINDOW))
+        hurt = k->zeros_at;
     if (hurt != POSIO_NO_OFFSET) r = vmdk_read_i_lose(k, grain, hurt, err);
     if (r == POSIO_OK) r = vmdk_read_i_add_place(k, grain, at, err);
     k->junk_at = k->zeros_at = k->end_at = POSIO_NO_OFFSET;
