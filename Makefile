@@ -23,7 +23,7 @@ TOOL_HEADERS = examples/cli.h examples/open_image.h examples/split_raw.h example
            examples/media_run.h
 TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read qcow2_read vmdk_read \
            vhdx_read mft_scan faults
-BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read vmdk_read vhdx_read
+BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read vmdk_read vhdx_read mft_scan
 FUZZERS  = deflate_read digest ewf_read qcow2_read vmdk_read vhdx_read mft_scan
 
 # Libraries that some tests compare with, where they are installed; none is needed.

@@ -48,13 +48,14 @@
          with MFT_SCAN_PATHS      4 for each slot, and the paths of directories
          with MFT_SCAN_CHILDREN   4 for each slot, 8 for each name
      Segments in which there is nothing take 8 bytes in all.
-     While scanning: 4 MiB for each thread; in the pipelined mode also 3 buffers of 16 MiB.
+     While scanning: 5 MiB for each thread; in the pipelined mode also 3 buffers of 16 MiB.
      mft_scan_visit keeps no index: 6 MiB, and desc.cache_bytes for what must wait.
 
    ERRORS
      FORMAT (no $MFT, no NTFS here; says what it is instead), DATA (so damaged that there is nothing
-     to read), ARG, LIMIT, NOMEM, CANCELED. A record that is damaged or cannot be read is not an
-     error: it is in the index, flagged and counted. The scan never ends early for one.
+     to read), NOT_FOUND (no such file or partition), ACCESS, IO, ARG, LIMIT, NOMEM, CANCELED. A
+     record that is damaged or cannot be read is not an error: it is in the index, flagged and
+     counted. The scan never ends early for one.
 
    THE FORMAT  (little-endian; as documented by the Linux-NTFS project and by libfsntfs)
 
@@ -152,7 +153,7 @@ typedef struct mft_scan_desc {
     /* On the calling thread, now and then, in bytes of $MFT; non-zero cancels. May be NULL. */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
-    const char *name; /* of the source in errors, copied; NULL = the path, or nothing */
+    const char *name; /* of the source in errors; NULL = the path, or nothing */
     posio_alloc alloc;
 } mft_scan_desc;
 
@@ -207,8 +208,8 @@ enum {
     MFT_SCAN_VIEW_INDEX = 1 << 17,
     MFT_SCAN_HEADER_IN_USE = 1 << 18, /* the header's own flag (of BAAD records, too) */
     MFT_SCAN_WRONG_NUMBER = 1 << 19,  /* the header gives another number (mkntfs does that) */
-    MFT_SCAN_CONTINUED = 1 << 21,     /* mft_scan_visit: only what was found later is in the view */
-    MFT_SCAN_SKIPPED = 1 << 20        /* UNREAD by MFT_SCAN_SKIP_FREE */
+    MFT_SCAN_SKIPPED = 1 << 20,       /* UNREAD by MFT_SCAN_SKIP_FREE */
+    MFT_SCAN_CONTINUED = 1 << 21      /* mft_scan_visit: only what was found later is in the view */
 };
 
 /* mft_scan_record.damage: the first thing wrong with a record's structure. */
@@ -379,7 +380,7 @@ typedef struct mft_scan_stats {
     uint64_t scan_pipeline_fallbacks; /* reads done again in small pieces after an error */
     uint64_t deferred_disk_reads;     /* records read a second time */
     uint64_t deferred_ns;             /* time that joining extensions took */
-    uint64_t index_bytes;             /* held until close */
+    uint64_t index_bytes;             /* used by the index; 32 MiB more may be allocated */
 } mft_scan_stats;
 
 /* Threads: any. Allocates: no. Blocks: no. */
@@ -493,6 +494,7 @@ enum {
     MFT_SCAN_I_CHUNK_MAX = 256 << 20,
     MFT_SCAN_I_RING = 3,         /* chunks: the ceiling of memory */
     MFT_SCAN_I_BLOCK = 32 << 20, /* of the index, from the allocator */
+    MFT_SCAN_I_PIECE = 64 << 10, /* of the cache of mft_scan_visit; a record fits in */
     MFT_SCAN_I_BLOCK_FIRST = 64 << 10,
     MFT_SCAN_I_HUGE = 2 << 20, /* a huge page */
     MFT_SCAN_I_PARTS = 16,     /* segments in a slot of the parallel mode */
@@ -628,7 +630,6 @@ typedef struct mft_scan_i_failure {
 
 struct mft_scan {
     mft_scan_desc desc;
-    char *name;
     posio_source source;
     mft_scan_metadata info;
     mft_scan_stats stats;
@@ -1451,7 +1452,8 @@ static void mft_scan_i_walk(mft_scan_i_parse *p)
             mft_scan_i_blame(p, MFT_SCAN_BAD_ATTRIBUTE_TYPE);
         else if (a.type < last) mft_scan_i_blame(p, MFT_SCAN_BAD_ATTRIBUTE_ORDER);
         last = a.type;
-        if (damage != MFT_SCAN_BAD_VALUE) mft_scan_i_take(p, &a);
+        if (damage != MFT_SCAN_BAD_VALUE && damage != MFT_SCAN_BAD_ATTRIBUTE_NAME)
+            mft_scan_i_take(p, &a);
         offset += a.size;
     }
 }
@@ -1485,10 +1487,8 @@ static void mft_scan_i_keep_information(mft_scan_i_parse *p)
     c->count[MFT_SCAN_I_INFOS] = row + 1;
     c->modified[row] = p->modified;
     c->attributes[row] = p->attributes;
-    if (!p->full) {
-        c->size[row] = p->size;
-        return;
-    }
+    c->size[row] = p->size; /* (a full index does not keep it: its rows of streams have it) */
+    if (!p->full) return;
     c->created[row] = p->created;
     c->changed[row] = p->changed;
     c->accessed[row] = p->accessed;
@@ -2447,54 +2447,63 @@ static int mft_scan_i_find_attribute(const unsigned char *rec, uint32_t type, ui
     return 0;
 }
 
-/* How many bytes of the $MFT the $DATA of a record maps, as far as its runs can be. */
-static uint64_t mft_scan_i_weigh(const mft_scan *s, const mft_scan_i_attribute *data)
+/* The size that the $MFT has by a record's $DATA; 0: it has no run that can be. *whole: all of its
+   runs can be, and are as many clusters as it says. (The record itself need not map all of the
+   $MFT: extensions may go on.) */
+static uint64_t mft_scan_i_size_of_mft(const mft_scan *s, const mft_scan_i_attribute *data,
+                                       int *whole)
 {
     const uint64_t limit = s->volume.size / s->volume.cluster_size;
     const unsigned char *list = data->value;
     uint32_t left = data->value_size;
     uint64_t at = 0, clusters = 0, lcn = 0, sum = 0;
+    int r = 0;
     if (data->resident || data->size < MFT_SCAN_I_ATTRIBUTE_OUTSIDE) return 0;
-    while (mft_scan_i_next_run(&list, &left, &at, &clusters, &lcn) > 0 && clusters <= limit - sum &&
-           (lcn == UINT64_MAX || posio_within(lcn, clusters, limit)))
+    while ((r = mft_scan_i_next_run(&list, &left, &at, &clusters, &lcn)) > 0 &&
+           clusters <= limit - sum && (lcn == UINT64_MAX || posio_within(lcn, clusters, limit)))
         sum += clusters;
-    return posio_min(sum * s->volume.cluster_size, posio_le64(data->at + 0x30));
+    *whole = r == 0 && sum == data->highest + 1;
+    return sum != 0 ? posio_le64(data->at + 0x30) : 0;
 }
 
-/* Reads what should be record 0, or its copy; what it maps, 0 where it cannot be used. */
+/* Reads what should be record 0, or its copy; the size that it gives the $MFT, 0 where it cannot be
+   used. */
 static uint64_t mft_scan_i_try_record_0(const mft_scan *s, uint64_t place, int strict,
-                                        unsigned char *rec, mft_scan_i_attribute *data)
+                                        unsigned char *rec, mft_scan_i_attribute *data, int *whole)
 {
+    *whole = 0;
     if (place == POSIO_NO_OFFSET ||
         posio_read(&s->source, s->volume.offset + place, rec, s->record_size, NULL) != POSIO_OK ||
         !mft_scan_i_is_sound(s, rec, strict) || posio_le64(rec + MFT_SCAN_I_AT_BASE) != 0 ||
         !mft_scan_i_find_attribute(rec, MFT_SCAN_DATA, 0, data))
         return 0;
-    return mft_scan_i_weigh(s, data);
+    return mft_scan_i_size_of_mft(s, data, whole);
 }
 
-/* Record 0, or its copy in $MFTMirr where that maps more: an $MFT never shrinks. What is torn or
-   not protected is better than nothing. `other` has room for a record; *where: its offset. */
+/* Record 0; its copy in $MFTMirr only where that is better: where record 0 cannot be used, or its
+   runs break off, or it says less (an $MFT never shrinks). What is torn or not protected is better
+   than nothing. `other` has room for a record; *where: its offset. */
 static posio_result mft_scan_i_find_record_0(mft_scan *s, unsigned char *rec, unsigned char *other,
                                              mft_scan_i_attribute *data, uint64_t *where,
                                              posio_error *err)
 {
     const mft_scan_i_volume *v = &s->volume;
     mft_scan_i_attribute copy;
-    int strict;
+    int strict, whole, copy_whole;
     for (strict = 1; strict >= 0; strict--) {
-        const uint64_t first = mft_scan_i_try_record_0(s, v->mft, strict, rec, data);
-        const uint64_t second = mft_scan_i_try_record_0(s, v->mirror, strict, other, &copy);
-        if (first == 0 && second == 0) continue;
-        *where = v->offset + (second > first ? v->mirror : v->mft);
+        const uint64_t size = mft_scan_i_try_record_0(s, v->mft, strict, rec, data, &whole);
+        const uint64_t copied =
+            mft_scan_i_try_record_0(s, v->mirror, strict, other, &copy, &copy_whole);
+        const int turn = copied != 0 && (size == 0 || (copy_whole && (!whole || copied > size)));
+        if (size == 0 && copied == 0) continue;
+        *where = v->offset + (turn ? v->mirror : v->mft);
         if (!strict)
             mft_scan_i_warn(s, *where, "record 0 is torn or not protected; it is used as it is");
-        if (second <= first) return POSIO_OK;
+        if (!turn) return POSIO_OK;
         s->info.from_mirror = 1;
         mft_scan_i_warn(s, v->mft != POSIO_NO_OFFSET ? v->offset + v->mft : POSIO_NO_OFFSET,
-                        "record 0 maps %llu bytes of the $MFT, its copy in $MFTMirr %llu: that is "
-                        "used",
-                        (unsigned long long)first, (unsigned long long)second);
+                        size == 0 ? "record 0 is unusable; its copy in $MFTMirr is used"
+                                  : "record 0 says less than its copy in $MFTMirr: that is used");
         memcpy(rec, other, s->record_size);
         (void)mft_scan_i_find_attribute(rec, MFT_SCAN_DATA, 0, data);
         return POSIO_OK;
@@ -2611,6 +2620,26 @@ static posio_result mft_scan_i_load_bitmap(mft_scan *s, const unsigned char *rec
     return POSIO_OK;
 }
 
+/* Segments hold a power of two of slots, so that a number tells its segment by a shift. */
+static void mft_scan_i_set_geometry(mft_scan *s)
+{
+    uint32_t want = s->desc.segment_bytes;
+    if (want == 0) want = MFT_SCAN_I_SEGMENT;
+    s->record_size = s->volume.record_size;
+    s->segment_bytes = 2 * s->record_size; /* a base and an extension */
+    if (s->segment_bytes < MFT_SCAN_I_SEGMENT_MIN) s->segment_bytes = MFT_SCAN_I_SEGMENT_MIN;
+    while (s->segment_bytes * 2 <= want && s->segment_bytes < MFT_SCAN_I_SEGMENT)
+        s->segment_bytes *= 2;
+    s->slot_bits = 0;
+    while (((uint64_t)s->record_size << s->slot_bits) < s->segment_bytes) s->slot_bits++;
+    s->info.record_size = s->record_size;
+    s->info.cluster_size = s->volume.cluster_size;
+    s->info.sector_size = s->volume.sector_size;
+    s->info.volume_offset = s->volume.offset;
+    s->info.volume_size = s->volume.size;
+    s->info.serial_number = s->volume.serial_number;
+}
+
 /* Turns to the copy of a boot sector that leads nowhere, where it says something else. */
 static int mft_scan_i_use_other_boot(mft_scan *s)
 {
@@ -2623,7 +2652,7 @@ static int mft_scan_i_use_other_boot(mft_scan *s)
         return 0;
     s->volume = v;
     s->info.from_backup_boot = 1;
-    s->info.cluster_size = v.cluster_size;
+    mft_scan_i_set_geometry(s);
     mft_scan_i_warn(s, v.offset,
                     "the boot sector leads nowhere; its copy in the last sector is used");
     return 1;
@@ -2713,10 +2742,10 @@ static posio_result mft_scan_i_map_raw(mft_scan *s, posio_error *err)
 {
     uint64_t size = s->source.size;
     s->info.slots = (size + s->record_size - 1) / s->record_size;
-    if (s->info.slots > UINT32_MAX)
+    if (s->info.slots > UINT32_MAX || size > MFT_SCAN_I_MFT_MAX)
         return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
-                          "%llu records: NTFS numbers them with 32 bits",
-                          (unsigned long long)s->info.slots);
+                          "%llu records in %llu bytes: more than NTFS can have",
+                          (unsigned long long)s->info.slots, (unsigned long long)size);
     s->info.mft_size = size;
     if (size % s->record_size != 0)
         mft_scan_i_warn(s, size - size % s->record_size, "the last record is cut off");
@@ -2757,6 +2786,10 @@ static posio_result mft_scan_i_choose_volume(mft_scan *s, const unsigned char *h
     if (count > 128) count = 128;
     while (chosen < count && s->desc.partition != 0 && v[chosen].number != s->desc.partition)
         chosen++;
+    if (chosen == count && v[0].scheme == 0)
+        return posio_fail(err, POSIO_E_NOT_FOUND, POSIO_NO_OFFSET,
+                          "there is no partition %u: this is a volume, not a disk",
+                          s->desc.partition);
     if (chosen == count)
         return posio_fail(err, POSIO_E_NOT_FOUND, POSIO_NO_OFFSET,
                           "partition %u is no NTFS volume; partition %u is", s->desc.partition,
@@ -2805,26 +2838,6 @@ static posio_result mft_scan_i_identify(mft_scan *s, const unsigned char *head, 
     return POSIO_OK;
 }
 
-/* Segments hold a power of two of slots, so that a number tells its segment by a shift. */
-static void mft_scan_i_set_geometry(mft_scan *s)
-{
-    uint32_t want = s->desc.segment_bytes;
-    if (want == 0) want = MFT_SCAN_I_SEGMENT;
-    s->record_size = s->volume.record_size;
-    s->segment_bytes = 2 * s->record_size; /* a base and an extension */
-    if (s->segment_bytes < MFT_SCAN_I_SEGMENT_MIN) s->segment_bytes = MFT_SCAN_I_SEGMENT_MIN;
-    while (s->segment_bytes * 2 <= want && s->segment_bytes < MFT_SCAN_I_SEGMENT)
-        s->segment_bytes *= 2;
-    s->slot_bits = 0;
-    while (((uint64_t)s->record_size << s->slot_bits) < s->segment_bytes) s->slot_bits++;
-    s->info.record_size = s->record_size;
-    s->info.cluster_size = s->volume.cluster_size;
-    s->info.sector_size = s->volume.sector_size;
-    s->info.volume_offset = s->volume.offset;
-    s->info.volume_size = s->volume.size;
-    s->info.serial_number = s->volume.serial_number;
-}
-
 /* Was the dump fixed up by whoever made it? Then the strides of most records end with the values
    that the array holds, and not with the update sequence number. */
 static posio_result mft_scan_i_detect_fixed(mft_scan *s, posio_error *err)
@@ -2836,9 +2849,9 @@ static posio_result mft_scan_i_detect_fixed(mft_scan *s, posio_error *err)
     if (s->info.input != MFT_SCAN_INPUT_MFT) return POSIO_OK;
     rec = (unsigned char *)posio_allocate(&s->desc.alloc, n);
     if (rec == NULL) return mft_scan_i_no_memory(err);
-    for (i = 0; i < slots; i++) {
-        int as_written, as_on_disk;
-        if (!mft_scan_i_read_record(s, s->info.slots * i / slots, rec) ||
+    for (i = 0; i < 2 * slots && (i < slots || fixed + raw == 0); i++) {
+        int as_written, as_on_disk; /* the first ones; if these say nothing, some of all */
+        if (!mft_scan_i_read_record(s, i < slots ? i : s->info.slots * (i - slots) / slots, rec) ||
             posio_le32(rec) != mft_scan_i_file || !mft_scan_i_has_fixups(rec, n))
             continue;
         as_written = mft_scan_i_is_fixed(rec, n);
@@ -2946,7 +2959,7 @@ static uint64_t mft_scan_i_join(mft_scan *s, uint64_t from, uint64_t to)
         c->flags[slot] |= e->flags[other] & theirs;
         if (!(e->flags[other] & MFT_SCAN_HAS_SIZE) || c->flags[slot] & MFT_SCAN_HAS_SIZE) continue;
         c->flags[slot] |= MFT_SCAN_HAS_SIZE;
-        if (s->info.columns == MFT_SCAN_LEAN && row != c->info_at[slot + 1])
+        if (c->size != NULL && e->size != NULL && row != c->info_at[slot + 1])
             c->size[row] = e->size[e->info_at[other]];
     }
     return links;
@@ -3200,10 +3213,8 @@ static void mft_scan_i_fill_information(const mft_scan *s, const mft_scan_i_colu
 {
     out->modified = c->modified[row];
     out->attributes = c->attributes[row];
-    if (s->info.columns == MFT_SCAN_LEAN) {
-        out->size = c->size[row];
-        return;
-    }
+    if (c->size != NULL) out->size = c->size[row];
+    if (s->info.columns == MFT_SCAN_LEAN) return;
     out->created = c->created[row];
     out->changed = c->changed[row];
     out->accessed = c->accessed[row];
@@ -3245,8 +3256,7 @@ MFT_SCAN_API posio_result mft_scan_get_record(const mft_scan *scan, uint64_t num
     }
     i = c->info_at[slot];
     if (i != c->info_at[slot + 1]) mft_scan_i_fill_information(scan, c, i, out);
-    if (scan->info.columns == MFT_SCAN_FULL && word & MFT_SCAN_HAS_SIZE)
-        out->size = mft_scan_i_size(scan, number);
+    if (c->size == NULL && word & MFT_SCAN_HAS_SIZE) out->size = mft_scan_i_size(scan, number);
     return POSIO_OK;
 }
 
@@ -4036,9 +4046,16 @@ MFT_SCAN_API posio_result mft_scan_open_source(mft_scan **out, const posio_sourc
     return r;
 }
 
-#ifndef POSIO_NO_FILES
 MFT_SCAN_API posio_result mft_scan_open(mft_scan **out, const char *path, const mft_scan_desc *desc,
                                         posio_error *err)
+#ifdef POSIO_NO_FILES
+{
+    (void)out;
+    (void)path;
+    (void)desc;
+    return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET, "built with POSIO_NO_FILES");
+}
+#else
 {
     posio_file *file = NULL;
     posio_source source;
@@ -4153,8 +4170,9 @@ typedef struct mft_scan_i_visitor {
     mft_scan_i_columns *segment; /* the only one of the view */
     int (*visit)(void *user, const mft_scan *view, uint64_t number);
     void *user;
-    unsigned char *cache;
-    uint64_t used, room; /* bytes */
+    unsigned char **cache; /* in pieces, so that it need not be moved */
+    uint64_t used;         /* bytes */
+    uint64_t pieces, piece_room;
     mft_scan_i_waiting *waiting;
     uint64_t count, count_room;
     uint64_t *numbers;
@@ -4169,15 +4187,40 @@ static posio_result mft_scan_i_call(mft_scan_i_visitor *v, uint64_t number, posi
     return posio_fail(err, POSIO_E_CANCELED, POSIO_NO_OFFSET, "canceled");
 }
 
+/* Where in the cache the bytes from `at` on are. */
+static unsigned char *mft_scan_i_cached(const mft_scan_i_visitor *v, uint64_t at)
+{
+    return v->cache[at / MFT_SCAN_I_PIECE] + at % MFT_SCAN_I_PIECE;
+}
+
+/* Room in the cache for a record; NULL when it is full. */
+static unsigned char *mft_scan_i_make_room(mft_scan_i_visitor *v, uint64_t budget)
+{
+    const posio_alloc *a = &v->scan->desc.alloc;
+    void *array = v->cache;
+    if (v->used == v->pieces * MFT_SCAN_I_PIECE) {
+        if ((v->pieces + 1) * MFT_SCAN_I_PIECE > budget ||
+            !posio_grow(a, &array, v->pieces, &v->piece_room, sizeof *v->cache))
+            return NULL;
+        v->cache = (unsigned char **)array;
+        v->cache[v->pieces] = (unsigned char *)posio_allocate(a, MFT_SCAN_I_PIECE);
+        if (v->cache[v->pieces] == NULL) return NULL;
+        v->pieces++;
+    }
+    v->used += v->scan->record_size;
+    return mft_scan_i_cached(v, v->used - v->scan->record_size);
+}
+
 /* Keeps a record that waits. Its bytes, where there is room; else only that there is one. */
 static posio_result mft_scan_i_wait(mft_scan_i_visitor *v, uint32_t base, uint32_t number,
                                     uint32_t word, const unsigned char *rec, posio_error *err)
 {
     mft_scan *s = v->scan;
-    const uint32_t n = s->record_size;
     const uint64_t most = s->desc.cache_bytes != 0 ? s->desc.cache_bytes : (uint64_t)128 << 20;
     void *array = v->waiting;
     mft_scan_i_waiting *w;
+    unsigned char *room;
+    uint64_t lists;
     if (v->count == v->count_room && 3 * v->count_room * sizeof *w > most)
         return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
                           "%llu records wait for others: more than desc.cache_bytes can list",
@@ -4191,20 +4234,14 @@ static posio_result mft_scan_i_wait(mft_scan_i_visitor *v, uint32_t base, uint32
     w->at = POSIO_NO_OFFSET;
     w->torn = word & (uint32_t)(MFT_SCAN_TORN | MFT_SCAN_TORN_SLACK);
     w->reserved = 0;
-    if (v->used + n > v->room) {
-        uint64_t room = v->room;
-        array = v->cache;
-        if (v->room * 2 + 3 * v->count_room * sizeof *w > most || v->room > SIZE_MAX / 4 ||
-            !posio_grow(&s->desc.alloc, &array, v->used, &room, v->room != 0 ? 1 : (size_t)n)) {
-            s->stats.ext_name_cache_skipped++;
-            return POSIO_OK;
-        }
-        v->cache = (unsigned char *)array;
-        v->room = v->room != 0 ? room : room * n;
+    lists = v->count_room * sizeof *w;
+    room = mft_scan_i_make_room(v, most > lists ? most - lists : 0);
+    if (room != NULL) {
+        memcpy(room, rec, s->record_size);
+        w->at = v->used - s->record_size;
+    } else {
+        s->stats.ext_name_cache_skipped++;
     }
-    memcpy(v->cache + v->used, rec, n);
-    w->at = v->used;
-    v->used += n;
     return POSIO_OK;
 }
 
@@ -4265,7 +4302,7 @@ static void mft_scan_i_parse_waiting(mft_scan_i_visitor *v, mft_scan_i_parse *p,
     unsigned char *rec = v->x->buffer + (size_t)slot * n;
     uint8_t unread[2] = {0, 0};
     if (w->at != POSIO_NO_OFFSET) {
-        memcpy(rec, v->cache + w->at, n);
+        memcpy(rec, mft_scan_i_cached(v, w->at), n);
         s->info.is_pre_fixed = 1;
     } else {
         mft_scan_i_read_mft(s, (uint64_t)w->number * n, rec, 0, n, unread, &s->stats);
@@ -4432,6 +4469,7 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
     posio_release(&s->desc.alloc, v.numbers);
     posio_release(&s->desc.alloc, v.links);
     posio_release(&s->desc.alloc, v.waiting);
+    while (v.pieces != 0) posio_release(&s->desc.alloc, v.cache[--v.pieces]);
     posio_release(&s->desc.alloc, v.cache);
     s->segments = NULL; /* these were the visitor's */
     s->links = NULL;
