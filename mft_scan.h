@@ -311,12 +311,13 @@ MFT_SCAN_API posio_result mft_scan_next_stream(const mft_scan *scan, mft_scan_st
 /* How a name's parent stands. NTFS gives a record another sequence when it is deleted. */
 enum {
     MFT_SCAN_PARENT_OK = 0,
-    MFT_SCAN_PARENT_FREED = 1,   /* deleted, too, and not used again: the path is known */
-    MFT_SCAN_PARENT_MISSING = 2, /* no such record, or nothing readable in it */
-    MFT_SCAN_PARENT_STALE = 3,   /* the record is another file by now */
-    MFT_SCAN_PARENT_NOT_DIRECTORY = 4,
-    MFT_SCAN_PARENT_CYCLE = 5,   /* in a path: it comes back to a directory it has passed */
-    MFT_SCAN_PARENT_NAMELESS = 6 /* in a path: a directory without a name */
+    MFT_SCAN_PARENT_FREED = 1,     /* deleted, too, and not used again: the path is known */
+    MFT_SCAN_PARENT_RECOVERED = 2, /* another file by now, but an orphaned extension has its name */
+    MFT_SCAN_PARENT_MISSING = 3,   /* no such record, or nothing readable in it */
+    MFT_SCAN_PARENT_STALE = 4,     /* the record is another file by now */
+    MFT_SCAN_PARENT_NOT_DIRECTORY = 5,
+    MFT_SCAN_PARENT_CYCLE = 6,   /* in a path: a directory that is above itself */
+    MFT_SCAN_PARENT_NAMELESS = 7 /* in a path: a directory without a name */
 };
 
 /* The direct parent of a name: MFT_SCAN_PARENT_OK to _NOT_DIRECTORY.
@@ -325,9 +326,10 @@ MFT_SCAN_API uint32_t mft_scan_parent(const mft_scan *scan, const mft_scan_name 
 
 /* The full path of a name, "/" and the names from the root on, WTF-8 and terminated. *length
    (without the terminator) is set in any case; POSIO_E_SPACE when it does not fit into room.
-   *status is MFT_SCAN_PARENT_OK or what is wrong first on the way up; FREED if that is all. A path
-   that does not lead to the root begins with "/$OrphanFiles/". Directories are called by their
-   first name that is not a DOS one. Any depth. A directory that is above itself is an orphan, too.
+   *status is MFT_SCAN_PARENT_OK or what is wrong first on the way up; FREED or RECOVERED if that is
+   all. A path that does not lead to the root begins with "/$OrphanFiles/". Directories are called
+   by their first name that is not a DOS one. Any depth. A directory that is above itself is an
+   orphan, too.
    Threads: any. Allocates: no. Blocks: no. */
 MFT_SCAN_API posio_result mft_scan_path(const mft_scan *scan, const mft_scan_name *name, char *buf,
                                         size_t room, size_t *length, uint32_t *status);
@@ -390,8 +392,8 @@ typedef struct mft_scan_path_stats {
     uint64_t orphans; /* names in use or deleted whose direct parent is missing, stale or no
                                directory; the sum of the next three */
     uint64_t missing, stale, not_directory;
-    uint64_t freed;  /* names whose direct parent is deleted */
-    uint64_t cycles; /* directories that are above themselves */
+    uint64_t freed, recovered; /* names whose direct parent is deleted, or known by extensions */
+    uint64_t cycles;           /* directories that are above themselves */
 } mft_scan_path_stats;
 
 /* Looks at the parent of every name. Threads: any. Allocates: yes (1 byte for each slot).
@@ -400,8 +402,9 @@ MFT_SCAN_API posio_result mft_scan_check_paths(const mft_scan *scan, struct chun
                                                mft_scan_path_stats *out, posio_error *err);
 
 /* The reparse point of a file: its tag (0 = it lies outside of the record, and no name tells), and
-   where a link leads (WTF-8, not terminated, borrowed; length 0 = not a link, or outside of the
-   record). POSIO_E_NOT_FOUND where there is none.
+   where a link leads: the name that is followed, such as "\??\C:\there", not the one to be shown
+   (WTF-8, of Linux's links bytes as stored; not terminated, borrowed; length 0 = not a link, or
+   outside of the record). POSIO_E_NOT_FOUND where there is none.
    With MFT_SCAN_FULL only. Threads: any. Allocates: no. Blocks: no. */
 MFT_SCAN_API posio_result mft_scan_get_reparse(const mft_scan *scan, uint64_t number, uint32_t *tag,
                                                const char **target, uint32_t *length);
@@ -606,6 +609,11 @@ typedef struct mft_scan_i_link {
     uint32_t base, extension; /* numbers */
 } mft_scan_i_link;
 
+typedef struct mft_scan_i_orphan {
+    uint64_t base; /* reference */
+    uint64_t slot;
+} mft_scan_i_orphan;
+
 /* Memory that segments are cut from. */
 typedef struct mft_scan_i_block {
     struct mft_scan_i_block *next;
@@ -648,6 +656,8 @@ struct mft_scan {
     const uint64_t *numbers; /* of a view of records that do not follow each other */
     mft_scan_i_link *links;  /* extensions by base */
     uint64_t link_count;
+    mft_scan_i_orphan *orphans; /* orphaned extensions with names, by what was their base */
+    uint64_t orphan_count;
     char *memo;
     uint64_t memo_used, memo_room;
     uint32_t *child_slot, *child_row; /* MFT_SCAN_CHILDREN */
@@ -1381,7 +1391,8 @@ static uint32_t mft_scan_i_take_target(mft_scan_i_parse *p, uint32_t tag, const 
         return n - 12;
     }
     if ((tag != junction && tag != symlink) || n < names) return 0;
-    field = posio_le16(v + 14) != 0 ? 12 : 8; /* the name to be shown, unless it is empty */
+    field =
+        posio_le16(v + 10) != 0 ? 8 : 12; /* the one that is followed; the other may say anything */
     at = posio_le16(v + field);
     size = posio_le16(v + field + 2);
     if (!posio_within(at, size, n - names)) {
@@ -2997,6 +3008,39 @@ static void mft_scan_i_check_lists(mft_scan *s, uint64_t segment)
     }
 }
 
+static int mft_scan_i_compare_orphans(const void *a, const void *b)
+{
+    const mft_scan_i_orphan *x = (const mft_scan_i_orphan *)a, *y = (const mft_scan_i_orphan *)b;
+    if (x->base != y->base) return x->base < y->base ? -1 : 1;
+    return x->slot < y->slot ? -1 : x->slot > y->slot;
+}
+
+/* Names of directories outlive them in extensions whose base has become another file: children that
+   are left find their way by them. */
+static posio_result mft_scan_i_keep_orphans(mft_scan *s, posio_error *err)
+{
+    uint64_t i;
+    uint32_t k;
+    s->orphans = (mft_scan_i_orphan *)posio_allocate(
+        &s->desc.alloc, (size_t)s->stats.orphan_extension * sizeof *s->orphans);
+    if (s->orphans == NULL) return mft_scan_i_no_memory(err);
+    for (i = 0; i < s->segment_count; i++) {
+        const mft_scan_i_columns *c = s->segments[i];
+        for (k = 0; k < c->count[MFT_SCAN_I_EXTENSIONS]; k++) {
+            const uint32_t slot = c->extension_slot[k];
+            if (!(c->flags[slot] & MFT_SCAN_ORPHAN_EXTENSION) ||
+                c->name_at[slot] == c->name_at[slot + 1])
+                continue;
+            s->orphans[s->orphan_count].base = c->base[k];
+            s->orphans[s->orphan_count++].slot = (i << s->slot_bits) + slot;
+        }
+    }
+    if (s->orphan_count != 0)
+        qsort(s->orphans, (size_t)s->orphan_count, sizeof *s->orphans, mft_scan_i_compare_orphans);
+    s->stats.index_bytes += s->stats.orphan_extension * sizeof *s->orphans;
+    return POSIO_OK;
+}
+
 /* Joins extensions with their bases. All of them are in the index by now, whatever came first, so
    nothing has to be read for it. */
 static posio_result mft_scan_i_link_all(mft_scan *s, posio_error *err)
@@ -3034,7 +3078,7 @@ static posio_result mft_scan_i_link_all(mft_scan *s, posio_error *err)
     for (i = 0; i < s->segment_count; i++) mft_scan_i_check_lists(s, i);
     s->stats.index_bytes += s->stats.extension * sizeof *s->links;
     s->stats.deferred_ns = mft_scan_i_now() - begin;
-    return POSIO_OK;
+    return mft_scan_i_keep_orphans(s, err);
 }
 
 // ---------------------------------------------------------------------------------- rows
@@ -3316,25 +3360,45 @@ MFT_SCAN_API posio_result mft_scan_get_object_id(const mft_scan *scan, uint64_t 
 
 // ---------------------------------------------------------------------------------- paths
 
-static uint32_t mft_scan_i_parent_of(const mft_scan *s, uint64_t parent)
+/* An orphaned extension that has a name of what this reference meant; UINT64_MAX: there is none. */
+static uint64_t mft_scan_i_find_orphan(const mft_scan *s, uint64_t reference)
 {
-    uint32_t slot = 0, word, state;
+    uint64_t low = 0, high = s->orphan_count;
+    while (low < high) {
+        uint64_t mid = low + (high - low) / 2;
+        if (s->orphans[mid].base < reference) low = mid + 1;
+        else high = mid;
+    }
+    return low < s->orphan_count && s->orphans[low].base == reference ? s->orphans[low].slot
+                                                                      : UINT64_MAX;
+}
+
+/* How a parent stands; *up is the record that has its name, where there is one. */
+static uint32_t mft_scan_i_parent_of(const mft_scan *s, uint64_t parent, uint64_t *up)
+{
+    uint32_t slot = 0, word = 0, state = MFT_SCAN_NEVER_WRITTEN, status;
     const mft_scan_i_columns *c = mft_scan_i_locate(s, MFT_SCAN_NUMBER(parent), &slot);
-    if (c == NULL || c->flags == NULL) return MFT_SCAN_PARENT_MISSING;
-    word = c->flags[slot];
-    state = MFT_SCAN_I_STATE(word);
+    *up = MFT_SCAN_NUMBER(parent);
+    if (c != NULL && c->flags != NULL) {
+        word = c->flags[slot];
+        state = MFT_SCAN_I_STATE(word);
+    }
     if (state != MFT_SCAN_IN_USE && state != MFT_SCAN_FREE && state != MFT_SCAN_BAAD)
-        return MFT_SCAN_PARENT_MISSING;
-    if (!mft_scan_i_is_sequence(word, c->sequence[slot], MFT_SCAN_SEQUENCE(parent)))
-        return MFT_SCAN_PARENT_STALE;
-    if (!(word & MFT_SCAN_DIRECTORY) || word & MFT_SCAN_EXTENSION)
+        status = MFT_SCAN_PARENT_MISSING;
+    else if (!mft_scan_i_is_sequence(word, c->sequence[slot], MFT_SCAN_SEQUENCE(parent)))
+        status = MFT_SCAN_PARENT_STALE;
+    else if (!(word & MFT_SCAN_DIRECTORY) || word & MFT_SCAN_EXTENSION)
         return MFT_SCAN_PARENT_NOT_DIRECTORY;
-    return word & MFT_SCAN_HEADER_IN_USE ? MFT_SCAN_PARENT_OK : MFT_SCAN_PARENT_FREED;
+    else return word & MFT_SCAN_HEADER_IN_USE ? MFT_SCAN_PARENT_OK : MFT_SCAN_PARENT_FREED;
+    if (s->orphan_count == 0) return status;
+    *up = mft_scan_i_find_orphan(s, parent);
+    return *up != UINT64_MAX ? (uint32_t)MFT_SCAN_PARENT_RECOVERED : status;
 }
 
 MFT_SCAN_API uint32_t mft_scan_parent(const mft_scan *scan, const mft_scan_name *name)
 {
-    return mft_scan_i_parent_of(scan, name->parent);
+    uint64_t up;
+    return mft_scan_i_parent_of(scan, name->parent, &up);
 }
 
 /* What a directory is called in paths: its first name that is not a DOS one, or its first. (Each
@@ -3355,14 +3419,20 @@ static int mft_scan_i_name_directory(const mft_scan *s, uint64_t number, mft_sca
 
 enum { MFT_SCAN_I_ROOT_NUMBER = 5 };
 
+/* The first thing that is wrong counts; what is merely deleted does not. */
+static void mft_scan_i_merge_status(uint32_t *status, uint32_t further_up)
+{
+    if (*status <= MFT_SCAN_PARENT_RECOVERED && further_up > *status) *status = further_up;
+}
+
 /* One step up a path: from the name `n` to that of its parent. 1: *n is a directory; 0: the top is
    reached, and *status says how. */
 static int mft_scan_i_climb(const mft_scan *s, mft_scan_name *n, uint32_t *status)
 {
-    const uint64_t up = MFT_SCAN_NUMBER(n->parent);
-    const uint32_t parent = mft_scan_parent(s, n);
-    if (parent != MFT_SCAN_PARENT_OK && *status <= MFT_SCAN_PARENT_FREED) *status = parent;
-    if (parent > MFT_SCAN_PARENT_FREED || up == MFT_SCAN_I_ROOT_NUMBER) return 0;
+    uint64_t up;
+    const uint32_t parent = mft_scan_i_parent_of(s, n->parent, &up);
+    mft_scan_i_merge_status(status, parent);
+    if (parent > MFT_SCAN_PARENT_RECOVERED || up == MFT_SCAN_I_ROOT_NUMBER) return 0;
     if (mft_scan_i_name_directory(s, up, n)) return 1;
     *status = MFT_SCAN_PARENT_NAMELESS;
     return 0;
@@ -3443,17 +3513,11 @@ static void mft_scan_i_begin_path(const mft_scan *s, mft_scan_i_path *p, const c
                                   uint32_t status)
 {
     static const char orphans[] = "/$OrphanFiles/";
-    if (memo == NULL && status > MFT_SCAN_PARENT_FREED)
+    if (memo == NULL && status > MFT_SCAN_PARENT_RECOVERED)
         mft_scan_i_prepend(p, orphans, sizeof orphans - 1);
     else mft_scan_i_prepend(p, "/", 1);
     for (; memo != NULL; memo = mft_scan_i_find_memo(s, posio_le32(memo + 4)))
         mft_scan_i_prepend(p, memo + MFT_SCAN_I_MEMO_HEAD, (size_t)posio_le16(memo + 2));
-}
-
-/* The first thing that is wrong counts; what is merely deleted does not. */
-static void mft_scan_i_merge_status(uint32_t *status, uint32_t further_up)
-{
-    if (further_up != MFT_SCAN_PARENT_OK && *status <= MFT_SCAN_PARENT_FREED) *status = further_up;
 }
 
 /* Follows a name up and writes its path, in at most `most` steps. 0: there are more. */
@@ -3464,11 +3528,11 @@ static int mft_scan_i_follow(const mft_scan *s, const mft_scan_name *name, uint6
     const char *memo = NULL;
     uint64_t steps;
     for (steps = 0;; steps++) {
-        const uint64_t up = MFT_SCAN_NUMBER(n.parent);
-        const uint32_t parent = mft_scan_parent(s, &n);
+        uint64_t up;
+        const uint32_t parent = mft_scan_i_parent_of(s, n.parent, &up);
         mft_scan_i_prepend(p, n.text, n.length);
         mft_scan_i_merge_status(status, parent);
-        if (parent > MFT_SCAN_PARENT_FREED || up == MFT_SCAN_I_ROOT_NUMBER) break;
+        if (parent > MFT_SCAN_PARENT_RECOVERED || up == MFT_SCAN_I_ROOT_NUMBER) break;
         memo = mft_scan_i_find_memo(s, up);
         if (memo != NULL) break;
         if (steps == most) return 0;
@@ -3553,11 +3617,11 @@ static posio_result mft_scan_i_keep_path(mft_scan *s, uint64_t directory, int in
         *mft_scan_i_memo_of(s, directory) = MFT_SCAN_I_MEMO_NAMELESS;
         return POSIO_OK;
     }
-    up = MFT_SCAN_NUMBER(n.parent);
-    status = in_cycle ? (uint32_t)MFT_SCAN_PARENT_CYCLE : mft_scan_parent(s, &n);
+    status = mft_scan_i_parent_of(s, n.parent, &up);
+    if (in_cycle) status = MFT_SCAN_PARENT_CYCLE;
     mft_scan_i_reset_path(&p, text, sizeof text);
     mft_scan_i_prepend(&p, n.text, n.length);
-    if (status <= MFT_SCAN_PARENT_FREED && up != MFT_SCAN_I_ROOT_NUMBER) {
+    if (status <= MFT_SCAN_PARENT_RECOVERED && up != MFT_SCAN_I_ROOT_NUMBER) {
         above = mft_scan_i_find_memo(s, up);
         if (above == NULL) status = MFT_SCAN_PARENT_NAMELESS;
         else mft_scan_i_merge_status(&status, (unsigned char)above[0]);
@@ -3603,7 +3667,7 @@ typedef struct mft_scan_i_climbed {
 static posio_result mft_scan_i_keep_chain(mft_scan *s, uint64_t directory, mft_scan_i_climbed *c,
                                           posio_error *err)
 {
-    uint64_t at = directory, cycle = UINT64_MAX;
+    uint64_t at = directory, cycle = UINT64_MAX, up;
     uint32_t *place = mft_scan_i_memo_of(s, at);
     posio_result r = POSIO_OK;
     c->count = 0;
@@ -3616,10 +3680,10 @@ static posio_result mft_scan_i_keep_chain(mft_scan *s, uint64_t directory, mft_s
         c->number[c->count++] = (uint32_t)at;
         *place = MFT_SCAN_I_MEMO_PENDING;
         if (!mft_scan_i_name_directory(s, at, &n) ||
-            mft_scan_parent(s, &n) > MFT_SCAN_PARENT_FREED ||
-            MFT_SCAN_NUMBER(n.parent) == MFT_SCAN_I_ROOT_NUMBER)
+            mft_scan_i_parent_of(s, n.parent, &up) > MFT_SCAN_PARENT_RECOVERED ||
+            up == MFT_SCAN_I_ROOT_NUMBER)
             break;
-        at = MFT_SCAN_NUMBER(n.parent);
+        at = up;
         place = mft_scan_i_memo_of(s, at);
         if (*place == MFT_SCAN_I_MEMO_PENDING) cycle = at;
     }
@@ -3672,14 +3736,16 @@ static posio_result mft_scan_i_survey_part(void *user, uint32_t part, posio_erro
     mft_scan_i_survey *v = (mft_scan_i_survey *)user;
     const mft_scan *s = v->scan;
     mft_scan_path_stats *t = &v->part[part];
-    uint64_t i = s->segment_count * part / v->parts, end = s->segment_count * (part + 1) / v->parts;
+    uint64_t up, i = s->segment_count * part / v->parts,
+                 end = s->segment_count * (part + 1) / v->parts;
     (void)err;
     for (; i < end; i++) {
         const mft_scan_i_columns *c = s->segments[i];
         uint32_t row;
         for (row = 0; row < c->count[MFT_SCAN_I_NAMES]; row++)
-            switch (mft_scan_i_parent_of(s, c->parent[row])) {
+            switch (mft_scan_i_parent_of(s, c->parent[row], &up)) {
             case MFT_SCAN_PARENT_OK: break;
+            case MFT_SCAN_PARENT_RECOVERED: t->recovered++; break;
             case MFT_SCAN_PARENT_FREED: t->freed++; break;
             case MFT_SCAN_PARENT_MISSING: t->missing++; break;
             case MFT_SCAN_PARENT_STALE: t->stale++; break;
@@ -3777,6 +3843,7 @@ MFT_SCAN_API posio_result mft_scan_check_paths(const mft_scan *scan, struct chun
         t.stale += v.part[i].stale;
         t.not_directory += v.part[i].not_directory;
         t.freed += v.part[i].freed;
+        t.recovered += v.part[i].recovered;
     }
     t.orphans = t.missing + t.stale + t.not_directory;
     if (r == POSIO_OK) r = mft_scan_i_count_cycles(scan, &t.cycles, err);
@@ -4088,6 +4155,7 @@ MFT_SCAN_API void mft_scan_close(mft_scan *scan)
     posio_release(&a, scan->runs.run);
     posio_release(&a, scan->bitmap);
     posio_release(&a, scan->links);
+    posio_release(&a, scan->orphans);
     posio_release(&a, scan->memo);
     posio_release(&a, scan->child_slot);
     posio_release(&a, scan->child_row);
@@ -4130,8 +4198,8 @@ MFT_SCAN_API const char *mft_scan_mode_name(uint32_t mode)
 
 MFT_SCAN_API const char *mft_scan_parent_name(uint32_t status)
 {
-    static const char *const words[] = {"ok",    "freed",   "missing", "stale", "not_directory",
-                                        "cycle", "nameless"};
+    static const char *const words[] = {"ok",    "freed",         "recovered", "missing",
+                                        "stale", "not_directory", "cycle",     "nameless"};
     return mft_scan_i_word_of(words, sizeof words / sizeof words[0], status);
 }
 

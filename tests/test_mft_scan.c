@@ -117,7 +117,8 @@ static uint32_t code_of_status(uint32_t status)
 {
     switch (status) {
     case MFT_SCAN_PARENT_OK:
-    case MFT_SCAN_PARENT_FREED: return MFT_BUILD_PATH_OK;
+    case MFT_SCAN_PARENT_FREED:
+    case MFT_SCAN_PARENT_RECOVERED: return MFT_BUILD_PATH_OK;
     case MFT_SCAN_PARENT_STALE: return MFT_BUILD_PATH_STALE;
     case MFT_SCAN_PARENT_NOT_DIRECTORY: return MFT_BUILD_PATH_NOT_DIR;
     case MFT_SCAN_PARENT_CYCLE: return MFT_BUILD_PATH_CYCLE;
@@ -237,7 +238,7 @@ static void check_rest(const char *variant, const mft_build_slot *e, const mft_s
         expect((k == POSIO_OK ? tag : 0) == e->reparse, variant, e->number, "reparse tag", tag,
                e->reparse);
         if (e->print != NULL || e->target != NULL) {
-            const char *want = e->print != NULL && e->print[0] != 0 ? e->print : e->target;
+            const char *want = e->target != NULL && e->target[0] != 0 ? e->target : e->print;
             expect(length == strlen(want) && memcmp(target, want, length) == 0, variant, e->number,
                    "target of a link", length, strlen(want));
         }
@@ -611,6 +612,47 @@ TEST(a_reference_finds_only_its_own_file)
     CHECK_EQ(mft_scan_get_record(scan, mft_scan_info(scan)->slots, &r), POSIO_E_RANGE);
     CHECK_EQ(mft_scan_get_record(scan, UINT64_MAX, &r), POSIO_E_RANGE);
     mft_scan_close(scan);
+    mft_build_free(&s);
+}
+
+/* A directory was deleted and its record used again, but for an extension that still has its name:
+   what lay in the directory finds its path by that. */
+TEST(a_reused_directory_lives_on_in_its_extension)
+{
+    mft_build s;
+    mft_build_slot *x;
+    mft_scan *scan = NULL;
+    mft_scan_desc d = full_desc();
+    mft_scan_path_stats p;
+    posio_source source;
+    posio_error err;
+    mft_scan_name n;
+    char path[64];
+    size_t length;
+    uint32_t status, kept;
+    mft_build_begin(&s, NULL);
+    (void)mft_build_data(mft_build_file(&s, 24, 7, "new.txt", MFT_BUILD_ROOT), "", 3);
+    x = mft_build_open(&s, 25, 2, 0, MFT_BUILD_REF(24, 5));
+    (void)mft_build_link(x, MFT_BUILD_ROOT, "old folder", MFT_BUILD_WIN32);
+    (void)mft_build_data(mft_build_file(&s, 26, 1, "child", MFT_BUILD_REF(24, 5)), "", 3);
+    (void)mft_build_data(mft_build_file(&s, 27, 1, "lost", MFT_BUILD_REF(24, 4)), "", 3);
+    mft_build_finish(&s);
+    source = image_source(&s);
+    for (kept = 0; kept < 2; kept++) {
+        d.flags = kept ? MFT_SCAN_PATHS : 0;
+        REQUIRE(mft_scan_open_source(&scan, &source, &d, &err) == POSIO_OK);
+        CHECK_EQ(mft_scan_first_name(scan, 26, &n), POSIO_OK);
+        CHECK_EQ(mft_scan_parent(scan, &n), MFT_SCAN_PARENT_RECOVERED);
+        CHECK_EQ(mft_scan_path(scan, &n, path, sizeof path, &length, &status), POSIO_OK);
+        CHECK_STR(path, "/old folder/child");
+        CHECK_EQ(status, MFT_SCAN_PARENT_RECOVERED);
+        CHECK_EQ(mft_scan_first_name(scan, 27, &n), POSIO_OK);
+        CHECK_EQ(mft_scan_parent(scan, &n), MFT_SCAN_PARENT_STALE);
+        CHECK_EQ(mft_scan_check_paths(scan, NULL, &p, &err), POSIO_OK);
+        CHECK_EQ(p.recovered, 1);
+        CHECK_EQ(p.stale, 1);
+        mft_scan_close(scan);
+    }
     mft_build_free(&s);
 }
 
@@ -1109,6 +1151,7 @@ TEST_MAIN(
     RUN(every_mode_gives_the_same_bits);
     RUN(children_are_all_names_once);
     RUN(a_reference_finds_only_its_own_file);
+    RUN(a_reused_directory_lives_on_in_its_extension);
     RUN(impossible_wishes_are_refused);
     RUN(a_scan_can_be_canceled);
     RUN(a_file_that_is_not_there);
