@@ -1562,6 +1562,7 @@ static uint32_t list_stats(const job *j, stat_name out[STATS])
         {"parents_stale", "  folder replaced", j->paths.stale},
         {"parents_not_directory", "  no folder", j->paths.not_directory},
         {"parents_freed", "in deleted folders", j->paths.freed},
+        {"parents_recovered", "in lost folders", j->paths.recovered},
         {"cycles", "folder cycles", j->paths.cycles},
         {"attribute_lists", "attribute lists", s->lists},
         {"list_mismatches", "  incomplete", s->list_mismatches},
@@ -1658,7 +1659,7 @@ static void print_json(cli_out *f, const job *j)
         cli_printf(f, ",\"output_seconds\":%.3f", j->output_seconds);
     }
     json_warnings(f, j);
-    if (j->error.code != POSIO_OK) {
+    if (exit_code_of(j) == CLI_FAILED) { /* what was tried first may have left an error */
         cli_puts(f, ",\"error\":");
         cli_json_string(f, j->error.message);
     }
@@ -2148,7 +2149,8 @@ static const char details[] =
     "                    data_sparse, data_encrypted; what is odd about the record: torn,\n"
     "                    damaged:..., orphan_extension, ...; or about the path: parent_freed\n"
     "                    (deleted, too), parent_missing, parent_stale (replaced by another file),\n"
-    "                    parent_not_directory, parent_cycle, parent_nameless\n"
+    "                    parent_not_directory, parent_recovered (replaced, but its name is\n"
+    "                    left in an orphaned extension), parent_cycle, parent_nameless\n"
     "  reparse           tag, and where a link leads: 0xa000000c -> target\n"
     "Fields are quoted as RFC 4180 says. Control characters are \\xNN or \\u{N}, \\ is \\\\. Text "
     "is\n"

@@ -805,7 +805,8 @@ test_odd() {
     check "odd: counted" 'code 0' 'holds "j0[\"orphans\"] == 3 and j0[\"parents_stale\"] == 1"' \
         'holds "j0[\"cycles\"] == 3 and j0[\"parents_freed\"] == 1"' \
         'holds "j0[\"slots\"] == 40 and j0[\"never_written\"] == 9 and j0[\"free\"] == 3"' \
-        'holds "j0[\"orphan_extension\"] == 1 and j0[\"dos_names\"] == 2"'
+        'holds "j0[\"orphan_extension\"] == 1 and j0[\"dos_names\"] == 2"' \
+        'holds "\"error\" not in j0"'
     "$python" mft.py chain 3000 chain.mft
     start=$(date +%s)
     run chain.mft
