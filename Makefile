@@ -195,6 +195,9 @@ test-peers: all $(FIXTURES)                 ## images by other tools, and sample
 TIER = @if command -v $(2) >/dev/null 2>&1; then $(MAKE) --no-print-directory $(or $(4),test-core) \
     BUILD=$(BUILD)/$(1) ZLIB= $(3); else tests/run.sh "echo SKIP $(1): $(2) is not installed"; fi
 
+# Of long series of like tests, every fifth.
+SLOW = CPPFLAGS="$(CPPFLAGS) -DTEST_STRIDE=5"
+
 ASAN = CFLAGS="-g -O1 -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined" \
     FIXTURE_CFLAGS=-O2
 
@@ -206,7 +209,7 @@ test-32:                                    ## the core as 32-bit code
 	    CC="i686-linux-gnu-gcc -D_FILE_OFFSET_BITS=64 -static")
 
 test-s390x:                                 ## the core on a big-endian machine, emulated
-	$(call TIER,s390x,s390x-linux-gnu-gcc,$(NO_ZSTD) CC="s390x-linux-gnu-gcc -static" \
+	$(call TIER,s390x,s390x-linux-gnu-gcc,$(NO_ZSTD) CC="s390x-linux-gnu-gcc -static" $(SLOW) \
 	    RUNNER=qemu-s390x-static)
 
 test-arm:                                   ## what has code for ARM, on AArch64, emulated
@@ -229,7 +232,7 @@ test-tsan:                                  ## the threaded tests under ThreadSa
 	        mft_scan $(if $(ZSTD),zstd_par)")
 
 test-valgrind:                              ## the parsing tests under valgrind
-	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" \
+	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" $(SLOW) \
 	    TESTS="deflate_read ewf_read qcow2_read vmdk_read" \
 	    RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes")
 

@@ -1756,15 +1756,15 @@ static void mft_scan_i_salvage(const mft_scan *s, uint64_t offset, unsigned char
                                uint64_t from, uint64_t n, uint8_t *unread, mft_scan_stats *tally)
 {
     const uint64_t whole = 64 << 10;
-    uint64_t i = 0, small = 0; /* bytes still to be read record by record */
+    uint64_t i = 0, singly = 0; /* bytes still to be read record by record */
     posio_error err;
     tally->scan_pipeline_fallbacks++;
     while (i < n) {
         const uint64_t record = s->record_size - (from + i) % s->record_size;
-        const uint64_t take = posio_min(small != 0 ? record : whole, n - i);
+        const uint64_t take = posio_min(singly != 0 ? record : whole, n - i);
         if (posio_read(&s->source, offset + i, buf + i, (size_t)take, &err) != POSIO_OK) {
-            if (small == 0) {
-                small = whole;
+            if (singly == 0) {
+                singly = whole;
                 continue;
             }
             mft_scan_i_note(s, offset + i, &err);
@@ -1772,7 +1772,7 @@ static void mft_scan_i_salvage(const mft_scan *s, uint64_t offset, unsigned char
             memset(buf + i, 0, (size_t)take);
             mft_scan_i_mark(s, unread, from + i, from + i + take, 1);
         }
-        small -= posio_min(small, take);
+        singly -= posio_min(singly, take);
         i += take;
     }
 }

@@ -1268,7 +1268,7 @@ static posio_result vhdx_read_i_check_entry(const vhdx_read_i_log *l, uint32_t a
     memset(&w, 0, sizeof w);
     for (k = 0; k == 0 || k < w.sectors; k += n) {
         posio_result r;
-        if (k != 0) n = posio_min(VHDX_READ_I_PAGE / VHDX_READ_I_SECTOR, w.sectors - k);
+        if (k != 0) n = posio_min((uint32_t)VHDX_READ_I_PAGE / VHDX_READ_I_SECTOR, w.sectors - k);
         r = vhdx_read_i_read_ring(l, at + k * VHDX_READ_I_SECTOR, l->buffer,
                                   (size_t)n * VHDX_READ_I_SECTOR, err);
         if (r == POSIO_E_RANGE) return POSIO_OK;

@@ -3230,6 +3230,7 @@ VMDK_READ_API posio_result vmdk_read_get_warning(vmdk_read *image, uint32_t i,
 #undef VMDK_READ_I_GAP
 #undef VMDK_READ_I_ZEROS
 #undef VMDK_READ_I_BAD
+#undef VMDK_READ_I_LOST
 #elif defined(VMDK_READ_IMPLEMENTATION) && VMDK_READ_I_IMPLEMENTED < 100
 #error "vmdk_read.h: the functions of an older copy came first; include the newest header first"
 #endif

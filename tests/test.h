@@ -21,10 +21,11 @@ static struct {
     int bad, skip;
 } test_state;
 
-/* Of a series that is tried everywhere, every how manieth is under ThreadSanitizer. */
-#if defined(__SANITIZE_THREAD__)
+/* Of a series that is tried everywhere, every how manieth where each step is slow: under
+   ThreadSanitizer; emulated or under valgrind, where the Makefile says so. */
+#if !defined(TEST_STRIDE) && defined(__SANITIZE_THREAD__)
 #define TEST_STRIDE 2
-#else
+#elif !defined(TEST_STRIDE)
 #define TEST_STRIDE 1
 #endif
 
