@@ -1758,7 +1758,8 @@ POSIO_API posio_result posio_i_member_reopen(posio_i_member *m, posio_error *err
     posio_result r;
     while (posio_atomic_load(&f->open_count) >= f->desc.max_open && posio_i_folder_evict(f)) {}
     do r = posio_i_open_image(&m->handle, &st, f->path, m->name, m->flags, &f->desc.alloc, err);
-    while (r == POSIO_E_NOMEM && posio_i_folder_evict(f)); /* no descriptor: one of ours makes room */
+    while (r == POSIO_E_NOMEM &&
+           posio_i_folder_evict(f)); /* no descriptor: one of ours makes room */
     if (r != POSIO_OK) return r;
     if (m->info.inode != st.info.inode || m->info.device != st.info.device ||
         m->info.size != st.info.size) {
@@ -1946,9 +1947,12 @@ POSIO_API posio_opener posio_folder_opener(posio_folder *f)
 /* A file that an image lies in, and the way to the files which that image names: its backing file
    or parent, its data file. Each is opened by the policy for stored names, relative to the image
    that names it, and refused when it is a file on the way already. */
+enum { POSIO_I_FOLLOWS = 8 * POSIO_LAYERS };
 struct posio_layer {
     const posio_layer *from; /* the image that named it; NULL: the user did */
     uint32_t depth;          /* 1 = named by the user */
+    uint32_t followed;       /* of the one that the user named: names followed so far, */
+    uint32_t *count;         /* which all layers on it share */
     posio_folder_desc desc;
     posio_file *file;     /* named by the user, */
     posio_folder *folder; /* or a member of this folder */
@@ -1985,6 +1989,7 @@ POSIO_API posio_result posio_i_layer_create(posio_layer **out, const posio_layer
     if (l == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
     l->from = from;
     l->depth = from != NULL ? from->depth + 1 : 1;
+    l->count = from != NULL ? from->count : &l->followed;
     l->desc = *desc;
     l->path = (char *)(l + 1);
     if (folder != 0) memcpy(l->path, from->path, folder);
@@ -2023,8 +2028,8 @@ POSIO_API posio_result posio_layer_open(posio_layer **out, const char *path,
 
 /* The file that the image in `from`, which is borrowed, calls `name`.
    Errors: POLICY for a name that leads elsewhere, DATA for a file that is on the way already (by
-   device and inode), LIMIT for one below POSIO_LAYERS others, MISSING when there is none, and those
-   of posio_file_open. Threads: any. Allocates: open. Blocks: I/O. */
+   device and inode), LIMIT for one below POSIO_LAYERS others, and when too many names were followed
+   in all, MISSING when there is none, and those of posio_file_open. Threads: any. Allocates: open. Blocks: I/O. */
 POSIO_API posio_result posio_layer_follow(posio_layer **out, const posio_layer *from,
                                           const char *name, posio_error *err)
 {
@@ -2035,6 +2040,13 @@ POSIO_API posio_result posio_layer_follow(posio_layer **out, const posio_layer *
     if (from->depth >= POSIO_LAYERS)
         return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
                           "more than %u files stand on each other", (unsigned)POSIO_LAYERS);
+    /* An image may have several names for its parent, each of which opens a chain: without a bound
+       on all together they would be exponentially many. */
+    if (++*from->count > POSIO_I_FOLLOWS) {
+        *from->count = POSIO_I_FOLLOWS;
+        return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
+                          "more than %u names of parents were followed", (unsigned)POSIO_I_FOLLOWS);
+    }
     r = posio_i_layer_create(&l, from, name, &from->desc, err);
     if (r == POSIO_OK) r = posio_folder_open(&l->folder, from->path, &from->desc, err);
     if (r == POSIO_OK) {
@@ -2163,7 +2175,8 @@ POSIO_API posio_result posio_i_take_part(posio_i_handle h, const char *path, pos
         return posio_fail(err, POSIO_E_BUSY, POSIO_NO_OFFSET, "another program is writing it");
 #endif
     if (lstat(path, &named) != 0 || named.st_dev != opened.st_dev || named.st_ino != opened.st_ino)
-        return posio_fail(err, POSIO_E_BUSY, POSIO_NO_OFFSET, "another program has just written it");
+        return posio_fail(err, POSIO_E_BUSY, POSIO_NO_OFFSET,
+                          "another program has just written it");
     return POSIO_OK;
 }
 /* Links are followed for what is written straight to only: /dev/stdout is one. */

@@ -2168,7 +2168,7 @@ static posio_result vhdx_read_i_last_footer(const posio_source *file, unsigned c
     if (r != POSIO_OK || old_fault != NULL) return r;
     memcpy(b, old, VHDX_READ_I_FOOTER);
     *fault = NULL;
-    ++*at;
+    *at = file->size - (VHDX_READ_I_FOOTER - 1);
     return r;
 }
 
@@ -2428,6 +2428,7 @@ static posio_result vhdx_read_i_interpret_vhd(vhdx_read *v, posio_error *err)
     if (r == POSIO_OK) r = vhdx_read_i_take_footer(v, footer, footer_at, err);
     if (r != POSIO_OK) return r;
     if (posio_be32(footer + 60) == 2) return vhdx_read_i_take_fixed(v, footer_at, err);
+    v->size = v->data_end; /* no block reaches into the footer */
     at = posio_be64(footer + 16);
     r = vhdx_read_i_structure(v, "dynamic header", at, b, sizeof b, err);
     if (r != POSIO_OK) return r;
@@ -2495,6 +2496,9 @@ static posio_result vhdx_read_i_list_candidates(const vhdx_read *v, char **list,
             if (pass == 2 && !(v->desc.allow & POSIO_ALLOW_OUTSIDE)) continue;
             while (pass == 0 && name[0] == '.' && (name[1] == '\\' || name[1] == '/')) name += 2;
             if (pass == 1) name = vhdx_read_i_base_name(name);
+            if (pass == 1 && v->desc.name != NULL &&
+                strcmp(name, vhdx_read_i_base_name(v->desc.name)) == 0)
+                continue; /* its parent lay elsewhere: beside it lies the image itself */
             if (pass == 2 && strncmp(name, "\\\\?\\", 4) == 0) name += 4;
             r = vhdx_read_i_add_candidate(v, list, count, name, err);
         }

@@ -765,23 +765,23 @@ static posio_result vmdk_read_i_consult(vmdk_read *v, vmdk_read_i_extent *x, uin
         r = second;
     } else if (second != POSIO_OK) {
         /* nothing better is known */
-    } else if (r != POSIO_OK || (other.bad == 0 && other.used != 0)) {
-        vmdk_read_i_tell(v, x, t,
-                         r != POSIO_OK     ? "cannot be read"
-                         : table->bad != 0 ? "is damaged"
-                                           : "is empty");
+    } else if (r != POSIO_OK) {
+        vmdk_read_i_tell(v, x, t, "cannot be read");
         memcpy(table->entries, other.entries, (size_t)table->count * 8);
         r = POSIO_OK;
-    } else if (table->bad != 0) {
+    } else if (other.used > other.bad) {
+        /* Each entry from the table that has a good one: what only one of them has is data, and
+           what is bad in one and a gap in the other is an error. */
         uint32_t better = 0;
         for (i = 0; i < table->count; i++) {
-            if (table->entries[i] != VMDK_READ_I_BAD || other.entries[i] == VMDK_READ_I_BAD ||
-                other.entries[i] == VMDK_READ_I_GAP)
+            if (table->entries[i] != VMDK_READ_I_BAD && table->entries[i] != VMDK_READ_I_GAP)
+                continue;
+            if (other.entries[i] == VMDK_READ_I_GAP || other.entries[i] == table->entries[i])
                 continue;
             table->entries[i] = other.entries[i];
             better = 1;
         }
-        if (better) vmdk_read_i_tell(v, x, t, "is damaged, as is its copy");
+        if (better) vmdk_read_i_tell(v, x, t, table->bad != 0 ? "is damaged" : "is empty");
     }
     posio_release(&v->desc.alloc, other.entries);
     return r;
@@ -1188,6 +1188,9 @@ static posio_result vmdk_read_i_read_packed(const vmdk_read_i_wanted *w, vmdk_re
             p.bytes = s->single;
             p.size = (size_t)whole;
             r = posio_read(&p.extent->file, p.at, s->single, p.size, err);
+            if (r == POSIO_OK) r = vmdk_read_i_marker(&p, &whole, err);
+            if (r == POSIO_OK && whole > p.size) /* not the marker that was read before */
+                r = vmdk_read_i_grain_fault(&p, "its marker changed while it was read", err);
         }
     }
     return r == POSIO_OK ? vmdk_read_i_decode(s, &p, out, max, slack, size, err) : r;
@@ -1753,7 +1756,18 @@ static int vmdk_read_i_is_extent(const char *line, size_t n, uint32_t *access)
     if (!vmdk_read_i_word(&at, line + n, &word, &size)) return 0;
     for (*access = 0; *access < 3; ++*access)
         if (vmdk_read_i_is(word, size, words[*access])) break;
-    if (*access == 3) return 0;
+    if (*access == 3) { /* not to be passed over: what is behind it would move forwards */
+        uint64_t sectors;
+        uint32_t type = 0;
+        if (line[0] == '#' || !vmdk_read_i_word(&at, line + n, &word, &size) ||
+            !vmdk_read_i_number(word, size, 10, &sectors) ||
+            vmdk_read_i_word(&at, line + n, &word, &size) <= 0)
+            return 0;
+        while (vmdk_read_i_type_name(type) != NULL &&
+               !vmdk_read_i_is(word, size, vmdk_read_i_type_name(type)))
+            type++;
+        return vmdk_read_i_type_name(type) != NULL;
+    }
     while (at < line + n && vmdk_read_i_blank(*at)) at++;
     return at == line + n || *at != '=';
 }
@@ -1845,7 +1859,8 @@ static posio_result vmdk_read_i_take_extents(vmdk_read *v, posio_error *err)
         if (!vmdk_read_i_is_extent(line, n, &access)) continue;
         x->access = access;
         x->number = ++v->info.extent_count;
-        fault = vmdk_read_i_take_extent(v, x, line, n);
+        fault = access == 3 ? "is to be accessed in a way that is not known"
+                            : vmdk_read_i_take_extent(v, x, line, n);
         if (fault != NULL) {
             char text[100];
             posio_format(text, n < sizeof text ? n + 1 : sizeof text, "%s", line);
@@ -2925,7 +2940,8 @@ static posio_result vmdk_read_i_open_parent(vmdk_read *v, posio_error *err)
                           "the image names a parent, \"%s\", and there is no resolver to open it",
                           v->info.parent_name);
     vmdk_read_i_expected(v, expected);
-    names[0] = v->info.parent_name;
+    names[0] = v->info.parent_name; /* "./base.vmdk" is the same name as "base.vmdk" */
+    while (names[0][0] == '.' && names[0][1] == '/' && names[0][2] != '/') names[0] += 2;
     names[1] = vmdk_read_i_base(names[0]);
     if (names[1] != names[0] && names[1][0] != 0) count = 2;
     for (i = 0; i < count; i++) {

@@ -142,7 +142,7 @@ static posio_result text_reserve(text_out *t, size_t n)
 
 static char *put(char *p, const char *s, size_t n)
 {
-    memcpy(p, s, n);
+    if (n != 0) memcpy(p, s, n); /* an empty text may be nowhere */
     return p + n;
 }
 #define PUT(p, literal) put(p, literal, sizeof(literal) - 1)

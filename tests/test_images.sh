@@ -501,6 +501,25 @@ test_variants() {
     variants make_vhdx
 }
 
+# ------------------------------------------------------------------------------- time
+
+# Each of these disks has two names for its parent, and none has the right ID: a search that opened
+# all of the chain for every name would never end.
+test_long_chains() {
+    local i dir=chain
+    mkdir $dir
+    ln -s . $dir/s
+    for i in $(seq 0 29); do
+        printf '# Disk DescriptorFile\nversion=1\nCID=%08x\nparentCID=deadbeef\n' $i > $dir/b$i.vmdk
+        printf 'createType="twoGbMaxExtentSparse"\nparentFileNameHint="s/b%d.vmdk"\nRW 8 ZERO\n' \
+            $((i + 1)) >> $dir/b$i.vmdk
+    done
+    timeout 20 "$build/verify" $dir/b0.vmdk > out 2> err < /dev/null
+    code=$?
+    check "30 disks with wrong parents end" '[ $code = 2 ]'
+    rm -rf $dir
+}
+
 # ------------------------------------------------------------------------------- all
 
 test_made
@@ -508,6 +527,7 @@ test_names
 test_extents
 test_chains
 test_attacks
+test_long_chains
 test_variants
 cd / && rm -rf "$work"
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -39,6 +39,7 @@ static mft_scan_desc full_desc(void)
     mft_scan_desc d;
     memset(&d, 0, sizeof d);
     d.columns = MFT_SCAN_FULL;
+    d.segment_bytes = 65536; /* most tests open very often: less memory for each */
     return d;
 }
 
@@ -498,7 +499,7 @@ static void visit_like_index(const char *variant, const posio_source *source,
 
 static void compare_modes(const mft_build_variant *v, thread_pool *const *pools)
 {
-    static const uint32_t chunks[] = {0, 5000, 70001};
+    static const uint32_t chunks[] = {300000, 5000, 70001};
     mft_build s;
     mft_scan *first = NULL, *scan = NULL;
     mft_scan_desc d = full_desc();
@@ -830,6 +831,7 @@ TEST(a_sparse_source_costs_next_to_nothing)
     mft_scan_desc d = full_desc();
     posio_source source;
     posio_error err;
+    d.segment_bytes = 0;
     memset(&source, 0, sizeof source);
     source.size = size;
     source.read_at = zeros_read;
@@ -889,6 +891,8 @@ TEST(visiting_has_a_ceiling)
     posio_error err;
     mft_scan_stats t;
     uint64_t visits = 0;
+    d.segment_bytes = 0;
+    d.segment_bytes = 0;
     memset(&source, 0, sizeof source);
     source.size = (uint64_t)1024 << 14;
     source.read_at = extensions_read;
@@ -1068,6 +1072,7 @@ TEST(a_value_within_the_header_of_its_attribute)
     posio_source source;
     posio_error err;
     size_t i, at;
+    d.segment_bytes = 0;
     if (bytes == NULL) abort();
     for (i = 0; i < records; i++) {
         uint8_t *rec = bytes + i * 1024;
