@@ -2029,7 +2029,8 @@ POSIO_API posio_result posio_layer_open(posio_layer **out, const char *path,
 /* The file that the image in `from`, which is borrowed, calls `name`.
    Errors: POLICY for a name that leads elsewhere, DATA for a file that is on the way already (by
    device and inode), LIMIT for one below POSIO_LAYERS others, and when too many names were followed
-   in all, MISSING when there is none, and those of posio_file_open. Threads: any. Allocates: open. Blocks: I/O. */
+   in all, MISSING when there is none, and those of posio_file_open.
+   Threads: any. Allocates: open. Blocks: I/O. */
 POSIO_API posio_result posio_layer_follow(posio_layer **out, const posio_layer *from,
                                           const char *name, posio_error *err)
 {
@@ -2191,7 +2192,8 @@ POSIO_API posio_result posio_i_create(posio_i_handle *out, const char *path, int
         return posio_i_fail_os(err, ELOOP, POSIO_NO_OFFSET, "is a link, which is not followed");
     if (h < 0) return posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot create");
     r = straight ? POSIO_OK : posio_i_take_part(h, path, err);
-    if (r == POSIO_OK && !straight && !keep && ftruncate(h, 0) != 0)
+    /* Only what has bytes is emptied: ext4 writes all of a file that was, when it is closed. */
+    if (r == POSIO_OK && !straight && !keep && lseek(h, 0, SEEK_END) > 0 && ftruncate(h, 0) != 0)
         r = posio_i_fail_os(err, errno, POSIO_NO_OFFSET, "cannot empty");
     if (r == POSIO_OK) *out = h;
     else posio_i_close(h);
