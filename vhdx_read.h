@@ -403,8 +403,8 @@ struct vhdx_read {
     uint32_t warning_count;
     thread_pool_mutex lock; /* guards known, and pages when one is added */
     int has_lock;
-    posio_extent known; /* the last answer of the file's extent_at; length 0 = none yet */
-    uint64_t known_at;
+    posio_extent known[2]; /* the last answers of file and parent; length 0 = none yet */
+    uint64_t known_at[2];
     posio_resolver own_resolver;
 #ifndef POSIO_NO_FILES
     posio_layer *layer; /* of vhdx_read_open */
@@ -928,26 +928,26 @@ static int vhdx_read_i_asks_below(const vhdx_read *v, uint64_t offset, const vhd
            offset < v->parent.size;
 }
 
-/* What the file says of the bytes at `at`. It is asked once for a long extent: some file systems
-   walk through all of it for every question. */
-static posio_result vhdx_read_i_ask_file(vhdx_read *v, uint64_t at, posio_extent *out,
-                                         posio_error *err)
+/* What the file (0) or the parent (1) says of the bytes at `at`. It is asked once for a long
+   extent: some file systems, and images, walk through all of it for every question. */
+static posio_result vhdx_read_i_ask_below(vhdx_read *v, int which, uint64_t at, posio_extent *out,
+                                          posio_error *err)
 {
     uint64_t past;
     posio_result r;
     thread_pool_lock(&v->lock);
-    *out = v->known;
-    past = at - v->known_at;
+    *out = v->known[which];
+    past = at - v->known_at[which];
     thread_pool_unlock(&v->lock);
     if (past < out->length) {
         out->length -= past;
         return POSIO_OK;
     }
-    r = posio_extent_of(&v->file, at, out, err);
+    r = posio_extent_of(which == 0 ? &v->file : &v->parent, at, out, err);
     if (r != POSIO_OK) return r;
     thread_pool_lock(&v->lock);
-    v->known = *out;
-    v->known_at = at;
+    v->known[which] = *out;
+    v->known_at[which] = at;
     thread_pool_unlock(&v->lock);
     return POSIO_OK;
 }
@@ -972,7 +972,7 @@ static posio_result vhdx_read_i_extent_of_data(vhdx_read *v, uint64_t host, posi
         out->kind = POSIO_EXTENT_HOLE;
         return POSIO_OK;
     }
-    r = vhdx_read_i_ask_file(v, host, &e, err);
+    r = vhdx_read_i_ask_below(v, 0, host, &e, err);
     if (r != POSIO_OK) return r;
     out->kind = e.kind;
     out->length = posio_min(posio_min(out->length, e.length), v->file.size - host);
@@ -992,7 +992,7 @@ static posio_result vhdx_read_i_extent_of_run(vhdx_read *v, uint64_t offset,
     if (run->kind == VHDX_READ_I_DATA) return vhdx_read_i_extent_of_data(v, run->host, out, err);
     if (run->kind != VHDX_READ_I_PARENT || v->parent.read_at == NULL || offset >= v->parent.size)
         return POSIO_OK;
-    r = posio_extent_of(&v->parent, offset, out, err);
+    r = vhdx_read_i_ask_below(v, 1, offset, out, err);
     if (r == POSIO_OK) out->length = posio_min(run->length, out->length);
     return r;
 }
@@ -2429,6 +2429,7 @@ static posio_result vhdx_read_i_interpret_vhd(vhdx_read *v, posio_error *err)
     if (r != POSIO_OK) return r;
     if (posio_be32(footer + 60) == 2) return vhdx_read_i_take_fixed(v, footer_at, err);
     v->size = v->data_end; /* no block reaches into the footer */
+    v->size = v->data_end; /* no block reaches into the footer */
     at = posio_be64(footer + 16);
     r = vhdx_read_i_structure(v, "dynamic header", at, b, sizeof b, err);
     if (r != POSIO_OK) return r;
@@ -2499,6 +2500,9 @@ static posio_result vhdx_read_i_list_candidates(const vhdx_read *v, char **list,
             if (pass == 1 && v->desc.name != NULL &&
                 strcmp(name, vhdx_read_i_base_name(v->desc.name)) == 0)
                 continue; /* its parent lay elsewhere: beside it lies the image itself */
+            if (pass == 1 && v->desc.name != NULL &&
+                strcmp(name, vhdx_read_i_base_name(v->desc.name)) == 0)
+                continue; /* its parent lay elsewhere: beside it lies the image itself */
             if (pass == 2 && strncmp(name, "\\\\?\\", 4) == 0) name += 4;
             r = vhdx_read_i_add_candidate(v, list, count, name, err);
         }
@@ -2544,10 +2548,12 @@ static posio_result vhdx_read_i_ask(const vhdx_read *v, const char *name, posio_
    parent that is there, no other name is tried: chains of such names would have no end. */
 static int vhdx_read_i_is_absent(const vhdx_read *v, posio_result r, const posio_error *why)
 {
+    const size_t n = strlen(why->file), m = v->desc.name != NULL ? strlen(v->desc.name) : 0;
     if (v->parent_image != NULL) return 0; /* found by ourselves, and lacks its own parent */
-    if (r == POSIO_E_POLICY) return 1;
-    return (r == POSIO_E_MISSING || r == POSIO_E_NOT_FOUND) &&
-           (why->file[0] == 0 || v->desc.name == NULL || strcmp(why->file, v->desc.name) == 0);
+    if (r != POSIO_E_POLICY && r != POSIO_E_MISSING && r != POSIO_E_NOT_FOUND) return 0;
+    if (n == 0 || m == 0) return 1;
+    if (m < sizeof why->file) return strcmp(why->file, v->desc.name) == 0;
+    return n + 4 >= sizeof why->file && strcmp(why->file, v->desc.name + (m - n)) == 0;
 }
 
 /* A failure below this image, in words of this one. */
@@ -2656,11 +2662,8 @@ static posio_result vhdx_read_i_create(vhdx_read **out, const vhdx_read_desc *de
     if (v == NULL) return vhdx_read_i_no_memory(err);
     v->warnings = (vhdx_read_warning *)(void *)(v + 1);
     v->desc = *desc;
-    if (length != 0) {
-        char *name = (char *)(v->warnings + VHDX_READ_I_WARNINGS);
-        memcpy(name, desc->name, length);
-        v->desc.name = name;
-    }
+    if (desc->name != NULL)
+        v->desc.name = (char *)memcpy(v->warnings + VHDX_READ_I_WARNINGS, desc->name, length + 1);
     v->has_lock = thread_pool_mutex_init(&v->lock);
     if (!v->has_lock) {
         vhdx_read_close(v);
