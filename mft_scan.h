@@ -2086,6 +2086,7 @@ static uint64_t mft_scan_i_probe_speed(const mft_scan *s, unsigned char *buf)
     const uint64_t n = 256 << 10;
     uint64_t t[3], begin;
     uint32_t i;
+    memset(buf, 0, (size_t)n); /* its page faults are not to be measured */
     for (i = 0; i < 3; i++) {
         const mft_scan_i_run *run = &s->runs.run[s->runs.count * i / 3];
         uint64_t take = posio_min(run->length, n), at = run->offset;
