@@ -253,7 +253,7 @@ fuzz: $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%) $(BUILD)/fuzz/make_seeds ## fuzz each pa
 	    mkdir -p $(BUILD)/fuzz/corpus/$$f && \
 	    $(BUILD)/fuzz/make_seeds $$f $(BUILD)/fuzz/corpus/$$f && \
 	    $(BUILD)/fuzz/fuzz_$$f -max_total_time=$(SECONDS_PER_TARGET) -timeout=10 \
-	        -rss_limit_mb=1024 -print_final_stats=1 $(BUILD)/fuzz/corpus/$$f || exit 1; \
+	        -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 $(BUILD)/fuzz/corpus/$$f || exit 1; \
 	done
 
 $(BUILD)/bench/bench_%: bench/bench_%.c $(HEADERS)

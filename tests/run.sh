@@ -42,11 +42,14 @@ for command in "$@"; do
         p=1 f=0 s=0
     fi
     if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
-        echo "FAIL $command: exit status $status"
+        echo "FAIL $command: exit status $status" | tee -a "$dir/own"
         f=1 p=0
     fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     printf '   %s s\n' "$seconds"
 done
+
+# What failed, once more where one looks first: just above the sum.
+[ "$failed" -eq 0 ] || cat "$dir"/*.out "$dir/own" 2>/dev/null | tr -d '\r' | grep '^FAIL' | sort -u
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ]
