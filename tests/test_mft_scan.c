@@ -1038,7 +1038,7 @@ TEST(a_bad_sector_loses_the_same_in_every_mode)
     mft_build_make(&s, mft_build_variant_of("mft-straddle"));
     s.faults = 1;
     s.fault[0].length = 512;
-    for (sector = 1; sector < s.image.size / 512; sector += 5 * TEST_STRIDE) {
+    for (sector = 1; sector < s.image.size / 512; sector += 19 * TEST_STRIDE) {
         mft_scan *a = NULL, *b = NULL;
         mft_scan_desc d = full_desc();
         posio_source source;
@@ -1047,6 +1047,7 @@ TEST(a_bad_sector_loses_the_same_in_every_mode)
         source = image_source(&s);
         d.mode = MFT_SCAN_SERIAL;
         d.segment_bytes = 4096;
+        d.chunk_bytes = 16384;
         if (mft_scan_open_source(&a, &source, &d, &err) != POSIO_OK) continue;
         d.mode = MFT_SCAN_PIPELINED_PARALLEL;
         REQUIRE(mft_scan_open_source(&b, &source, &d, &err) == POSIO_OK);
