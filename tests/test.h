@@ -24,7 +24,7 @@ static struct {
 /* Of a series that is tried everywhere, every how manieth where each step is slow: under
    ThreadSanitizer; emulated or under valgrind, where the Makefile says so. */
 #if !defined(TEST_STRIDE) && defined(__SANITIZE_THREAD__)
-#define TEST_STRIDE 2
+#define TEST_STRIDE 5
 #elif !defined(TEST_STRIDE)
 #define TEST_STRIDE 1
 #endif

@@ -719,7 +719,7 @@ TEST(every_variant_in_memory_and_in_files)
 {
     thread_pool *pool = thread_pool_create(16);
     size_t i;
-    for (i = 0; i < qcow2_build_variant_count(); i++) {
+    for (i = 0; i < qcow2_build_variant_count(); i += TEST_STRIDE) {
         const qcow2_build_variant *v = &qcow2_build_variants[i];
         qcow2_build s;
         truth t;
@@ -820,7 +820,7 @@ static void cut_variant(const truth *t)
 TEST(files_end_anywhere)
 {
     size_t i;
-    for (i = 0; i < qcow2_build_variant_count(); i++) {
+    for (i = 0; i < qcow2_build_variant_count(); i += TEST_STRIDE) {
         const qcow2_build_variant *v = &qcow2_build_variants[i];
         qcow2_build s;
         truth t;
@@ -911,7 +911,7 @@ TEST(every_bit_of_the_header_flips)
     static const char *const names[] = {"plain",    "v2",       "header-120-zstd", "on-qcow2",
                                         "datafile", "snapshots", "bitmaps",         "extended-14"};
     size_t i;
-    for (i = 0; i < COUNT(names); i++) flip_header(names[i]);
+    for (i = 0; i < COUNT(names); i += TEST_STRIDE) flipp_header(names[i]);
 }
 
 /* ------------------------------------------------------------------ threads */
