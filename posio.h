@@ -1751,15 +1751,27 @@ POSIO_API int posio_i_folder_evict(posio_folder *f)
     return 0;
 }
 
+/* Opens one more file; idle ones give up their descriptors where there are too many. Where memory is
+   lacking that is no help. */
+POSIO_API posio_result posio_i_folder_open_handle(posio_folder *f, posio_i_handle *out,
+                                                  posio_i_stat *st, const char *name,
+                                                  uint32_t flags, posio_error *err)
+{
+    posio_error own;
+    posio_result r;
+    if (err == NULL) err = &own;
+    while (posio_atomic_load(&f->open_count) >= f->desc.max_open && posio_i_folder_evict(f)) {}
+    do r = posio_i_open_image(out, st, f->path, name, flags, &f->desc.alloc, err);
+    while (r == POSIO_E_NOMEM && err->os_error != 0 && posio_i_folder_evict(f));
+    return r;
+}
+
 POSIO_API posio_result posio_i_member_reopen(posio_i_member *m, posio_error *err)
 {
     posio_folder *f = m->folder;
     posio_i_stat st;
     posio_result r;
-    while (posio_atomic_load(&f->open_count) >= f->desc.max_open && posio_i_folder_evict(f)) {}
-    do r = posio_i_open_image(&m->handle, &st, f->path, m->name, m->flags, &f->desc.alloc, err);
-    while (r == POSIO_E_NOMEM &&
-           posio_i_folder_evict(f)); /* no descriptor: one of ours makes room */
+    r = posio_i_folder_open_handle(f, &m->handle, &st, m->name, m->flags, err);
     if (r != POSIO_OK) return r;
     if (m->info.inode != st.info.inode || m->info.device != st.info.device ||
         m->info.size != st.info.size) {
@@ -1852,9 +1864,7 @@ POSIO_API posio_result posio_i_folder_open_file(void *self, const char *name, ui
     }
     m = (posio_i_member *)posio_allocate_zeroed(&f->desc.alloc, sizeof *m + n + 1);
     if (m == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
-    while (posio_atomic_load(&f->open_count) >= f->desc.max_open && posio_i_folder_evict(f)) {}
-    do r = posio_i_open_image(&m->handle, &st, f->path, name, flags, &f->desc.alloc, err);
-    while (r == POSIO_E_NOMEM && posio_i_folder_evict(f));
+    r = posio_i_folder_open_handle(f, &m->handle, &st, name, flags, err);
     if (r != POSIO_OK) {
         (void)posio_fail_in(err, name, 0);
         posio_release(&f->desc.alloc, m);

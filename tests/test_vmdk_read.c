@@ -70,7 +70,7 @@ static void set_remove(const vmdk_build *b)
     size_t i;
     for (i = 0; i < b->set.files; i++) {
         snprintf(name, sizeof name, "v/%s", b->set.file[i].name);
-        (void)remove(in(name));
+        (void)qcow2_build_remove(in(name));
     }
 }
 
