@@ -413,12 +413,10 @@ MFT_SCAN_API posio_result mft_scan_get_reparse(const mft_scan *scan, uint64_t nu
 MFT_SCAN_API posio_result mft_scan_get_object_id(const mft_scan *scan, uint64_t number,
                                                  unsigned char id[16]);
 
-typedef struct mft_scan_warning {
-    uint64_t offset; /* in the source, or POSIO_NO_OFFSET */
-    char message[240];
-} mft_scan_warning;
+typedef posio_warning mft_scan_warning; /* offset: in the source; segment is 0 */
 
-/* The i-th thing that opening found wrong and read around; POSIO_E_RANGE behind the last.
+/* The i-th thing that opening found wrong and read around; POSIO_E_RANGE behind the last. There are
+   32 at most: the last one tells how many it replaced.
    Threads: any. Allocates: no. Blocks: no. */
 MFT_SCAN_API posio_result mft_scan_get_warning(const mft_scan *scan, uint32_t i,
                                                mft_scan_warning *out);
@@ -505,9 +503,8 @@ enum {
     MFT_SCAN_I_LIST_MAX = 1 << 20,  /* bytes of an $ATTRIBUTE_LIST; NTFS allows 256 KiB */
     MFT_SCAN_I_RUNS_MAX = 1 << 22,  /* of the $MFT */
     MFT_SCAN_I_SKIP_MIN = 64 << 10, /* shorter free runs are cheaper to read than to step over */
-    MFT_SCAN_I_WARNINGS = 32,
-    MFT_SCAN_I_VOTES = 1 << 20,  /* bytes of a raw $MFT that say how large records are */
-    MFT_SCAN_I_MEMO_PATH = 1024, /* bytes: longer paths of directories are not kept */
+    MFT_SCAN_I_VOTES = 1 << 20,     /* bytes of a raw $MFT that say how large records are */
+    MFT_SCAN_I_MEMO_PATH = 1024,    /* bytes: longer paths of directories are not kept */
     MFT_SCAN_I_MEMO_DEPTH = 256
 };
 static const uint32_t mft_scan_i_file = 0x454c4946u, mft_scan_i_baad = 0x44414142u;
@@ -665,8 +662,7 @@ struct mft_scan {
     thread_pool_mutex lock; /* guards idle, scratches, blocks */
     int has_lock;
     mft_scan_i_failure *failure;
-    mft_scan_warning *warnings;
-    uint32_t warning_count;
+    posio_warnings warnings;
 };
 
 static posio_result mft_scan_i_no_memory(posio_error *err)
@@ -676,13 +672,9 @@ static posio_result mft_scan_i_no_memory(posio_error *err)
 
 static void mft_scan_i_warn(mft_scan *s, uint64_t offset, const char *format, ...)
 {
-    mft_scan_warning *w;
     va_list ap;
-    if (s->warning_count == MFT_SCAN_I_WARNINGS) return;
-    w = &s->warnings[s->warning_count++];
-    w->offset = offset;
     va_start(ap, format);
-    posio_vformat(w->message, sizeof w->message, format, ap);
+    posio_warn(&s->warnings, 0, offset, format, ap);
     va_end(ap);
 }
 
@@ -4018,8 +4010,6 @@ static posio_result mft_scan_i_create(mft_scan **out, const posio_source *source
     s->source = *source;
     s->info.columns = d.columns;
     s->has_lock = thread_pool_mutex_init(&s->lock);
-    s->warnings =
-        (mft_scan_warning *)posio_allocate(&d.alloc, MFT_SCAN_I_WARNINGS * sizeof *s->warnings);
     for (i = 0; i < 4; i++) s->uniform[i].uniform = words[i];
     s->failure = (mft_scan_i_failure *)posio_allocate_zeroed(&d.alloc, sizeof *s->failure);
     if (s->failure != NULL) s->failure->offset = UINT64_MAX;
@@ -4027,7 +4017,7 @@ static posio_result mft_scan_i_create(mft_scan **out, const posio_source *source
         posio_release(&d.alloc, s->failure);
         s->failure = NULL;
     }
-    if (s->warnings == NULL || s->failure == NULL || !s->has_lock) {
+    if (s->failure == NULL || !s->has_lock) {
         mft_scan_close(s);
         return mft_scan_i_no_memory(err);
     }
@@ -4160,7 +4150,6 @@ MFT_SCAN_API void mft_scan_close(mft_scan *scan)
     posio_release(&a, scan->memo);
     posio_release(&a, scan->child_slot);
     posio_release(&a, scan->child_row);
-    posio_release(&a, scan->warnings);
     if (scan->failure != NULL) thread_pool_mutex_destroy(&scan->failure->lock);
     posio_release(&a, scan->failure);
     if (scan->has_lock) thread_pool_mutex_destroy(&scan->lock);
@@ -4174,9 +4163,7 @@ MFT_SCAN_API const mft_scan_stats *mft_scan_get_stats(const mft_scan *scan) { re
 MFT_SCAN_API posio_result mft_scan_get_warning(const mft_scan *scan, uint32_t i,
                                                mft_scan_warning *out)
 {
-    if (i >= scan->warning_count) return POSIO_E_RANGE;
-    *out = scan->warnings[i];
-    return POSIO_OK;
+    return posio_get_warning(&scan->warnings, &i, NULL, out) ? POSIO_OK : POSIO_E_RANGE;
 }
 
 static const char *mft_scan_i_word_of(const char *const *words, size_t n, uint32_t i)

@@ -96,6 +96,14 @@ typedef struct posio_error {
                            text: escape control characters before showing it on a terminal. */
 } posio_error;
 
+/* Something that was found wrong, and read around. Frozen within a major version (256 bytes). */
+typedef struct posio_warning {
+    uint64_t offset;  /* in the file, or POSIO_NO_OFFSET */
+    uint32_t segment; /* 1-based number of the segment or extent file; 0 = does not apply */
+    uint32_t reserved;
+    char message[240]; /* as that of an error */
+} posio_warning;
+
 /* Where an allocator may be chosen: all three zero means malloc and free. Thread-safe. */
 typedef struct posio_alloc {
     void *(*alloc_fn)(size_t size, void *user);
@@ -268,6 +276,22 @@ typedef struct posio_pipe {
     intptr_t handle;
 } posio_pipe;
 
+/* ------------------------------------------------------------------ advanced: for readers */
+
+/* What a reader keeps of its warnings: the first ones, and the newest. All zero: there are none. */
+enum { POSIO_WARNINGS = 32 };
+typedef struct posio_warnings {
+    posio_warning list[POSIO_WARNINGS];
+    uint32_t count, left_out;
+} posio_warnings;
+
+/* The last answer of a source's extent_at. All zero: there is none. */
+typedef struct posio_known {
+    const posio_source *of;
+    uint64_t at;
+    posio_extent extent;
+} posio_known;
+
 /* ------------------------------------------------------------------ advanced: the processor */
 
 /* What the processor can do and the system has switched on. */
@@ -311,8 +335,9 @@ enum {
 #include <stdlib.h>
 #include <string.h>
 
-/* The three structs that cross between translation units and versions keep their size. */
+/* The structs that cross between translation units and versions keep their size. */
 typedef char posio_i_error_is_frozen[sizeof(posio_error) == 512 ? 1 : -1];
+typedef char posio_i_warning_is_frozen[sizeof(posio_warning) == 256 ? 1 : -1];
 typedef char posio_i_source_is_frozen[sizeof(posio_source) == 16 + 4 * sizeof(void *) ? 1 : -1];
 typedef char posio_i_opener_is_frozen[sizeof(posio_opener) == 4 * sizeof(void *) ? 1 : -1];
 
@@ -468,6 +493,61 @@ POSIO_API posio_result posio_fail_while(posio_error *err, const char *context)
     n = strlen(err->message);
     posio_format(err->message + n, sizeof err->message - n, "; %s", context);
     return err->code;
+}
+
+/* Is this error about `file` itself, and not about one further down? So it is if it names that file
+   (of a long path it has the end), or if one of them has no name.
+   Threads: any. Allocates: no. Blocks: no. */
+POSIO_API int posio_is_in(const posio_error *err, const char *file)
+{
+    const size_t n = strlen(err->file), m = file != NULL ? strlen(file) : 0;
+    if (n == 0 || m == 0) return 1;
+    if (m < sizeof err->file) return strcmp(err->file, file) == 0;
+    /* posio_fail_in may leave out 3 bytes more, to begin with a whole character. */
+    return n + 4 >= sizeof err->file && strcmp(err->file, file + (m - n)) == 0;
+}
+
+// ---------------------------------------------------------------------------------- warnings
+
+/* Adds a warning. Where there is no room for more, the newest one replaces the last one, and tells
+   how many were left out so. Threads: exclusive. Allocates: no. Blocks: no. */
+POSIO_API void posio_warn(posio_warnings *w, uint32_t segment, uint64_t offset, const char *format,
+                          va_list ap)
+{
+    posio_warning *to;
+    size_t n = 0;
+    if (w->count < POSIO_WARNINGS) w->count++;
+    else w->left_out++;
+    to = &w->list[w->count - 1];
+    to->offset = offset;
+    to->segment = segment;
+    if (w->left_out != 0) {
+        posio_format(to->message, sizeof to->message, "(left out before this one: %u) ",
+                     (unsigned)w->left_out);
+        n = strlen(to->message);
+    }
+    posio_vformat(to->message + n, sizeof to->message - n, format, ap);
+}
+
+/* The *i-th warning, and 1; or 0, and *i less by as many as there are, to go on with the list of
+   the image below. `file` is put in front of the message, without its folder; NULL = nothing is.
+   Threads: any, while none is added. Allocates: no. Blocks: no. */
+POSIO_API int posio_get_warning(const posio_warnings *w, uint32_t *i, const char *file,
+                                posio_warning *out)
+{
+    const char *base = file;
+    char name[80];
+    if (*i >= w->count) {
+        *i -= w->count;
+        return 0;
+    }
+    *out = w->list[*i];
+    if (file == NULL) return 1;
+    for (; *file != 0; file++)
+        if (*file == '/' || *file == '\\') base = file + 1;
+    posio_format(name, sizeof name, "%s", base);
+    posio_format(out->message, sizeof out->message, "%s: %s", name, w->list[*i].message);
+    return 1;
 }
 
 // ---------------------------------------------------------------------------------- memory
@@ -846,6 +926,28 @@ POSIO_API posio_result posio_extent_of(const posio_source *s, uint64_t offset, p
     out->kind = POSIO_EXTENT_DATA;
     out->reserved = 0;
     return POSIO_OK;
+}
+
+/* Takes from the last answer what a source says of the bytes at `at`; 0: it must be asked. Some file
+   systems, and images in chains, walk through all of a long extent for every question.
+   Threads: any, while nothing is kept. Allocates: no. Blocks: no. */
+POSIO_API int posio_known_find(const posio_known *k, const posio_source *s, uint64_t at,
+                               posio_extent *out)
+{
+    const uint64_t past = at - k->at;
+    if (k->of != s || past >= k->extent.length) return 0;
+    *out = k->extent;
+    out->length -= past;
+    return 1;
+}
+
+/* Keeps an answer in place of the last one. Threads: exclusive. Allocates: no. Blocks: no. */
+POSIO_API void posio_known_keep(posio_known *k, const posio_source *s, uint64_t at,
+                                const posio_extent *answer)
+{
+    k->of = s;
+    k->at = at;
+    k->extent = *answer;
 }
 
 POSIO_API posio_result posio_i_memory_read(void *self, uint64_t offset, void *buf, size_t n,

@@ -154,7 +154,7 @@ typedef struct qcow2_read_desc {
     uint32_t flags;              /* QCOW2_READ_ALONE, QCOW2_READ_RAW_BACKING */
     uint32_t allow;              /* POSIO_ALLOW_... for names stored in the image */
     const char *snapshot;        /* ID, or else name, of one to read; NULL = the active state */
-    const char *name; /* of the file in errors, copied; NULL = the path, or nothing for a source */
+    const char *name;            /* of the file in errors, copied; qcow2_read_open takes the path */
     /* Opens backing and data files; borrowed while the image is open. NULL: qcow2_read_open finds
        those in QCOW2 and raw format beside the image, qcow2_read_open_source refuses them. */
     const posio_resolver *resolver;
@@ -229,12 +229,11 @@ typedef struct qcow2_read_snapshot {
 QCOW2_READ_API posio_result qcow2_read_get_snapshot(qcow2_read *image, uint32_t i,
                                                     qcow2_read_snapshot *out, posio_error *err);
 
-typedef struct qcow2_read_warning {
-    uint64_t offset; /* in the file, or POSIO_NO_OFFSET */
-    char message[240];
-} qcow2_read_warning;
+typedef posio_warning qcow2_read_warning; /* segment is 0 */
 
-/* The i-th thing that opening found wrong and read around; POSIO_E_RANGE behind the last.
+/* The i-th thing that opening found wrong and read around; POSIO_E_RANGE behind the last. Those of
+   backing files that qcow2_read_open found by itself come last, and begin with the file's name. Of
+   each file there are 32 at most: the last one tells how many it replaced.
    Threads: any. Allocates: no. Blocks: no. */
 QCOW2_READ_API posio_result qcow2_read_get_warning(const qcow2_read *image, uint32_t i,
                                                    qcow2_read_warning *out);
@@ -326,8 +325,7 @@ enum {
     QCOW2_READ_I_PAGES = 2 << 20,   /* bytes of them all */
     QCOW2_READ_I_BATCH = 64,        /* table entries looked at together */
     QCOW2_READ_I_PART = 256 << 10,  /* bytes in one step of a large read */
-    QCOW2_READ_I_WARNINGS = 32,
-    QCOW2_READ_I_WINDOW_LOG = 23 /* of a zstd frame that does not decode in one piece */
+    QCOW2_READ_I_WINDOW_LOG = 23    /* of a zstd frame that does not decode in one piece */
 };
 
 /* Incompatible, compatible and autoclear features. */
@@ -391,13 +389,11 @@ struct qcow2_read {
     uint64_t *snapshots; /* where each begins */
     char *names;         /* backing name and format, data name */
     chunk_cache *clusters, *pages;
-    qcow2_read_warning *warnings;
-    uint32_t warning_count;
+    posio_warnings warnings;
     thread_pool_mutex lock; /* guards idle and known */
     int has_lock;
     qcow2_read_i_scratch *idle;
-    posio_extent known; /* the last answer of data's extent_at; length 0 = none yet */
-    uint64_t known_at;
+    posio_known known[2]; /* of data and backing */
     posio_resolver own_resolver;
 #ifndef POSIO_NO_FILES
     posio_layer *layer;        /* of qcow2_read_open */
@@ -414,13 +410,9 @@ static posio_result qcow2_read_i_no_memory(posio_error *err)
 
 static void qcow2_read_i_warn(qcow2_read *q, uint64_t offset, const char *format, ...)
 {
-    qcow2_read_warning *w;
     va_list ap;
-    if (q->warning_count == QCOW2_READ_I_WARNINGS) return;
-    w = &q->warnings[q->warning_count++];
-    w->offset = offset;
     va_start(ap, format);
-    posio_vformat(w->message, sizeof w->message, format, ap);
+    posio_warn(&q->warnings, 0, offset, format, ap);
     va_end(ap);
 }
 
@@ -910,26 +902,22 @@ static int qcow2_read_i_asks_below(const qcow2_read *q, uint64_t offset,
            offset < q->backing.size;
 }
 
-/* What the data file says of the n bytes at `at`. It is asked once for a long extent: some file
-   systems walk through all of it for every question. */
-static posio_result qcow2_read_i_ask_data(qcow2_read *q, uint64_t at, uint64_t n, posio_extent *out,
-                                          posio_error *err)
+/* What data (0) or the backing file (1) says of the bytes at `at`. An answer that is kept is asked
+   for again where it has less than n of them: perhaps there are more. */
+static posio_result qcow2_read_i_ask_below(qcow2_read *q, int which, uint64_t at, uint64_t n,
+                                           posio_extent *out, posio_error *err)
 {
-    uint64_t past;
+    const posio_source *source = which == 0 ? &q->data : &q->backing;
+    int is_known;
     posio_result r;
     thread_pool_lock(&q->lock);
-    *out = q->known;
-    past = at - q->known_at;
+    is_known = posio_known_find(&q->known[which], source, at, out);
     thread_pool_unlock(&q->lock);
-    if (past < out->length && out->length - past >= n) {
-        out->length -= past;
-        return POSIO_OK;
-    }
-    r = posio_extent_of(&q->data, at, out, err);
+    if (is_known && out->length >= n) return POSIO_OK;
+    r = posio_extent_of(source, at, out, err);
     if (r != POSIO_OK) return r;
     thread_pool_lock(&q->lock);
-    q->known = *out;
-    q->known_at = at;
+    posio_known_keep(&q->known[which], source, at, out);
     thread_pool_unlock(&q->lock);
     return POSIO_OK;
 }
@@ -944,7 +932,8 @@ static posio_result qcow2_read_i_extent_of_data(qcow2_read *q, uint64_t offset,
     const uint64_t ss = q->info.subcluster_size, within = offset & (ss - 1);
     uint64_t n;
     posio_extent e;
-    posio_result r = qcow2_read_i_ask_data(q, run->host - within, within + run->length, &e, err);
+    posio_result r =
+        qcow2_read_i_ask_below(q, 0, run->host - within, within + run->length, &e, err);
     if (r != POSIO_OK) return r;
     n = e.length;
     out->kind = e.kind;
@@ -974,7 +963,7 @@ static posio_result qcow2_read_i_extent_of_run(qcow2_read *q, uint64_t offset,
     if (run->kind != QCOW2_READ_I_UNALLOCATED || q->backing.read_at == NULL ||
         offset >= q->backing.size)
         return POSIO_OK;
-    r = posio_extent_of(&q->backing, offset, out, err);
+    r = qcow2_read_i_ask_below(q, 1, offset, 1, out, err);
     if (r == POSIO_OK) out->length = posio_min(run->length, out->length);
     return r;
 }
@@ -1504,8 +1493,7 @@ static posio_result qcow2_read_i_refer(const qcow2_read *q, uint32_t kind, uint6
     if (r == POSIO_OK || err == NULL) return r;
     *err = why;
     err->code = r;
-    if (q->desc.name != NULL && why.file[0] != 0 && strcmp(why.file, q->desc.name) != 0)
-        return r; /* it failed further down */
+    if (!posio_is_in(&why, q->desc.name)) return r; /* it failed further down */
     posio_format(err->message, sizeof err->message, "%s file: %s", what, why.message);
     if (err->offset == POSIO_NO_OFFSET) err->offset = field;
     return r;
@@ -1562,16 +1550,10 @@ static posio_result qcow2_read_i_create(qcow2_read **out, const qcow2_read_desc 
     if (!posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
     length = desc->name != NULL ? strlen(desc->name) : 0;
-    q = (qcow2_read *)posio_allocate_zeroed(
-        &desc->alloc, sizeof *q + QCOW2_READ_I_WARNINGS * sizeof *q->warnings + length + 1);
+    q = (qcow2_read *)posio_allocate_zeroed(&desc->alloc, sizeof *q + length + 1);
     if (q == NULL) return qcow2_read_i_no_memory(err);
-    q->warnings = (qcow2_read_warning *)(void *)(q + 1);
     q->desc = *desc;
-    if (length != 0) {
-        char *name = (char *)(q->warnings + QCOW2_READ_I_WARNINGS);
-        memcpy(name, desc->name, length);
-        q->desc.name = name;
-    }
+    if (desc->name != NULL) q->desc.name = (char *)memcpy(q + 1, desc->name, length + 1);
     if (q->desc.cache_bytes == 0) q->desc.cache_bytes = (uint64_t)32 << 20;
     q->has_lock = thread_pool_mutex_init(&q->lock);
     if (!q->has_lock) {
@@ -1725,9 +1707,11 @@ QCOW2_READ_API const qcow2_read_metadata *qcow2_read_info(const qcow2_read *imag
 QCOW2_READ_API posio_result qcow2_read_get_warning(const qcow2_read *image, uint32_t i,
                                                    qcow2_read_warning *out)
 {
-    if (i >= image->warning_count) return POSIO_E_RANGE;
-    *out = image->warnings[i];
-    return POSIO_OK;
+    const qcow2_read *q;
+    for (q = image; q != NULL; q = q->backing_image)
+        if (posio_get_warning(&q->warnings, &i, q != image ? q->desc.name : NULL, out))
+            return POSIO_OK;
+    return POSIO_E_RANGE;
 }
 
 // ---------------------------------------------------------------------------------- the check

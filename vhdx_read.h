@@ -187,7 +187,7 @@ typedef struct vhdx_read_desc {
     struct chunkwise_pool *pool; /* lent for large reads; NULL = the calling thread */
     uint32_t flags;              /* VHDX_READ_... */
     uint32_t allow;              /* POSIO_ALLOW_... for names stored in the image */
-    const char *name; /* of the file in errors, copied; NULL = the path, or nothing for a source */
+    const char *name;            /* of the file in errors, copied; vhdx_read_open takes the path */
     /* Opens parents; borrowed while the image is open. It is asked with kind PARENT, format NULL
        and room for the identity. NULL: vhdx_read_open finds VHDX and VHD parents beside the image,
        vhdx_read_open_source refuses them. */
@@ -266,12 +266,11 @@ VHDX_READ_API const vhdx_read_metadata *vhdx_read_info(const vhdx_read *image);
 VHDX_READ_API posio_result vhdx_read_get_parent_name(const vhdx_read *image, uint32_t i,
                                                      const char **key, const char **name);
 
-typedef struct vhdx_read_warning {
-    uint64_t offset; /* in the file, or POSIO_NO_OFFSET */
-    char message[240];
-} vhdx_read_warning;
+typedef posio_warning vhdx_read_warning; /* segment is 0 */
 
-/* The i-th thing that opening found wrong and read around; POSIO_E_RANGE behind the last.
+/* The i-th thing that opening found wrong and read around; POSIO_E_RANGE behind the last. Those of
+   parents that vhdx_read_open found by itself come last, and begin with the file's name. Of each
+   file there are 32 at most: the last one tells how many it replaced.
    Threads: any. Allocates: no. Blocks: no. */
 VHDX_READ_API posio_result vhdx_read_get_warning(const vhdx_read *image, uint32_t i,
                                                  vhdx_read_warning *out);
@@ -336,8 +335,7 @@ enum {
     VHDX_READ_I_BATCH = 64,            /* runs put together in an extent */
     VHDX_READ_I_PART = 512 << 10,      /* bytes in one step of a large read */
     VHDX_READ_I_UNIT = 64 << 10,       /* of the source: what is lost where the file was cut */
-    VHDX_READ_I_WARNINGS = 32,
-    VHDX_READ_I_CANDIDATES = 8 /* names that a parent is looked for by */
+    VHDX_READ_I_CANDIDATES = 8         /* names that a parent is looked for by */
 };
 
 /* Where bytes of the media come from. */
@@ -399,12 +397,10 @@ struct vhdx_read {
     char *creator;
     vhdx_read_i_name *names;
     uint64_t name_room;
-    vhdx_read_warning *warnings;
-    uint32_t warning_count;
+    posio_warnings warnings;
     thread_pool_mutex lock; /* guards known, and pages when one is added */
     int has_lock;
-    posio_extent known[2]; /* the last answers of file and parent; length 0 = none yet */
-    uint64_t known_at[2];
+    posio_known known[2]; /* of file and parent */
     posio_resolver own_resolver;
 #ifndef POSIO_NO_FILES
     posio_layer *layer; /* of vhdx_read_open */
@@ -419,13 +415,9 @@ static posio_result vhdx_read_i_no_memory(posio_error *err)
 
 static void vhdx_read_i_warn(vhdx_read *v, uint64_t offset, const char *format, ...)
 {
-    vhdx_read_warning *w;
     va_list ap;
-    if (v->warning_count == VHDX_READ_I_WARNINGS) return;
-    w = &v->warnings[v->warning_count++];
-    w->offset = offset;
     va_start(ap, format);
-    posio_vformat(w->message, sizeof w->message, format, ap);
+    posio_warn(&v->warnings, 0, offset, format, ap);
     va_end(ap);
 }
 
@@ -928,26 +920,21 @@ static int vhdx_read_i_asks_below(const vhdx_read *v, uint64_t offset, const vhd
            offset < v->parent.size;
 }
 
-/* What the file (0) or the parent (1) says of the bytes at `at`. It is asked once for a long
-   extent: some file systems, and images, walk through all of it for every question. */
+/* What the file (0) or the parent (1) says of the bytes at `at`. */
 static posio_result vhdx_read_i_ask_below(vhdx_read *v, int which, uint64_t at, posio_extent *out,
                                           posio_error *err)
 {
-    uint64_t past;
+    const posio_source *source = which == 0 ? &v->file : &v->parent;
+    int is_known;
     posio_result r;
     thread_pool_lock(&v->lock);
-    *out = v->known[which];
-    past = at - v->known_at[which];
+    is_known = posio_known_find(&v->known[which], source, at, out);
     thread_pool_unlock(&v->lock);
-    if (past < out->length) {
-        out->length -= past;
-        return POSIO_OK;
-    }
-    r = posio_extent_of(which == 0 ? &v->file : &v->parent, at, out, err);
+    if (is_known) return POSIO_OK;
+    r = posio_extent_of(source, at, out, err);
     if (r != POSIO_OK) return r;
     thread_pool_lock(&v->lock);
-    v->known[which] = *out;
-    v->known_at[which] = at;
+    posio_known_keep(&v->known[which], source, at, out);
     thread_pool_unlock(&v->lock);
     return POSIO_OK;
 }
@@ -2429,7 +2416,6 @@ static posio_result vhdx_read_i_interpret_vhd(vhdx_read *v, posio_error *err)
     if (r != POSIO_OK) return r;
     if (posio_be32(footer + 60) == 2) return vhdx_read_i_take_fixed(v, footer_at, err);
     v->size = v->data_end; /* no block reaches into the footer */
-    v->size = v->data_end; /* no block reaches into the footer */
     at = posio_be64(footer + 16);
     r = vhdx_read_i_structure(v, "dynamic header", at, b, sizeof b, err);
     if (r != POSIO_OK) return r;
@@ -2500,9 +2486,6 @@ static posio_result vhdx_read_i_list_candidates(const vhdx_read *v, char **list,
             if (pass == 1 && v->desc.name != NULL &&
                 strcmp(name, vhdx_read_i_base_name(v->desc.name)) == 0)
                 continue; /* its parent lay elsewhere: beside it lies the image itself */
-            if (pass == 1 && v->desc.name != NULL &&
-                strcmp(name, vhdx_read_i_base_name(v->desc.name)) == 0)
-                continue; /* its parent lay elsewhere: beside it lies the image itself */
             if (pass == 2 && strncmp(name, "\\\\?\\", 4) == 0) name += 4;
             r = vhdx_read_i_add_candidate(v, list, count, name, err);
         }
@@ -2548,12 +2531,9 @@ static posio_result vhdx_read_i_ask(const vhdx_read *v, const char *name, posio_
    parent that is there, no other name is tried: chains of such names would have no end. */
 static int vhdx_read_i_is_absent(const vhdx_read *v, posio_result r, const posio_error *why)
 {
-    const size_t n = strlen(why->file), m = v->desc.name != NULL ? strlen(v->desc.name) : 0;
     if (v->parent_image != NULL) return 0; /* found by ourselves, and lacks its own parent */
     if (r != POSIO_E_POLICY && r != POSIO_E_MISSING && r != POSIO_E_NOT_FOUND) return 0;
-    if (n == 0 || m == 0) return 1;
-    if (m < sizeof why->file) return strcmp(why->file, v->desc.name) == 0;
-    return n + 4 >= sizeof why->file && strcmp(why->file, v->desc.name + (m - n)) == 0;
+    return posio_is_in(why, v->desc.name);
 }
 
 /* A failure below this image, in words of this one. */
@@ -2562,8 +2542,7 @@ static posio_result vhdx_read_i_parent_failed(const vhdx_read *v, const posio_er
 {
     if (err == NULL) return why->code;
     *err = *why;
-    if (v->desc.name != NULL && why->file[0] != 0 && strcmp(why->file, v->desc.name) != 0)
-        return err->code; /* it failed further down */
+    if (!posio_is_in(why, v->desc.name)) return err->code; /* it failed further down */
     posio_format(err->message, sizeof err->message, "parent: %s", why->message);
     if (err->offset == POSIO_NO_OFFSET) err->offset = v->linkage_at;
     return err->code;
@@ -2657,13 +2636,10 @@ static posio_result vhdx_read_i_create(vhdx_read **out, const vhdx_read_desc *de
     if (!posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
     length = desc->name != NULL ? strlen(desc->name) : 0;
-    v = (vhdx_read *)posio_allocate_zeroed(
-        &desc->alloc, sizeof *v + VHDX_READ_I_WARNINGS * sizeof *v->warnings + length + 1);
+    v = (vhdx_read *)posio_allocate_zeroed(&desc->alloc, sizeof *v + length + 1);
     if (v == NULL) return vhdx_read_i_no_memory(err);
-    v->warnings = (vhdx_read_warning *)(void *)(v + 1);
     v->desc = *desc;
-    if (desc->name != NULL)
-        v->desc.name = (char *)memcpy(v->warnings + VHDX_READ_I_WARNINGS, desc->name, length + 1);
+    if (desc->name != NULL) v->desc.name = (char *)memcpy(v + 1, desc->name, length + 1);
     v->has_lock = thread_pool_mutex_init(&v->lock);
     if (!v->has_lock) {
         vhdx_read_close(v);
@@ -2835,9 +2811,11 @@ VHDX_READ_API posio_result vhdx_read_get_parent_name(const vhdx_read *image, uin
 VHDX_READ_API posio_result vhdx_read_get_warning(const vhdx_read *image, uint32_t i,
                                                  vhdx_read_warning *out)
 {
-    if (i >= image->warning_count) return POSIO_E_RANGE;
-    *out = image->warnings[i];
-    return POSIO_OK;
+    const vhdx_read *v;
+    for (v = image; v != NULL; v = v->parent_image)
+        if (posio_get_warning(&v->warnings, &i, v != image ? v->desc.name : NULL, out))
+            return POSIO_OK;
+    return POSIO_E_RANGE;
 }
 
 #undef VHDX_READ_I_NONE

@@ -290,15 +290,12 @@ VMDK_READ_API posio_result vmdk_read_get_extent(const vmdk_read *image, uint32_t
 VMDK_READ_API posio_result vmdk_read_get_value(const vmdk_read *image, const char *key, char *out,
                                                size_t room);
 
-typedef struct vmdk_read_warning {
-    uint64_t offset;  /* in the file, or POSIO_NO_OFFSET */
-    uint32_t segment; /* 1-based number of the extent; 0 = does not apply */
-    uint32_t reserved;
-    char message[240];
-} vmdk_read_warning;
+typedef posio_warning vmdk_read_warning; /* segment: number of the extent */
 
 /* The i-th thing that was found wrong and read around, when opening or since; POSIO_E_RANGE behind
-   the last. Threads: any. Allocates: no. Blocks: no. */
+   the last. Those of parents that vmdk_read_open found by itself come last, and begin with the
+   file's name. Of each image there are 32 at most: the last one tells how many it replaced.
+   Threads: any. Allocates: no. Blocks: no. */
 VMDK_READ_API posio_result vmdk_read_get_warning(vmdk_read *image, uint32_t i,
                                                  vmdk_read_warning *out);
 
@@ -352,8 +349,7 @@ enum {
     VMDK_READ_I_PART = 256 << 10,      /* bytes in one step of a large read, */
     VMDK_READ_I_PLAIN_PART = 1 << 20,  /* where nothing is decompressed */
     VMDK_READ_I_TAIL = 16 << 20,       /* of the file, in which a footer is looked for */
-    VMDK_READ_I_WINDOW = 64 << 10,     /* bytes looked at together */
-    VMDK_READ_I_WARNINGS = 32
+    VMDK_READ_I_WINDOW = 64 << 10      /* bytes looked at together */
 };
 
 /* Entries of grain tables, once decoded: an offset in bytes, which is a multiple of 512, or */
@@ -442,14 +438,11 @@ struct vmdk_read {
     uint32_t unit;       /* the largest grain of the chain */
     uint64_t part;       /* bytes in one step of a large read */
     chunk_cache *grains, *tables, *pages;
-    vmdk_read_warning *warnings;
-    uint32_t warning_count;
+    posio_warnings warnings;
     thread_pool_mutex lock; /* guards idle, known, the warnings, and is_told of extents */
     int has_lock;
     vmdk_read_i_scratch *idle;
-    posio_extent known; /* the last answer of extent_at of an extent's file; length 0 = none yet */
-    uint64_t known_at;
-    const vmdk_read_i_extent *known_of;
+    posio_known known[2]; /* of an extent's file, and the parent */
     posio_resolver own_resolver;
     posio_opener own_opener;
 #ifndef POSIO_NO_FILES
@@ -468,18 +461,12 @@ static posio_result vmdk_read_i_no_memory(posio_error *err)
 static void vmdk_read_i_warn(vmdk_read *v, uint32_t number, uint64_t offset, const char *format,
                              ...)
 {
-    vmdk_read_warning *w;
     va_list ap;
+    va_start(ap, format);
     thread_pool_lock(&v->lock);
-    if (v->warning_count < VMDK_READ_I_WARNINGS) {
-        w = &v->warnings[v->warning_count++];
-        w->offset = offset;
-        w->segment = number;
-        va_start(ap, format);
-        posio_vformat(w->message, sizeof w->message, format, ap);
-        va_end(ap);
-    }
+    posio_warn(&v->warnings, number, offset, format, ap);
     thread_pool_unlock(&v->lock);
+    va_end(ap);
 }
 
 /* The innermost file has been named, or it is the one of this extent (NULL: of the image). */
@@ -1389,31 +1376,21 @@ static posio_result vmdk_read_i_source_read(void *self, uint64_t offset, void *b
     return vmdk_read_at((vmdk_read *)self, offset, buf, n, err);
 }
 
-/* What an extent's file says of n bytes at `at`. It is asked once for a long extent: some file
-   systems walk through all of it for every question. */
-static posio_result vmdk_read_i_ask_file(vmdk_read *v, const vmdk_read_i_extent *x, uint64_t at,
-                                         uint64_t n, posio_extent *out, posio_error *err)
+/* What the file of an extent (0) or the parent (1) says of the bytes at `at`. */
+static posio_result vmdk_read_i_ask_below(vmdk_read *v, int which, const posio_source *source,
+                                          uint64_t at, posio_extent *out, posio_error *err)
 {
-    uint64_t past;
-    int same;
-    posio_result r = POSIO_OK;
+    int is_known;
+    posio_result r;
     thread_pool_lock(&v->lock);
-    *out = v->known;
-    past = at - v->known_at;
-    same = v->known_of == x;
+    is_known = posio_known_find(&v->known[which], source, at, out);
     thread_pool_unlock(&v->lock);
-    if (same && past < out->length) {
-        out->length -= past;
-    } else {
-        r = posio_extent_of(&x->file, at, out, err);
-        if (r != POSIO_OK) return vmdk_read_i_named(v, x, r, err);
-        thread_pool_lock(&v->lock);
-        v->known = *out;
-        v->known_at = at;
-        v->known_of = x;
-        thread_pool_unlock(&v->lock);
-    }
-    out->length = posio_min(out->length, n);
+    if (is_known) return POSIO_OK;
+    r = posio_extent_of(source, at, out, err);
+    if (r != POSIO_OK) return r;
+    thread_pool_lock(&v->lock);
+    posio_known_keep(&v->known[which], source, at, out);
+    thread_pool_unlock(&v->lock);
     return POSIO_OK;
 }
 
@@ -1439,12 +1416,14 @@ static posio_result vmdk_read_i_extent_of_run(vmdk_read *v, uint64_t offset,
     if (run->kind == VMDK_READ_I_DATA) {
         out->kind = POSIO_EXTENT_DATA;
         if (run->extent->kind != VMDK_READ_I_PLAIN) return POSIO_OK;
-        return vmdk_read_i_ask_file(v, run->extent, run->host, run->length, out, err);
+        r = vmdk_read_i_ask_below(v, 0, &run->extent->file, run->host, out, err);
+        if (r == POSIO_OK) out->length = posio_min(run->length, out->length);
+        return vmdk_read_i_named(v, run->extent, r, err);
     }
     if (run->kind != VMDK_READ_I_UNALLOCATED || v->parent.read_at == NULL ||
         offset >= v->parent.size)
         return POSIO_OK;
-    r = posio_extent_of(&v->parent, offset, out, err);
+    r = vmdk_read_i_ask_below(v, 1, &v->parent, offset, out, err);
     if (r == POSIO_OK) out->length = posio_min(run->length, out->length);
     return r;
 }
@@ -2908,7 +2887,7 @@ static posio_result vmdk_read_i_no_parent(const vmdk_read *v, const char *const 
     *err = *last;
     if (count == 1 || last->code != POSIO_E_MISSING) {
         /* A file further down has been named, or it is about the parent's own. */
-        if (err->file[0] == 0 || (v->desc.name != NULL && strcmp(err->file, v->desc.name) == 0))
+        if (posio_is_in(err, v->desc.name))
             posio_format(err->message, sizeof err->message, "parent: %s", last->message);
         return code;
     }
@@ -3025,18 +3004,12 @@ static posio_result vmdk_read_i_create(vmdk_read **out, const vmdk_read_desc *de
     if (!posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
     length = desc->name != NULL ? strlen(desc->name) : 0;
-    v = (vmdk_read *)posio_allocate_zeroed(
-        &desc->alloc, sizeof *v + VMDK_READ_I_WARNINGS * sizeof *v->warnings + length + 1);
+    v = (vmdk_read *)posio_allocate_zeroed(&desc->alloc, sizeof *v + length + 1);
     if (v == NULL) return vmdk_read_i_no_memory(err);
-    v->warnings = (vmdk_read_warning *)(void *)(v + 1);
     v->desc = *desc;
     v->info.cid = v->info.parent_cid = UINT32_MAX;
     v->info.create_type = v->info.encoding = "";
-    if (length != 0) {
-        char *name = (char *)(v->warnings + VMDK_READ_I_WARNINGS);
-        memcpy(name, desc->name, length);
-        v->desc.name = name;
-    }
+    if (desc->name != NULL) v->desc.name = (char *)memcpy(v + 1, desc->name, length + 1);
     if (v->desc.cache_bytes == 0) v->desc.cache_bytes = (uint64_t)32 << 20;
     v->has_lock = thread_pool_mutex_init(&v->lock);
     if (!v->has_lock) {
@@ -3233,14 +3206,14 @@ VMDK_READ_API posio_result vmdk_read_get_extent(const vmdk_read *image, uint32_t
 VMDK_READ_API posio_result vmdk_read_get_warning(vmdk_read *image, uint32_t i,
                                                  vmdk_read_warning *out)
 {
-    posio_result r = POSIO_E_RANGE;
-    thread_pool_lock(&image->lock);
-    if (i < image->warning_count) {
-        *out = image->warnings[i];
-        r = POSIO_OK;
+    vmdk_read *v;
+    int found = 0;
+    for (v = image; v != NULL && !found; v = v->parent_image) {
+        thread_pool_lock(&v->lock);
+        found = posio_get_warning(&v->warnings, &i, v != image ? v->desc.name : NULL, out);
+        thread_pool_unlock(&v->lock);
     }
-    thread_pool_unlock(&image->lock);
-    return r;
+    return found ? POSIO_OK : POSIO_E_RANGE;
 }
 
 #undef VMDK_READ_I_GAP
