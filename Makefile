@@ -108,7 +108,7 @@ demo: $(BUILD)/verify                       ## make a real E01 with an NTFS volu
 # ------------------------------------------------------------------ tests
 
 BUILDERS = $(wildcard tests/fixtures/*_build.h tests/fixtures/mft_*.h)
-TEST_HEADERS = tests/test.h tests/fixtures/faults.h $(BUILDERS)
+TEST_HEADERS = tests/test.h tests/fixtures/faults.h tests/fixtures/watched.h $(BUILDERS)
 
 $(BUILD)/tests/test_%$(EXE): tests/test_%.c $(TEST_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)

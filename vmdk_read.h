@@ -36,10 +36,12 @@
 
    MEMORY
      Tables stay on disk and are read when wanted. An open image keeps 4.5 MiB of tables, and
-     desc.cache_bytes (32 MiB) of decompressed grains; its descriptor twice (1 MiB each at most);
-     450 bytes for each extent (65,536 at most) and some KiB; a parent that vmdk_read_open finds by
-     itself gets half the cache of the image above it. Each thread that decompresses keeps 24 KiB,
-     1 MiB of compressed grains at most, and two compressed grains. A map that is rebuilt takes
+     desc.cache_bytes (32 MiB) of decompressed grains; its descriptor twice (1 MiB each at most, 3
+     MiB if it is in windows-1252, 1.5 MiB in UTF-16); 450 bytes for each extent (65,536 at most)
+     and some KiB; a parent that vmdk_read_open finds by itself gets half the cache of the image
+     above it. Each thread that decompresses keeps 24 KiB, and two buffers of what it reads: for
+     grains in a row (1 MiB and a grain), and for one (at most twice a grain that is decompressed,
+     and 512 bytes: of the usual grains 129 KiB, of the largest 64 MiB). A map that is rebuilt takes
      16 bytes for each grain that is found, as much for each loss between two, and three times that
      while it grows.
 
@@ -183,7 +185,9 @@ typedef struct vmdk_read_desc {
     struct chunkwise_pool *pool; /* lent for large reads; NULL = the calling thread */
     uint64_t cache_bytes;        /* of decompressed grains; 0 = 32 MiB */
     uint32_t flags;              /* VMDK_READ_... */
-    uint32_t allow;              /* POSIO_ALLOW_... for names stored in the image */
+    /* POSIO_ALLOW_... for names stored in the image: for what vmdk_read_open opens by itself. An
+       opener and a resolver have rules of their own. */
+    uint32_t allow;
     /* Of the file, copied: in errors, and to tell which of several extents in an embedded
        descriptor is the file itself. vmdk_read_open takes the path. */
     const char *name;
@@ -491,15 +495,18 @@ static uint32_t vmdk_read_i_entry_size(const vmdk_read_i_extent *x)
     return x->kind == VMDK_READ_I_SE ? 8 : 4;
 }
 
-/* What lies where n bytes at `at`, which are in the file, cannot be; NULL = nothing. */
-static const char *vmdk_read_i_area_fault(const vmdk_read_i_extent *x, uint64_t at, uint64_t n)
+/* What lies where n bytes at `at`, which are in the file, cannot be; NULL = nothing. Where the
+   redundant directory lies matters to itself only: a header that is wrong about it must not cost
+   what the first one knows. */
+static const char *vmdk_read_i_area_fault(const vmdk_read_i_extent *x, int copy, uint64_t at,
+                                          uint64_t n)
 {
     const uint64_t gd_size = x->tables * vmdk_read_i_entry_size(x);
     if (at < (x->kind == VMDK_READ_I_COWD ? 4u : 1u) * VMDK_READ_I_SECTOR)
         return "lies in the header";
     if (vmdk_read_i_touches(at, n, x->text_at, x->text_size)) return "lies in the descriptor";
     if (vmdk_read_i_touches(at, n, x->gd, x->gd != 0 ? gd_size : 0) ||
-        vmdk_read_i_touches(at, n, x->copy, x->copy != 0 ? gd_size : 0))
+        (copy && vmdk_read_i_touches(at, n, x->copy, x->copy != 0 ? gd_size : 0)))
         return "lies in a grain directory";
     return NULL;
 }
@@ -581,9 +588,10 @@ static posio_result vmdk_read_i_missing_tables(vmdk_read *v, const vmdk_read_i_e
 
 // ---------------------------------------------------------------------------------- grain tables
 
-/* Where the grain table of a directory's entry is. NULL, or what is wrong with it. */
-static const char *vmdk_read_i_table_at(const vmdk_read_i_extent *x, uint64_t entry, uint32_t count,
-                                        uint64_t *at)
+/* Where the grain table of a directory's entry is, the redundant one if `copy`. NULL, or what is
+   wrong with it. An entry of 1 is no table of zeros: only those of grain tables may say so. */
+static const char *vmdk_read_i_table_at(const vmdk_read_i_extent *x, int copy, uint64_t entry,
+                                        uint32_t count, uint64_t *at)
 {
     const uint64_t bytes = (uint64_t)count * vmdk_read_i_entry_size(x);
     if (x->kind == VMDK_READ_I_SE) {
@@ -596,7 +604,7 @@ static const char *vmdk_read_i_table_at(const vmdk_read_i_extent *x, uint64_t en
         *at = entry * VMDK_READ_I_SECTOR;
     }
     if (!posio_within(*at, bytes, x->file.size)) return "reaches beyond the end of the file";
-    return vmdk_read_i_area_fault(x, *at, bytes);
+    return vmdk_read_i_area_fault(x, copy, *at, bytes);
 }
 
 /* What an entry of a seSparse grain table means. The upper 4 bits: 0 unallocated, 1 unmapped by the
@@ -623,13 +631,13 @@ static const char *vmdk_read_i_se_entry(const vmdk_read_i_extent *x, uint64_t en
     if (vmdk_read_i_touches(at, x->grain, x->tables_at, x->tables_size))
         return "lies in the grain tables";
     *out = at;
-    return vmdk_read_i_area_fault(x, at, x->grain);
+    return vmdk_read_i_area_fault(x, 0, at, x->grain);
 }
 
-/* What an entry of the grain table at `table`, `count` entries long, means. NULL, or what is wrong
-   with it: then *out is BAD. Source: VMDK, "Grain Table". */
-static const char *vmdk_read_i_entry(const vmdk_read_i_extent *x, uint64_t entry, uint64_t table,
-                                     uint32_t count, uint64_t *out)
+/* What an entry of the grain table at `table`, `count` entries long, means; `copy`: of the redundant
+   directory. NULL, or what is wrong with it: then *out is BAD. Source: VMDK, "Grain Table". */
+static const char *vmdk_read_i_entry(const vmdk_read_i_extent *x, int copy, uint64_t entry,
+                                     uint64_t table, uint32_t count, uint64_t *out)
 {
     const char *fault;
     uint64_t at = entry * VMDK_READ_I_SECTOR;
@@ -646,7 +654,7 @@ static const char *vmdk_read_i_entry(const vmdk_read_i_extent *x, uint64_t entry
     }
     *out = VMDK_READ_I_BAD;
     if (at >= x->file.size) return "lies beyond the end of the file";
-    fault = vmdk_read_i_area_fault(x, at, x->is_compressed ? 1 : x->grain);
+    fault = vmdk_read_i_area_fault(x, copy, at, x->is_compressed ? 1 : x->grain);
     if (fault == NULL &&
         vmdk_read_i_touches(at, x->is_compressed ? 1 : x->grain, x->room_at, x->room_size))
         fault = "lies in the room of the descriptor";
@@ -692,13 +700,11 @@ static posio_result vmdk_read_i_load(vmdk_read *v, const vmdk_read_i_extent *x, 
     posio_result r = vmdk_read_i_directory(v, x, copy, t, 1, &entry, err);
     if (r != POSIO_OK) return r;
     table->bad = table->used = 0;
-    if (entry == 0 || (entry == 1 && x->has_zeros)) {
-        for (i = 0; i < table->count; i++)
-            table->entries[i] = entry == 0 ? VMDK_READ_I_GAP : VMDK_READ_I_ZEROS;
-        table->used = entry == 0 ? 0 : table->count;
+    if (entry == 0) {
+        for (i = 0; i < table->count; i++) table->entries[i] = VMDK_READ_I_GAP;
         return POSIO_OK;
     }
-    fault = vmdk_read_i_table_at(x, entry, table->count, &at);
+    fault = vmdk_read_i_table_at(x, copy, entry, table->count, &at);
     if (fault != NULL)
         return posio_fail(err, POSIO_E_DATA, (copy ? x->copy : x->gd) + t * size,
                           "the grain table for media offset %llu (grain directory entry %llx) %s",
@@ -712,7 +718,8 @@ static posio_result vmdk_read_i_load(vmdk_read *v, const vmdk_read_i_extent *x, 
             continue;
         }
         table->used++;
-        if (vmdk_read_i_entry(x, entry, at, table->count, &table->entries[i]) != NULL) table->bad++;
+        if (vmdk_read_i_entry(x, copy, entry, at, table->count, &table->entries[i]) != NULL)
+            table->bad++;
     }
     return r;
 }
@@ -813,11 +820,11 @@ static posio_result vmdk_read_i_explain(vmdk_read *v, const vmdk_read_i_extent *
         const char *fault;
         posio_result r = vmdk_read_i_directory(v, x, copy, t, 1, &entry, NULL);
         if (r == POSIO_E_NOMEM) return vmdk_read_i_no_memory(err);
-        if (r != POSIO_OK || vmdk_read_i_table_at(x, entry, count, &table) != NULL ||
+        if (r != POSIO_OK || vmdk_read_i_table_at(x, copy, entry, count, &table) != NULL ||
             posio_read(&x->file, table + i * size, raw, size, NULL) != POSIO_OK)
             continue;
         entry = size == 8 ? posio_le64(raw) : posio_le32(raw);
-        fault = entry == 0 ? NULL : vmdk_read_i_entry(x, entry, table, count, &unused);
+        fault = entry == 0 ? NULL : vmdk_read_i_entry(x, copy, entry, table, count, &unused);
         if (fault != NULL)
             return posio_fail(err, POSIO_E_DATA, table + i * size,
                               "the grain for media offset %llu (grain table entry %llx) %s", media,
@@ -1650,8 +1657,37 @@ static void vmdk_read_i_unrecode(char *name)
     *to = 0;
 }
 
-/* Reads the descriptor, n bytes at `at` of the file, as UTF-8. It ends with its first NUL. UTF-16
-   is no dialect of VMware's, but editors make it. */
+static int vmdk_read_i_is_extent(const char *line, size_t n, uint32_t *access);
+
+/* A descriptor of n bytes ends with its first NUL. In a file of its own nothing may follow but more
+   of them: extents behind a part that was lost would move forwards. */
+static posio_result vmdk_read_i_check_end(vmdk_read *v, size_t n, posio_error *err)
+{
+    const size_t end = strlen(v->text);
+    const char *at = v->text + end, *line;
+    size_t size;
+    uint32_t access;
+    int warned = 0;
+    while (at < v->text + n) {
+        if (*at == 0) {
+            at++;
+            continue;
+        }
+        if (!warned)
+            vmdk_read_i_warn(v, 0, end,
+                             "the descriptor has a NUL within: what follows is not read");
+        warned = 1;
+        while (vmdk_read_i_line(&at, &line, &size))
+            if (vmdk_read_i_is_extent(line, size, &access))
+                return posio_fail(err, POSIO_E_DATA, end,
+                                  "the descriptor is damaged: it has a NUL within, and extents "
+                                  "behind it");
+    }
+    return POSIO_OK;
+}
+
+/* Reads the descriptor, n bytes at `at` of the file (0: it is all of it), as UTF-8. UTF-16 is no
+   dialect of VMware's, but editors make it. */
 static posio_result vmdk_read_i_take_text(vmdk_read *v, uint64_t at, size_t n, posio_error *err)
 {
     static const char *const latin[] = {"windows-1252", "cp1252",  "iso-8859-1",
@@ -1671,9 +1707,13 @@ static posio_result vmdk_read_i_take_text(vmdk_read *v, uint64_t at, size_t n, p
         if (utf8 == NULL) return vmdk_read_i_no_memory(err);
         posio_release(&v->desc.alloc, v->text);
         v->text = utf8;
+        n = i;
     } else if (n >= 3 && memcmp(v->text, "\xef\xbb\xbf", 3) == 0) {
         memmove(v->text, v->text + 3, n - 2);
+        n -= 3;
     }
+    if (at == 0) r = vmdk_read_i_check_end(v, n, err);
+    if (r != POSIO_OK) return r;
     v->info.descriptor_size = strlen(v->text);
     if (!vmdk_read_i_value(v, "encoding", &encoding, &size)) size = 0;
     for (i = 0; i < sizeof latin / sizeof latin[0]; i++)
@@ -1991,7 +2031,7 @@ static const char *vmdk_read_i_gd_fault(const vmdk_read_i_extent *x, uint64_t se
     if (sector > x->file.size / VMDK_READ_I_SECTOR ||
         !posio_within(sector * VMDK_READ_I_SECTOR, n, x->file.size))
         return "reaches beyond the end of the file";
-    return vmdk_read_i_area_fault(x, sector * VMDK_READ_I_SECTOR, n);
+    return vmdk_read_i_area_fault(x, 0, sector * VMDK_READ_I_SECTOR, n);
 }
 
 /* Capacity and the size of grains and tables, in sectors and entries. */
@@ -2047,6 +2087,13 @@ static int vmdk_read_i_is_footer(const unsigned char *b)
 {
     return posio_le32(b + 8) == 0 && posio_le32(b + 12) == 3 &&
            memcmp(b + VMDK_READ_I_SECTOR, "KDMV", 4) == 0;
+}
+
+/* Is a footer that of this extent, by its shape? */
+static int vmdk_read_i_fits(const vmdk_read_i_header *footer, const vmdk_read_i_header *h)
+{
+    return footer->capacity == h->capacity && footer->grain == h->grain &&
+           footer->per_table == h->per_table && footer->method == h->method;
 }
 
 /* The last footer of the file, at its end or before padding; *found: is there one that names a
@@ -2287,7 +2334,7 @@ static posio_result vmdk_read_i_rebuild(vmdk_read *v, vmdk_read_i_extent *x,
 {
     vmdk_read_i_walker k;
     vmdk_read_i_header footer;
-    uint64_t at = vmdk_read_i_round_up(x->text_at + x->text_size), places;
+    uint64_t at = vmdk_read_i_round_up(x->text_at + x->text_size), quiet = 0, places;
     posio_result r = POSIO_OK;
     memset(&k, 0, sizeof k);
     memset(&footer, 0, sizeof footer);
@@ -2298,13 +2345,21 @@ static posio_result vmdk_read_i_rebuild(vmdk_read *v, vmdk_read_i_extent *x,
     k.window = (unsigned char *)posio_allocate(&v->desc.alloc, VMDK_READ_I_WINDOW);
     if (k.window == NULL) return vmdk_read_i_no_memory(err);
     if (at < VMDK_READ_I_SECTOR) at = VMDK_READ_I_SECTOR;
-    if (h->overhead > at / VMDK_READ_I_SECTOR && h->overhead < x->file.size / VMDK_READ_I_SECTOR)
-        at = h->overhead * VMDK_READ_I_SECTOR;
-    while (r == POSIO_OK && x->file.size > at && x->file.size - at >= VMDK_READ_I_SECTOR)
+    if (h->overhead < x->file.size / VMDK_READ_I_SECTOR) quiet = h->overhead * VMDK_READ_I_SECTOR;
+    while (r == POSIO_OK && x->file.size > at && x->file.size - at >= VMDK_READ_I_SECTOR) {
+        if (at >= quiet && k.after == 0) {
+            /* Up to here the header says that there is no grain, and so it is: what was there was
+               tables, or padding. */
+            k.junk_at = k.zeros_at = k.end_at = POSIO_NO_OFFSET;
+            memset(&footer, 0, sizeof footer);
+            quiet = UINT64_MAX;
+        }
         r = vmdk_read_i_step(&k, at, &at, &footer, err);
+        if (k.after == 0) at = posio_min(at, quiet); /* tables look like any marker */
+    }
     posio_release(&v->desc.alloc, k.window);
     if (r != POSIO_OK) return r;
-    if (vmdk_read_i_gd_fault(x, footer.gd) == NULL) {
+    if (vmdk_read_i_fits(&footer, h) && vmdk_read_i_gd_fault(x, footer.gd) == NULL) {
         posio_release(&v->desc.alloc, x->map);
         x->map = NULL;
         x->gd = footer.gd * VMDK_READ_I_SECTOR;
@@ -2334,6 +2389,31 @@ static posio_result vmdk_read_i_rebuild(vmdk_read *v, vmdk_read_i_extent *x,
 
 // ---------------------------------------------------------------------------------- extents
 
+/* Is what lies at x->copy a directory at all? Of its first entries, those that are there, not more
+   may be wrong than right. */
+static posio_result vmdk_read_i_check_copy(vmdk_read *v, vmdk_read_i_extent *x, posio_error *err)
+{
+    unsigned char raw[VMDK_READ_I_SECTOR];
+    const uint32_t n = (uint32_t)posio_min(x->tables, sizeof raw / 4);
+    uint32_t i, good = 0, bad = 0;
+    posio_result r = posio_read(&x->file, x->copy, raw, n * 4, err);
+    if (r == POSIO_E_NOMEM) return r;
+    for (i = 0; i < n && r == POSIO_OK; i++) {
+        const uint32_t entry = posio_le32(raw + i * 4);
+        uint64_t at;
+        if (entry == 0) continue;
+        if (vmdk_read_i_table_at(x, 1, entry, vmdk_read_i_entries_of(x, i), &at) == NULL) good++;
+        else bad++;
+    }
+    if (bad <= good) return POSIO_OK; /* also where it cannot be read now: later it may be */
+    vmdk_read_i_warn(v, x->number, 48,
+                     "what should be the redundant grain directory, at %llu, is none, or all of it "
+                     "is damaged: it is not used",
+                     (unsigned long long)x->copy);
+    x->copy = 0;
+    return POSIO_OK;
+}
+
 /* Chooses the grain directories of a hosted extent. Source: VMDK, "Grain Directory". */
 static posio_result vmdk_read_i_choose_directory(vmdk_read *v, vmdk_read_i_extent *x,
                                                  const vmdk_read_i_header *h, posio_error *err)
@@ -2346,7 +2426,7 @@ static posio_result vmdk_read_i_choose_directory(vmdk_read *v, vmdk_read_i_exten
     if (fault != NULL && gd != UINT64_MAX && x->is_compressed) {
         r = vmdk_read_i_find_footer(v, x, &footer, &found, err);
         if (r != POSIO_OK) return r;
-        if (found && vmdk_read_i_gd_fault(x, footer.gd) == NULL) {
+        if (found && vmdk_read_i_fits(&footer, h) && vmdk_read_i_gd_fault(x, footer.gd) == NULL) {
             vmdk_read_i_warn(v, x->number, 56,
                              "the grain directory of the header %s: that of the footer is used",
                              fault);
@@ -2370,7 +2450,7 @@ static posio_result vmdk_read_i_choose_directory(vmdk_read *v, vmdk_read_i_exten
     }
     x->gd = gd * VMDK_READ_I_SECTOR;
     x->copy = other == NULL && copy != gd ? copy * VMDK_READ_I_SECTOR : 0;
-    return POSIO_OK;
+    return x->copy != 0 ? vmdk_read_i_check_copy(v, x, err) : POSIO_OK;
 }
 
 static void vmdk_read_i_warn_unclean(vmdk_read *v, const vmdk_read_i_extent *x, uint64_t at)
@@ -2407,10 +2487,15 @@ static posio_result vmdk_read_i_take_hosted(vmdk_read *v, vmdk_read_i_extent *x,
     if (h.is_unclean) vmdk_read_i_warn_unclean(v, x, 72);
     if (h.gd == UINT64_MAX) {
         vmdk_read_i_header footer;
+        posio_error why;
         int found = 0;
         r = vmdk_read_i_find_footer(v, x, &footer, &found, err);
-        if (r == POSIO_OK && found) r = vmdk_read_i_check_header(&footer, err);
         if (r != POSIO_OK) return r;
+        if (found && vmdk_read_i_check_header(&footer, &why) != POSIO_OK) {
+            vmdk_read_i_warn(v, x->number, POSIO_NO_OFFSET, "the footer is not used: %s",
+                             why.message);
+            found = 0;
+        }
         if (found && h.capacity != 0 && (footer.capacity != h.capacity || footer.grain != h.grain))
             vmdk_read_i_warn(v, x->number, 12,
                              "header and footer differ in capacity or grain size: the footer's "

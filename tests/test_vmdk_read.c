@@ -8,6 +8,7 @@
 #include "../vmdk_read.h"
 #include "fixtures/faults.h"
 #include "fixtures/vmdk_build.h"
+#include "fixtures/watched.h"
 #include "test.h"
 #if defined(_WIN32)
 #include <direct.h>
@@ -1317,6 +1318,357 @@ TEST(resolvers_open_any_format_and_their_errors_pass)
     remove_links(1);
 }
 
+/* Warnings of parents that are found without the caller's help are not lost. */
+TEST(warnings_of_parents_are_shown)
+{
+    vmdk_read *image = NULL;
+    vmdk_read_warning w;
+    uint32_t i;
+    int found = 0;
+    write_link(2, NULL, 0xffffffffu);
+    write_link(1, "c2.vmdk", 0x7777);
+    write_link(0, "c1.vmdk", 0x1001);
+    REQUIRE(vmdk_read_open(&image, in("v/c0.vmdk"), NULL, NULL) == POSIO_OK);
+    CHECK_EQ(vmdk_read_info(image)->parent_mismatch, 0);
+    for (i = 0; vmdk_read_get_warning(image, i, &w) == POSIO_OK; i++)
+        found += strncmp(w.message, "c1.vmdk: the parent has content ID", 34) == 0;
+    CHECK_EQ(found, 1);
+    CHECK_EQ(i, 1);
+    vmdk_read_close(image);
+    remove_links(3);
+}
+
+TEST(the_newest_warning_tells_of_those_left_out)
+{
+    static char text[8000];
+    vmdk_read *image = NULL;
+    vmdk_read_warning w;
+    uint32_t i;
+    snprintf(text, sizeof text, "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
+                                "parentCID=ffffffff\ncreateType=\"custom\"\n");
+    for (i = 0; i < 40; i++) strcat(text, "NOACCESS 8 FLAT \"a.raw\" 0\n");
+    REQUIRE(put(in("v/d.vmdk"), text, strlen(text)));
+    REQUIRE(vmdk_read_open(&image, in("v/d.vmdk"), NULL, NULL) == POSIO_OK);
+    for (i = 0; vmdk_read_get_warning(image, i, &w) == POSIO_OK; i++) {
+        if (i < 31) CHECK_EQ(w.segment, i + 1);
+    }
+    CHECK_EQ(i, 32);
+    CHECK_EQ(w.segment, 40);
+    CHECK(strstr(w.message, "8") != NULL && strstr(w.message, "left out") != NULL);
+    CHECK(strstr(w.message, "NOACCESS") != NULL);
+    vmdk_read_close(image);
+    (void)remove(in("v/d.vmdk"));
+}
+
+/* A name of no characters is copied as any other. */
+TEST(an_empty_name_is_copied)
+{
+    vmdk_read *image = NULL;
+    vmdk_build b;
+    shelf on;
+    vmdk_read_desc d;
+    posio_source source;
+    posio_error err;
+    char name[2] = "";
+    uint8_t byte;
+    memset(&d, 0, sizeof d);
+    vmdk_build_make(&b, vmdk_build_variant_of("sparse"));
+    shelf_make(&on, &b, &d);
+    source = shelf_source(&on, 0);
+    d.name = name;
+    REQUIRE(vmdk_read_open_source(&image, &source, &d, &err) == POSIO_OK);
+    name[0] = 'x';
+    CHECK_EQ((int64_t)vmdk_read_at(image, vmdk_read_info(image)->media_size, &byte, 1, &err),
+             POSIO_E_RANGE);
+    CHECK_STR(err.file, "");
+    vmdk_read_close(image);
+    vmdk_build_free(&b);
+}
+
+/* A delta with every second grain, on a parent that is asked for its extents once. */
+TEST(the_parents_extents_are_asked_once)
+{
+    static uint8_t raw[100 * 512];
+    vmdk_build_options o = vmdk_build_none();
+    posio_memory memory;
+    posio_resolver resolver;
+    posio_source source;
+    posio_extent e;
+    vmdk_read *image = NULL;
+    vmdk_read_desc desc;
+    vmdk_build_disk *d;
+    vmdk_build_extent *x;
+    vmdk_build b;
+    watched w;
+    uint64_t at;
+    uint32_t i;
+    memset(&b, 0, sizeof b);
+    memset(&w, 0, sizeof w);
+    memset(&desc, 0, sizeof desc);
+    memory.data = raw;
+    memory.size = sizeof raw;
+    w.below = posio_memory_source(&memory);
+    strcpy(w.identity, "00001001");
+    resolver.open = watched_open;
+    resolver.self = &w;
+    desc.resolver = &resolver;
+    o.grain = 1;
+    d = vmdk_build_begin(&b, "c0.vmdk", "monolithicSparse");
+    d->cid = 0x1000;
+    d->parent_cid = 0x1001;
+    d->hint = "base";
+    x = vmdk_build_sparse(d, "c0.vmdk", 100, &o);
+    for (i = 0; i < 100; i += 2) vmdk_build_data(x, i, QCOW2_BUILD_FILL + 1);
+    vmdk_build_finish(d);
+    REQUIRE(qcow2_build_write_file(&b.set.file[0], in("v/c0.vmdk")) == 0);
+    vmdk_build_free(&b);
+    REQUIRE(vmdk_read_open(&image, in("v/c0.vmdk"), &desc, NULL) == POSIO_OK);
+    source = vmdk_read_source(image);
+    w.extents = 0;
+    for (at = 0; at < source.size; at += e.length) {
+        REQUIRE(posio_extent_of(&source, at, &e, NULL) == POSIO_OK && e.length != 0);
+        CHECK_EQ(e.kind, POSIO_EXTENT_DATA);
+    }
+    CHECK_EQ(w.extents, 1);
+    vmdk_read_close(image);
+    remove_links(1);
+}
+
+/* ------------------------------------------------------------------ damage, one by one */
+
+/* A sparse extent of 20 grains of a sector, of which the first four hold 1, 2, 3, 4. */
+static vmdk_build_extent *make_four(vmdk_build *b, uint32_t flags)
+{
+    vmdk_build_options o = vmdk_build_none();
+    vmdk_build_disk *d;
+    vmdk_build_extent *e;
+    uint32_t i;
+    memset(b, 0, sizeof *b);
+    o.grain = 1;
+    o.flags = flags;
+    d = vmdk_build_begin(b, "four.vmdk", flags & VMDK_BUILD_STREAM ? "streamOptimized"
+                                                                   : "monolithicSparse");
+    d->cid = 0x1000;
+    d->parent_cid = 0xffffffffu;
+    e = vmdk_build_sparse(d, "four.vmdk", 20, &o);
+    for (i = 0; i < 4; i++) vmdk_build_data(e, i, QCOW2_BUILD_FILL + i + 1);
+    vmdk_build_finish(d);
+    return e;
+}
+
+/* Writes it, opens it, and says which of the four grains can be read: "1234", with ! for an error
+   of damage and ? for wrong bytes. warning: room for the first that holds `word`. */
+static const char *read_four(vmdk_build *b, const char *word, vmdk_read_warning *warning)
+{
+    static char seen[5];
+    vmdk_read *image = NULL;
+    vmdk_read_warning w;
+    posio_error err;
+    uint8_t got[512];
+    uint32_t i;
+    memset(warning, 0, sizeof *warning);
+    if (qcow2_build_write_file(&b->set.file[0], in("v/four.vmdk")) != 0) return "not written";
+    vmdk_build_free(b);
+    if (vmdk_read_open(&image, in("v/four.vmdk"), NULL, &err) != POSIO_OK) {
+        printf("    %s\n", err.message);
+        return "not opened";
+    }
+    for (i = 0; i < 4; i++) {
+        posio_result r = vmdk_read_at(image, i * 512, got, 512, &err);
+        seen[i] = r == POSIO_E_DATA ? '!' : r != POSIO_OK || got[0] != i + 1 ? '?' : (char)('1' + i);
+    }
+    for (i = 0; vmdk_read_get_warning(image, i, &w) == POSIO_OK; i++)
+        if (warning->message[0] == 0 && strstr(w.message, word) != NULL) *warning = w;
+    vmdk_read_close(image);
+    (void)remove(in("v/four.vmdk"));
+    return seen;
+}
+
+/* Each entry of a grain table comes from the directory that has a good one. */
+TEST(redundant_tables_merge_by_entry)
+{
+    vmdk_read_warning w;
+    vmdk_build_extent *e;
+    vmdk_build b;
+    e = make_four(&b, 0); /* the first table lost an entry, the copy lacks two */
+    vmdk_build_le(e->f, vmdk_build_gte_at(e, 0), 0x7fffffff, 4);
+    vmdk_build_le(e->f, vmdk_build_rgte_at(e, 2), 0, 8);
+    CHECK_STR(read_four(&b, "redundant", &w), "1234");
+    CHECK_EQ(w.segment, 0);
+    CHECK(w.message[0] != 0);
+    e = make_four(&b, 0); /* the first table is gone, and the copy has a bad entry */
+    vmdk_build_le(e->f, e->gd_at, 0, 4);
+    vmdk_build_le(e->f, vmdk_build_rgte_at(e, 0), 0x7fffffff, 4);
+    CHECK_STR(read_four(&b, "redundant", &w), "!234");
+    CHECK(w.message[0] != 0);
+}
+
+/* The header names a place within the data as that of the redundant directory. */
+TEST(a_wrong_place_of_the_redundant_directory_costs_nothing)
+{
+    vmdk_read_warning w;
+    vmdk_build_extent *e;
+    vmdk_build b;
+    uint32_t i;
+    for (i = 0; i < 4; i++) {
+        e = make_four(&b, 0);
+        vmdk_build_le(e->f, 48, e->grain[i].at / 512, 8);
+        CHECK_STR(read_four(&b, "redundant", &w), "1234");
+        CHECK_EQ(w.offset, 48);
+    }
+    e = make_four(&b, 0); /* it is the first table */
+    vmdk_build_le(e->f, 48, e->table[0] / 512, 8);
+    CHECK_STR(read_four(&b, "redundant", &w), "1234");
+}
+
+/* An entry of 1 in a grain directory is no table of zeros, though one in a table is a grain of
+   them. */
+TEST(a_directory_entry_of_1_is_damage)
+{
+    vmdk_read_warning w;
+    vmdk_build_extent *e;
+    vmdk_build b;
+    e = make_four(&b, VMDK_BUILD_ZEROED);
+    vmdk_build_le(e->f, e->gd_at, 1, 4);
+    CHECK_STR(read_four(&b, "redundant", &w), "1234");
+    CHECK(w.message[0] != 0);
+    e = make_four(&b, VMDK_BUILD_ZEROED | VMDK_BUILD_NO_RGD);
+    vmdk_build_le(e->f, e->gd_at, 1, 4);
+    CHECK_STR(read_four(&b, "redundant", &w), "!!!!");
+}
+
+/* A stream without a directory: where its grains begin is not what the header says. */
+TEST(a_map_is_rebuilt_though_the_overhead_is_wrong)
+{
+    static const uint64_t wrong[] = {0, 1, 2, 22, 23, 24, 26, 28, 1 << 21, UINT64_MAX};
+    vmdk_read_warning w;
+    vmdk_build_extent *e;
+    vmdk_build b;
+    size_t i;
+    for (i = 0; i < COUNT(wrong); i++) {
+        e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_NO_TABLES);
+        vmdk_build_le(e->f, 64, wrong[i], 8);
+        CHECK_STR(read_four(&b, "rebuilt", &w), "1234");
+        CHECK(w.message[0] != 0);
+    }
+    for (i = 1; i < 4; i++) { /* the first grains lie before it */
+        e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_NO_TABLES);
+        vmdk_build_le(e->f, 64, e->grain[i].at / 512, 8);
+        CHECK_STR(read_four(&b, "rebuilt", &w), "1234");
+    }
+    e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_NO_TABLES); /* and what was there is lost */
+    vmdk_build_le(e->f, 64, e->grain[2].at / 512, 8);
+    vmdk_build_le(e->f, e->grain[0].at + 8, 0x5a5a5a5a, 4);
+    CHECK_STR(read_four(&b, "rebuilt", &w), "!234");
+}
+
+/* A footer is taken only if it describes this extent. */
+TEST(footers_that_do_not_fit_are_not_used)
+{
+    vmdk_read_warning w;
+    vmdk_build_extent *e;
+    vmdk_build b;
+    e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_FOOTER);
+    vmdk_build_le(e->f, e->footer_at + 4, 9, 4); /* its version */
+    CHECK_STR(read_four(&b, "footer", &w), "1234");
+    CHECK(strstr(w.message, "version 9") != NULL);
+    e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_FOOTER); /* far before the end */
+    qcow2_build_resize(e->f, e->f->size + (17 << 20));
+    CHECK_STR(read_four(&b, "far before", &w), "1234");
+    CHECK(w.message[0] != 0);
+    e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_FOOTER); /* and of another extent */
+    qcow2_build_resize(e->f, e->f->size + (17 << 20));
+    vmdk_build_le(e->f, e->footer_at + 12, 21, 8);
+    vmdk_build_le(e->f, e->gd_at, 0, 4);
+    CHECK_STR(read_four(&b, "rebuilt", &w), "1234");
+    CHECK(w.message[0] != 0);
+}
+
+/* The marker of a grain claims more bytes when it is read again than it did before. */
+TEST(a_marker_that_changes_is_an_error)
+{
+    const vmdk_build_variant *v = vmdk_build_variant_of("stream-footer");
+    vmdk_read *image = NULL;
+    vmdk_build_extent *e;
+    vmdk_build_grain *g = NULL;
+    posio_source source;
+    posio_error err;
+    vmdk_build b;
+    watched w;
+    shelf on;
+    truth t;
+    uint8_t got[512];
+    size_t i;
+    vmdk_read_desc d = desc_for(v);
+    vmdk_build_make(&b, v);
+    truth_make(&t, &b, v);
+    shelf_make(&on, &b, &d);
+    e = b.disk[0]->extent[0];
+    for (i = 0; i < e->count; i++) /* the last one in the file: nothing tells where it ends */
+        if (e->grain[i].what == QCOW2_BUILD_COMPRESSED && (g == NULL || e->grain[i].at > g->at))
+            g = &e->grain[i];
+    REQUIRE(g != NULL && g->size > 512);
+    memset(&w, 0, sizeof w);
+    w.below = shelf_source(&on, 0);
+    source = watched_source(&w);
+    REQUIRE(vmdk_read_open_source(&image, &source, NULL, &err) == POSIO_OK);
+    w.change_at = g->at + 10; /* of the size: 65 KiB more */
+    w.change_to = 1;
+    w.change_after = 2;
+    CHECK_EQ((int64_t)vmdk_read_at(image, vmdk_build_media_at(e, g->index), got, 512, &err),
+             POSIO_E_DATA);
+    CHECK_EQ(w.change_after, 1);
+    w.change_after = 0;
+    CHECK_EQ(vmdk_read_at(image, vmdk_build_media_at(e, g->index), got, 512, &err), POSIO_OK);
+    CHECK(same_as_media(&t, vmdk_build_media_at(e, g->index), got, 512));
+    vmdk_read_close(image);
+    free(t.media);
+    vmdk_build_free(&b);
+}
+
+/* What would shift the extents behind it is refused. */
+TEST(descriptors_lose_no_extent_without_a_word)
+{
+    static const char head[] = "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
+                               "parentCID=ffffffff\ncreateType=\"custom\"\nRW 8 ZERO\n";
+    vmdk_read *image = NULL;
+    vmdk_read_warning w;
+    posio_error err;
+    char text[2000];
+    int byte;
+    size_t n;
+    CHECK_EQ(open_line("RW 8 ZERO\nRW 8 ZERO\nRW 8 ZERO", NULL, &byte, &err), POSIO_OK);
+    CHECK_EQ((int64_t)open_line("RW 8 ZERO\nSW 8 ZERO\nRW 8 ZERO", NULL, &byte, &err),
+             POSIO_E_DATA);
+    CHECK(strstr(err.message, "extent 2") != NULL && strstr(err.message, "SW 8 ZERO") != NULL);
+    memset(text, 0, sizeof text);
+    memcpy(text, head, sizeof head - 1);
+    memcpy(text + 1000, "ZERO\nRW 8 ZERO\n", 15); /* a block of zeros within */
+    REQUIRE(put(in("v/d.vmdk"), text, 1015));
+    CHECK_EQ((int64_t)vmdk_read_open(&image, in("v/d.vmdk"), NULL, &err), POSIO_E_DATA);
+    CHECK_EQ(err.offset, sizeof head - 1);
+    CHECK(strstr(err.message, "NUL") != NULL);
+    memcpy(text + 1000, "ddb.adapterType\n", 16); /* nothing that matters is behind it */
+    REQUIRE(put(in("v/d.vmdk"), text, 1016));
+    REQUIRE(vmdk_read_open(&image, in("v/d.vmdk"), NULL, &err) == POSIO_OK);
+    CHECK(vmdk_read_get_warning(image, 0, &w) == POSIO_OK && strstr(w.message, "NUL") != NULL);
+    vmdk_read_close(image);
+    image = NULL;
+    memset(text + 1000, 0, 100); /* room */
+    REQUIRE(put(in("v/d.vmdk"), text, 2000));
+    REQUIRE(vmdk_read_open(&image, in("v/d.vmdk"), NULL, &err) == POSIO_OK);
+    CHECK_EQ((int64_t)vmdk_read_get_warning(image, 0, &w), POSIO_E_RANGE);
+    vmdk_read_close(image);
+    image = NULL;
+    n = strlen(head); /* the same in UTF-16 */
+    memset(text, 0, sizeof text);
+    for (byte = 0; (size_t)byte < n; byte++) text[2 * byte] = head[byte];
+    for (byte = 0; byte < 10; byte++) text[2 * (n + 5 + (size_t)byte)] = "\nRW 8 ZERO"[byte];
+    REQUIRE(put(in("v/d.vmdk"), text, 2 * (n + 15)));
+    CHECK_EQ((int64_t)vmdk_read_open(&image, in("v/d.vmdk"), NULL, &err), POSIO_E_DATA);
+    (void)remove(in("v/d.vmdk"));
+}
+
 TEST(a_source_stands_alone_without_helpers)
 {
     vmdk_read *image = NULL;
@@ -1955,6 +2307,17 @@ TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files
           RUN(circles_are_refused); RUN(stored_names_stay_in_the_folder);
           RUN(parents_are_sought_beside_the_image);
           RUN(resolvers_open_any_format_and_their_errors_pass);
+          RUN(warnings_of_parents_are_shown);
+          RUN(the_newest_warning_tells_of_those_left_out);
+          RUN(an_empty_name_is_copied);
+          RUN(the_parents_extents_are_asked_once);
+          RUN(redundant_tables_merge_by_entry);
+          RUN(a_wrong_place_of_the_redundant_directory_costs_nothing);
+          RUN(a_directory_entry_of_1_is_damage);
+          RUN(a_map_is_rebuilt_though_the_overhead_is_wrong);
+          RUN(footers_that_do_not_fit_are_not_used);
+          RUN(a_marker_that_changes_is_an_error);
+          RUN(descriptors_lose_no_extent_without_a_word);
           RUN(a_source_stands_alone_without_helpers); RUN(a_monolithic_source_needs_no_name);
           RUN(errors_name_the_file_below); RUN(values_of_the_descriptor_are_found);
           RUN(extents_say_what_they_are); RUN(ranges_arguments_and_families);
