@@ -22,7 +22,8 @@
    WHAT IT DOES NOT DO
      No writing, no repair: the log of a VHDX file is replayed in memory, the file stays as it is.
      Saved states of virtual machines are other files. VHD sets (.vhds) and the split parts of old
-     VHD files (.v01) are not put together. Guest bytes are never probed.
+     VHD files (.v01) are not put together. Guest bytes are never probed: a file that may be either
+     format is refused unless VHDX_READ_AS_... says which it is.
 
    OPTIONS  (define before the first include; each works alone)
      VHDX_READ_IMPLEMENTATION   the functions too: in exactly one .c or .cpp
@@ -45,8 +46,8 @@
    ERRORS
      FORMAT (neither VHDX nor VHD), UNSUPPORTED (refused by name), DATA (damaged, or the parent is
      not the recorded one), MISSING (no parent is found), POLICY (a stored name leads elsewhere),
-     LIMIT, RANGE, IO, NOMEM. Errors name the file and the byte offset in it. What can be read
-     around is a warning.
+     LIMIT, RANGE, IO, NOMEM, ARG (a desc that contradicts itself, a resolver that gives nothing).
+     Errors name the file and the byte offset in it. What can be read around is a warning.
 
    VHDX  ([MS-VHDX], "Virtual Hard Disk v2 (VHDX) File Format": VHDX; little-endian)
 
@@ -93,10 +94,11 @@
 
      Size. The footer has two: the current size in bytes, and the geometry, whose product may be
      smaller or larger. Virtual PC ("vpc ") and QEMU without force_size ("qemu") give the guest the
-     product, unless it is the largest there is (65535 x 16 x 255); all other programs go by the
-     current size. So does this reader, as QEMU does: the disk has the size that its machine saw. A
-     difference is a warning. VHDX_READ_CURRENT_SIZE takes the current size in any case. (The
-     product is not taken either when it is 0 or when the file has no room for it.)
+     product, unless it is the largest there is (65535 x 16 x 255); Virtual Server, Hyper-V and
+     VirtualBox go by the current size. So does this reader, for every other creator too: the disk
+     has the size that its machine saw. (QEMU counts by geometry for creators that it does not
+     know.) A difference is a warning. VHDX_READ_CURRENT_SIZE takes the current size in any case.
+     (The product is not taken either when it is 0 or when the file has no room for it.)
 
      Bitmaps of dynamic disks are not looked at, as in QEMU and Windows: a block that is there is
      read whole. Sectors that were never written hold zeros in it. In differencing disks a bit says
@@ -109,6 +111,7 @@
      VHDX: unknown required region or metadata item, other locator | refused by name
      VHD: fixed, dynamic, differencing; 511-byte footers           | read
      VHD: footer damaged or cut off, the copy at 0 intact          | read, with a warning
+     VHDX at its beginning, fixed VHD at its end                   | as VHDX_READ_AS_... says
      parents                                                       | read, by name and ID, in any
                                                                    | format a resolver knows
 
@@ -177,10 +180,15 @@ struct chunkwise_pool;
 typedef struct vhdx_read vhdx_read;
 
 enum {
-    VHDX_READ_ALONE = 1,       /* no parent: what the image does not hold reads as zeros */
-    VHDX_READ_ANY_PARENT = 2,  /* where no parent has the recorded ID, the first that opens */
-    VHDX_READ_NO_LOG = 4,      /* VHDX: read what the file holds without its log */
-    VHDX_READ_CURRENT_SIZE = 8 /* VHD: the footer's current size, whoever created it */
+    VHDX_READ_ALONE = 1,        /* no parent: what the image does not hold reads as zeros */
+    VHDX_READ_ANY_PARENT = 2,   /* where no parent has the recorded ID, the first that opens */
+    VHDX_READ_NO_LOG = 4,       /* VHDX: read what the file holds without its log */
+    VHDX_READ_CURRENT_SIZE = 8, /* VHD: the footer's current size, whoever created it */
+    /* Which of the two a file is that begins as a VHDX and ends as a fixed VHD: the guest of a VHD
+       writes its first bytes, that of a VHDX perhaps its last ones. Without one of these flags it
+       is refused. Other files are what they are, whatever the flag. */
+    VHDX_READ_AS_VHDX = 16,
+    VHDX_READ_AS_VHD = 32
 };
 
 typedef struct vhdx_read_desc {
@@ -1087,7 +1095,7 @@ static int vhdx_read_i_sum_is_right(const unsigned char *p, size_t n, size_t fie
 
 // ---------------------------------------------------------------------------------- VHDX: headers
 
-/* NULL, or what is wrong with the header; b has it if not. */
+/* *fault: NULL, or what is wrong with the header; b has it if not. */
 static posio_result vhdx_read_i_read_header(const vhdx_read *v, int which, unsigned char *b,
                                             const char **fault, posio_error *err)
 {
@@ -1255,7 +1263,9 @@ static posio_result vhdx_read_i_check_entry(const vhdx_read_i_log *l, uint32_t a
     memset(&w, 0, sizeof w);
     for (k = 0; k == 0 || k < w.sectors; k += n) {
         posio_result r;
-        if (k != 0) n = posio_min((uint32_t)VHDX_READ_I_PAGE / VHDX_READ_I_SECTOR, w.sectors - k);
+        if (k != 0) /* few at first: most of what is no entry shows so at once */
+            n = posio_min(posio_min(k, (uint32_t)VHDX_READ_I_PAGE / VHDX_READ_I_SECTOR),
+                          w.sectors - k);
         r = vhdx_read_i_read_ring(l, at + k * VHDX_READ_I_SECTOR, l->buffer,
                                   (size_t)n * VHDX_READ_I_SECTOR, err);
         if (r == POSIO_E_RANGE) return POSIO_OK;
@@ -1645,23 +1655,33 @@ static posio_result vhdx_read_i_read_regions(const vhdx_read *v, int which, unsi
     return POSIO_OK;
 }
 
-/* One entry of the region table. Source: VHDX, 2.2.3.2. */
+enum { VHDX_READ_I_UNKNOWN, VHDX_READ_I_BAT, VHDX_READ_I_METADATA };
+
+/* What a region is, by its GUID. Source: VHDX, 2.2.3.2. */
+static int vhdx_read_i_region_of(const unsigned char *guid)
+{
+    static const unsigned char bat[16] = {0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0x00, 0x42,
+                                          0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08};
+    static const unsigned char metadata[16] = {0x06, 0xa2, 0x7c, 0x8b, 0x90, 0x47, 0x9a, 0x4b,
+                                               0xb8, 0xfe, 0x57, 0x5f, 0x05, 0x0f, 0x88, 0x6e};
+    if (memcmp(guid, bat, 16) == 0) return VHDX_READ_I_BAT;
+    return memcmp(guid, metadata, 16) == 0 ? VHDX_READ_I_METADATA : VHDX_READ_I_UNKNOWN;
+}
+
+/* One entry of the region table. */
 static posio_result vhdx_read_i_take_region(vhdx_read *v, const unsigned char *e, uint64_t field,
                                             vhdx_read_i_region *bat, vhdx_read_i_region *metadata,
                                             posio_error *err)
 {
-    static const unsigned char is_bat[16] = {0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0x00, 0x42,
-                                             0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08};
-    static const unsigned char is_metadata[16] = {0x06, 0xa2, 0x7c, 0x8b, 0x90, 0x47, 0x9a, 0x4b,
-                                                  0xb8, 0xfe, 0x57, 0x5f, 0x05, 0x0f, 0x88, 0x6e};
     const uint64_t at = posio_le64(e + 16), n = posio_le32(e + 24);
+    const int is = vhdx_read_i_region_of(e);
     const vhdx_read_i_region *other;
     const char *name = "region of an unknown kind", *fault = NULL;
     vhdx_read_i_region *known = NULL;
     char guid[40];
     vhdx_read_i_put_guid(e, 0, guid);
-    if (memcmp(e, is_bat, 16) == 0) known = bat, name = "BAT";
-    if (memcmp(e, is_metadata, 16) == 0) known = metadata, name = "metadata region";
+    if (is == VHDX_READ_I_BAT) known = bat, name = "BAT";
+    if (is == VHDX_READ_I_METADATA) known = metadata, name = "metadata region";
     if (known == NULL && (posio_le32(e + 28) & 1) != 0)
         return posio_fail(err, POSIO_E_UNSUPPORTED, field,
                           "the image needs a region of an unknown kind: {%s}", guid);
@@ -1681,10 +1701,12 @@ static posio_result vhdx_read_i_take_region(vhdx_read *v, const unsigned char *e
         return posio_fail(err, POSIO_E_DATA, field, "the %s (%llu bytes at %llu) %s", name,
                           (unsigned long long)n, (unsigned long long)at, fault);
     other = vhdx_read_i_region_at(v, at, n);
-    if (other != NULL && known == NULL)
+    if (other != NULL && known == NULL) { /* one that nobody needs, and that cannot be right */
         vhdx_read_i_warn(v, field, "the %s (%llu bytes at %llu) lies over the %s", name,
                          (unsigned long long)n, (unsigned long long)at, other->name);
-    else if (other != NULL)
+        return POSIO_OK;
+    }
+    if (other != NULL)
         return posio_fail(err, POSIO_E_DATA, field, "the %s (%llu bytes at %llu) lies over the %s",
                           name, (unsigned long long)n, (unsigned long long)at, other->name);
     if (n > v->size - at)
@@ -1705,10 +1727,13 @@ static posio_result vhdx_read_i_find_regions(vhdx_read *v, unsigned char *b,
 {
     const char *fault[2] = {NULL, NULL};
     uint64_t base;
-    uint32_t i, count;
-    int which = 0;
+    uint32_t i, count, other = 0;
+    int which = 0, unknown;
     posio_result r = vhdx_read_i_read_regions(v, 1, b, &fault[1], err);
+    if (r == POSIO_OK && fault[1] == NULL) other = posio_le32(b + 4); /* its checksum */
     if (r == POSIO_OK) r = vhdx_read_i_read_regions(v, 0, b, &fault[0], err);
+    if (r == POSIO_OK && fault[0] == NULL && fault[1] == NULL && posio_le32(b + 4) != other)
+        vhdx_read_i_warn(v, (uint64_t)4 << 16, "the region tables differ; the first one is read");
     if (r == POSIO_OK && fault[0] != NULL && fault[1] == NULL) {
         which = 1;
         r = vhdx_read_i_read_regions(v, 1, b, &fault[1], err);
@@ -1725,8 +1750,12 @@ static posio_result vhdx_read_i_find_regions(vhdx_read *v, unsigned char *b,
     v->info.region_table = (uint32_t)which + 1;
     base = (uint64_t)(which + 3) << 16;
     count = posio_le32(b + 8);
-    for (i = 0; i < count && r == POSIO_OK; i++)
-        r = vhdx_read_i_take_region(v, b + 16 + i * 32, base + 16 + i * 32, bat, metadata, err);
+    for (unknown = 0; unknown < 2; unknown++) /* regions that are known, in whatever order, first */
+        for (i = 0; i < count && r == POSIO_OK; i++) {
+            const unsigned char *e = b + 16 + i * 32;
+            if ((vhdx_read_i_region_of(e) == VHDX_READ_I_UNKNOWN) == unknown)
+                r = vhdx_read_i_take_region(v, e, base + 16 + i * 32, bat, metadata, err);
+        }
     if (r == POSIO_OK && (bat->to == 0 || metadata->to == 0))
         return posio_fail(err, POSIO_E_DATA, base, "the region table names no %s",
                           bat->to == 0 ? "BAT" : "metadata region");
@@ -2635,6 +2664,9 @@ static posio_result vhdx_read_i_create(vhdx_read **out, const vhdx_read_desc *de
     if (desc == NULL) desc = &defaults;
     if (!posio_alloc_is_valid(&desc->alloc))
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
+    if ((desc->flags & VHDX_READ_AS_VHDX) && (desc->flags & VHDX_READ_AS_VHD))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET,
+                          "VHDX_READ_AS_VHDX and VHDX_READ_AS_VHD exclude each other");
     length = desc->name != NULL ? strlen(desc->name) : 0;
     v = (vhdx_read *)posio_allocate_zeroed(&desc->alloc, sizeof *v + length + 1);
     if (v == NULL) return vhdx_read_i_no_memory(err);
@@ -2649,17 +2681,36 @@ static posio_result vhdx_read_i_create(vhdx_read **out, const vhdx_read_desc *de
     return POSIO_OK;
 }
 
+/* Is the file a VHDX? One that ends as a fixed VHD may be either: in neither format a guest is kept
+   from writing what makes the other one. */
+static posio_result vhdx_read_i_tell(const vhdx_read *v, int *is_vhdx, posio_error *err)
+{
+    unsigned char b[VHDX_READ_I_FOOTER];
+    const char *fault = NULL;
+    uint64_t at = 0;
+    posio_result r = POSIO_OK;
+    *is_vhdx = 0;
+    if (v->file.size >= 8) r = posio_read(&v->file, 0, b, 8, err);
+    if (r != POSIO_OK || v->file.size < 8 || memcmp(b, "vhdxfile", 8) != 0) return r;
+    *is_vhdx = 1;
+    if (v->desc.flags & VHDX_READ_AS_VHDX) return POSIO_OK;
+    r = vhdx_read_i_last_footer(&v->file, b, &at, &fault, err);
+    if (r != POSIO_OK || fault != NULL || posio_be32(b + 60) != 2) return r;
+    *is_vhdx = 0;
+    if (v->desc.flags & VHDX_READ_AS_VHD) return POSIO_OK;
+    return posio_fail(err, POSIO_E_UNSUPPORTED, at,
+                      "the file begins as a VHDX and ends as a fixed VHD: VHDX_READ_AS_VHDX or "
+                      "VHDX_READ_AS_VHD must say which it is");
+}
+
 /* The rest of opening, once v->file is there. */
 static posio_result vhdx_read_i_interpret(vhdx_read *v, posio_error *err)
 {
-    unsigned char b[8];
-    posio_result r = POSIO_OK;
-    memset(b, 0, sizeof b);
+    int is_vhdx = 0;
+    posio_result r = vhdx_read_i_tell(v, &is_vhdx, err);
     v->size = v->info.file_size = v->file.size;
-    if (v->size >= sizeof b) r = posio_read(&v->file, 0, b, sizeof b, err);
     if (r == POSIO_OK)
-        r = memcmp(b, "vhdxfile", 8) == 0 ? vhdx_read_i_interpret_vhdx(v, err)
-                                          : vhdx_read_i_interpret_vhd(v, err);
+        r = is_vhdx ? vhdx_read_i_interpret_vhdx(v, err) : vhdx_read_i_interpret_vhd(v, err);
     if (r == POSIO_OK && v->info.has_parent && v->linkage[0][0] != 0)
         v->info.parent_identity = v->linkage[0];
     v->unit = VHDX_READ_I_UNIT;
@@ -2715,7 +2766,7 @@ static posio_result vhdx_read_i_open_layer(vhdx_read **out, posio_layer *layer,
 
 /* What vhdx_read_open does for itself: parents that are VHDX or VHD files. The parents of one are
    looked for only when it is the right one: each name could lead to a chain, and the names in it to
-   more of them. */
+   more of them. One that may be either format is of its child's, as Windows demands of all. */
 static posio_result vhdx_read_i_resolve(void *self, const posio_reference *reference,
                                         posio_source *out, posio_error *err)
 {
@@ -2728,7 +2779,9 @@ static posio_result vhdx_read_i_resolve(void *self, const posio_reference *refer
     r = posio_layer_follow(&layer, v->layer, reference->name, err);
     if (r != POSIO_OK) return r;
     desc.resolver = NULL;
-    desc.flags |= (uint32_t)VHDX_READ_ALONE;
+    desc.flags &= ~(uint32_t)(VHDX_READ_AS_VHDX | VHDX_READ_AS_VHD);
+    desc.flags |= (uint32_t)VHDX_READ_ALONE |
+                  (v->info.is_vhd ? (uint32_t)VHDX_READ_AS_VHD : (uint32_t)VHDX_READ_AS_VHDX);
     r = vhdx_read_i_open_layer(&parent, layer, &desc, err);
     if (r != POSIO_OK) return r;
     v->parent_image = parent;

@@ -21,7 +21,8 @@
      split raw      *.001 with *.002 ... beside it
    A raw image, and a fixed VHD or a flat extent, could begin with the signature of a format by the
    will of whoever wrote it; so a file that is one thing by its name and another by its content is
-   refused unless desc decides. For the same reason what an image holds is never looked at: that the
+   refused unless desc decides, and so is one that begins as a VHDX and ends as a fixed VHD if its
+   name is neither's. For the same reason what an image holds is never looked at: that the
    media of an E01 is itself a QCOW2 must be said (desc.formats = EWF, QCOW2), and so must be what
    lies in a zstd file whose name does not tell (ZSTD_FILE, RAW).
 
@@ -33,7 +34,7 @@
    its parents. A QCOW2 names the format of its parent (backing file): raw, ewf, qcow2, vmdk, vhdx,
    or vpc, which is VHD. A VMDK stands on a VMDK. A VHDX or VHD stands on one of the two: which is
    told by the parent's content, for neither can be taken for anything else, and its ID must be the
-   one that is recorded.
+   one that is recorded; if it could be both, it is what stands on it.
 
    Everything is static; for programs with one translation unit. Include the formats' headers with
    their IMPLEMENTATION macros first. */
@@ -93,6 +94,7 @@ typedef struct open_image {
     char *path; /* of its file; NULL: it lies in its container, or was named by an image */
     struct open_image *container, *parent;
     uint32_t depth; /* images above it */
+    int is_either;  /* a VHDX or a VHD: `format` is only what it is if it could be both */
     ewf_read *ewf;  /* the one of these that it is; all NULL: raw */
     qcow2_read *qcow2;
     vmdk_read *vmdk;
@@ -444,10 +446,7 @@ static posio_result open_image_open_parent(open_image **out, open_image *above,
     image->depth = above->depth + 1;
     image->desc.snapshot = NULL;
     r = posio_layer_follow(&image->layer, above->layer, reference->name, err);
-    if (r == POSIO_OK && reference->format == NULL && format != OPEN_IMAGE_VMDK) {
-        posio_source file = posio_layer_source(image->layer);
-        image->format = open_image_begins(&file, "vhdxfile") ? OPEN_IMAGE_VHDX : OPEN_IMAGE_VHD;
-    }
+    image->is_either = reference->format == NULL && format != OPEN_IMAGE_VMDK;
     if (r == POSIO_OK) r = open_image_open_layer(image, err);
     if (r == POSIO_OK) *out = image;
     else open_image_close(image);
@@ -559,6 +558,18 @@ static posio_result open_image_open_vmdk(open_image *image, const posio_source *
     return r;
 }
 
+/* Which of the two a file is that may be either, if anything but its content has decided that: the
+   desc, its extension, or the image above it. */
+static uint32_t open_image_vhdx_or_vhd(const open_image *image)
+{
+    const char *path = open_image_layer_name(image);
+    const int decided = image->desc.formats[0] != OPEN_IMAGE_AUTO || image->depth != 0 ||
+                        path == NULL || open_image_promised(path, strlen(path)) == image->format;
+    if (!decided) return 0;
+    return image->format == OPEN_IMAGE_VHD ? (uint32_t)VHDX_READ_AS_VHD
+                                           : (uint32_t)VHDX_READ_AS_VHDX;
+}
+
 /* VHDX or VHD, as it was decided: what the reader finds in the file must agree. */
 static posio_result open_image_open_vhdx(open_image *image, const posio_source *file,
                                          posio_error *err)
@@ -570,13 +581,16 @@ static posio_result open_image_open_vhdx(open_image *image, const posio_source *
     d.flags = open_image_flag(image->desc.alone, VHDX_READ_ALONE) |
               open_image_flag(image->desc.any_parent, VHDX_READ_ANY_PARENT) |
               open_image_flag(image->desc.no_log, VHDX_READ_NO_LOG) |
-              open_image_flag(image->desc.current_size, VHDX_READ_CURRENT_SIZE);
+              open_image_flag(image->desc.current_size, VHDX_READ_CURRENT_SIZE) |
+              open_image_vhdx_or_vhd(image);
     d.allow = open_image_allowed(&image->desc);
     d.name = open_image_layer_name(image);
     d.resolver = open_image_resolver(image);
     r = vhdx_read_open_source(&image->vhdx, file, &d, err);
     if (r != POSIO_OK) return r;
     image->source = vhdx_read_source(image->vhdx);
+    if (image->is_either)
+        image->format = vhdx_read_info(image->vhdx)->is_vhd ? OPEN_IMAGE_VHD : OPEN_IMAGE_VHDX;
     if ((image->format == OPEN_IMAGE_VHD) == (vhdx_read_info(image->vhdx)->is_vhd != 0)) return r;
     return posio_fail(err, POSIO_E_FORMAT, 0, "not %s, but one of %s",
                       image->format == OPEN_IMAGE_VHD ? "a VHD file" : "a VHDX file",
@@ -742,6 +756,8 @@ static void open_image_name_options(char *message)
                                            {"VHDX_READ_ANY_PARENT", "--any-parent"},
                                            {"VHDX_READ_CURRENT_SIZE", "--current-size"},
                                            {"VHDX_READ_NO_LOG", "--no-log"},
+                                           {"VHDX_READ_AS_VHDX", "--format vhdx"},
+                                           {"VHDX_READ_AS_VHD", "--format vhd"},
                                            {"VHDX_READ_ALONE", "--alone"}};
     size_t i;
     for (i = 0; i < sizeof words / sizeof words[0]; i++) {

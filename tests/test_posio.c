@@ -2219,6 +2219,78 @@ TEST(every_allocation_fails_once)
     }
 }
 
+/* The list keeps the first warnings and the newest one, which tells how many it replaced. */
+static void add_warning(posio_warnings *w, uint32_t segment, uint64_t offset, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    posio_warn(w, segment, offset, format, ap);
+    va_end(ap);
+}
+
+TEST(a_full_list_of_warnings_keeps_the_newest)
+{
+    static posio_warnings list[2];
+    posio_warning w;
+    uint32_t i, at;
+    for (i = 0; i < POSIO_WARNINGS; i++) add_warning(&list[0], i, 100 + i, "number %u", (unsigned)i);
+    for (i = 0; i < POSIO_WARNINGS; i++) {
+        at = i;
+        CHECK(posio_get_warning(&list[0], &at, NULL, &w));
+        CHECK(w.segment == i && w.offset == 100 + i);
+    }
+    CHECK_STR(w.message, "number 31");
+    for (i = 0; i < 5; i++) add_warning(&list[0], 7, i, "late %u", (unsigned)i);
+    at = POSIO_WARNINGS - 1;
+    CHECK(posio_get_warning(&list[0], &at, NULL, &w));
+    CHECK_STR(w.message, "(left out before this one: 5) late 4");
+    CHECK(w.segment == 7 && w.offset == 4);
+    add_warning(&list[1], 1, 2, "below");
+    at = POSIO_WARNINGS; /* goes on in the list of the image below */
+    CHECK(!posio_get_warning(&list[0], &at, NULL, &w));
+    CHECK_EQ(at, 0);
+    CHECK(posio_get_warning(&list[1], &at, "some/where/base.img", &w));
+    CHECK_STR(w.message, "base.img: below");
+    at = POSIO_WARNINGS + 1;
+    CHECK(!posio_get_warning(&list[0], &at, NULL, &w) && !posio_get_warning(&list[1], &at, "x", &w));
+}
+
+TEST(errors_are_in_files_of_long_names_too)
+{
+    char path[600];
+    posio_error err;
+    size_t n;
+    for (n = 1; n < sizeof path; n++) {
+        size_t i;
+        for (i = 0; i < n; i++) path[i] = "\xe2\x82\xac/"[i % 4]; /* cut anywhere in a character */
+        path[n] = 0;
+        (void)posio_fail(&err, POSIO_E_DATA, 0, "x");
+        CHECK(posio_is_in(&err, path) && posio_is_in(&err, NULL));
+        (void)posio_fail_in(&err, path, 0);
+        CHECK(posio_is_in(&err, path) && posio_is_in(&err, NULL) && posio_is_in(&err, ""));
+        CHECK(!posio_is_in(&err, "other"));
+        path[n - 1] ^= 1;
+        CHECK(!posio_is_in(&err, path));
+    }
+}
+
+TEST(the_last_extent_is_kept)
+{
+    posio_source a, b;
+    posio_known k;
+    posio_extent e, got;
+    memset(&k, 0, sizeof k);
+    memset(&e, 0, sizeof e);
+    CHECK(!posio_known_find(&k, &a, 0, &got));
+    e.length = 100;
+    e.kind = POSIO_EXTENT_HOLE;
+    posio_known_keep(&k, &a, 50, &e);
+    CHECK(posio_known_find(&k, &a, 50, &got) && got.length == 100);
+    CHECK(posio_known_find(&k, &a, 149, &got) && got.length == 1 && got.kind == POSIO_EXTENT_HOLE);
+    CHECK(!posio_known_find(&k, &a, 49, &got) && !posio_known_find(&k, &a, 150, &got));
+    CHECK(!posio_known_find(&k, &b, 50, &got));
+}
+
 TEST(half_an_allocator_is_refused)
 {
     tally t;
@@ -2403,6 +2475,9 @@ TEST_MAIN(if (!make_folder()) return 1;
           RUN(named_pipes_and_links_to_them_are_written_straight_to);
           RUN(a_link_at_name_part_is_not_followed); RUN(a_disk_that_fills_up); RUN(pipes_flow);
           RUN(a_pipe_between_two_threads); RUN(every_allocation_fails_once);
+          RUN(a_full_list_of_warnings_keeps_the_newest);
+          RUN(errors_are_in_files_of_long_names_too);
+          RUN(the_last_extent_is_kept);
           RUN(half_an_allocator_is_refused); RUN(layers_follow_names_from_file_to_file);
           RUN(layers_are_allowed_outside_all_the_way); RUN(layers_form_no_circle);
           RUN(layers_have_a_limit); remove_all(folder);)

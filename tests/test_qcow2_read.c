@@ -8,6 +8,7 @@
 #include "../qcow2_read.h"
 #include "fixtures/faults.h"
 #include "fixtures/qcow2_build.h"
+#include "fixtures/watched.h"
 #include "test.h"
 #if defined(_WIN32)
 #include <direct.h>
@@ -1212,6 +1213,111 @@ TEST(resolvers_open_any_format_and_their_errors_pass)
     remove_links(1);
 }
 
+/* Warnings of backing files that are found without the caller's help are not lost. */
+TEST(warnings_of_backing_files_are_shown)
+{
+    static const char *const wanted[] = {"the image is marked as corrupt",
+                                         "c1.qcow2: the image is marked as corrupt"};
+    qcow2_read *image = NULL;
+    qcow2_read_warning w;
+    qcow2_build_options o = qcow2_build_none();
+    qcow2_build_image *m;
+    qcow2_build s;
+    uint32_t i;
+    for (i = 0; i < 2; i++) {
+        memset(&s, 0, sizeof s);
+        o.cluster_bits = 9;
+        o.size = 512;
+        o.backing = i == 0 ? "c1.qcow2" : NULL;
+        o.backing_format = i == 0 ? "qcow2" : NULL;
+        m = qcow2_build_begin(&s, "x", &o);
+        qcow2_build_finish(m);
+        qcow2_build_put(&s.file[0], 79, "\2", 1); /* of the incompatible features */
+        REQUIRE(qcow2_build_write_file(&s.file[0], in(i == 0 ? "v/c0.qcow2" : "v/c1.qcow2")) == 0);
+        qcow2_build_free(&s);
+    }
+    REQUIRE(qcow2_read_open(&image, in("v/c0.qcow2"), NULL, NULL) == POSIO_OK);
+    for (i = 0; qcow2_read_get_warning(image, i, &w) == POSIO_OK; i++)
+        CHECK(i < 2 && strncmp(w.message, wanted[i], strlen(wanted[i])) == 0);
+    CHECK_EQ(i, 2);
+    qcow2_read_close(image);
+    remove_links(2);
+}
+
+/* A name of no characters is copied as any other. */
+TEST(an_empty_name_is_copied)
+{
+    qcow2_read *image = NULL;
+    qcow2_build s;
+    qcow2_read_desc d;
+    posio_source source;
+    posio_error err;
+    watched w;
+    shelf on;
+    char name[2] = "";
+    uint8_t byte;
+    memset(&d, 0, sizeof d);
+    memset(&w, 0, sizeof w);
+    qcow2_build_make(&s, qcow2_build_variant_of("plain"));
+    shelf_make(&on, &s, &d);
+    w.below = shelf_source(&on, 0);
+    source = watched_source(&w);
+    d.name = name;
+    REQUIRE(qcow2_read_open_source(&image, &source, &d, &err) == POSIO_OK);
+    name[0] = 'x';
+    w.fails = 1;
+    CHECK_EQ((int64_t)qcow2_read_at(image, 0, &byte, 1, &err), POSIO_E_IO);
+    CHECK_STR(err.file, "");
+    qcow2_read_close(image);
+    qcow2_build_free(&s);
+}
+
+/* An overlay with every second cluster, on a backing file that is asked for its extents once. */
+TEST(the_backing_files_extents_are_asked_once)
+{
+    static uint8_t raw[100 * 512];
+    qcow2_build_options o = qcow2_build_none();
+    posio_memory memory;
+    posio_resolver resolver;
+    posio_source source;
+    posio_extent e;
+    qcow2_read *image = NULL;
+    qcow2_read_desc d;
+    qcow2_build_image *m;
+    qcow2_build s;
+    watched w;
+    uint64_t at;
+    uint32_t i;
+    memset(&s, 0, sizeof s);
+    memset(&w, 0, sizeof w);
+    memset(&d, 0, sizeof d);
+    memory.data = raw;
+    memory.size = sizeof raw;
+    w.below = posio_memory_source(&memory);
+    resolver.open = watched_open;
+    resolver.self = &w;
+    d.resolver = &resolver;
+    o.cluster_bits = 9;
+    o.size = 100 * 512;
+    o.backing = "base";
+    o.backing_format = "raw";
+    m = qcow2_build_begin(&s, "c0.qcow2", &o);
+    for (i = 0; i < 100; i += 2) qcow2_build_data(m, i, QCOW2_BUILD_FILL + 1);
+    qcow2_build_finish(m);
+    REQUIRE(qcow2_build_write_file(&s.file[0], in("v/c0.qcow2")) == 0);
+    qcow2_build_free(&s);
+    REQUIRE(qcow2_read_open(&image, in("v/c0.qcow2"), &d, NULL) == POSIO_OK);
+    source = qcow2_read_source(image);
+    w.extents = 0;
+    for (at = 0; at < source.size; at += e.length) {
+        REQUIRE(posio_extent_of(&source, at, &e, NULL) == POSIO_OK && e.length != 0);
+        CHECK_EQ(e.kind, POSIO_EXTENT_DATA);
+    }
+    CHECK_EQ(w.extents, 1);
+    qcow2_read_close(image);
+    remove_links(1);
+}
+
 TEST(without_a_resolver_a_source_stands_alone)
 {
     const qcow2_build_variant *v = qcow2_build_variant_of("on-raw");
@@ -1923,6 +2029,9 @@ TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files
           RUN(chains_have_a_limit); RUN(circles_are_refused);
           RUN(stored_names_stay_in_the_folder); RUN(formats_are_not_guessed);
           RUN(resolvers_open_any_format_and_their_errors_pass);
+          RUN(warnings_of_backing_files_are_shown);
+          RUN(an_empty_name_is_copied);
+          RUN(the_backing_files_extents_are_asked_once);
           RUN(without_a_resolver_a_source_stands_alone); RUN(errors_name_the_file_below);
           RUN(snapshots_are_found_by_id_and_by_name); RUN(an_id_comes_before_a_name);
           RUN(ranges_arguments_and_families);

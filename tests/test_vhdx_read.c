@@ -8,6 +8,7 @@
 #include "../vhdx_read.h"
 #include "fixtures/faults.h"
 #include "fixtures/vhdx_build.h"
+#include "fixtures/watched.h"
 #include "test.h"
 #if defined(_WIN32)
 #include <direct.h>
@@ -1170,6 +1171,278 @@ TEST(resolvers_open_any_format_and_their_errors_pass)
     remove_links(1);
 }
 
+/* Warnings of parents that are found without the caller's help are not lost. */
+TEST(warnings_of_parents_are_shown)
+{
+    vhdx_read *image = NULL;
+    vhdx_read_warning w;
+    vhdx_read_desc d;
+    uint32_t i, found = 0;
+    memset(&d, 0, sizeof d);
+    d.flags = VHDX_READ_ANY_PARENT;
+    write_link(2, NULL, 0);
+    write_link(1, ".\\c2.vhd", 77);
+    write_link(0, ".\\c1.vhd", 1);
+    REQUIRE(vhdx_read_open(&image, in_v("c0.vhd"), &d, NULL) == POSIO_OK);
+    for (i = 0; vhdx_read_get_warning(image, i, &w) == POSIO_OK; i++)
+        found += strncmp(w.message, "c1.vhd: the parent is recorded as", 33) == 0;
+    CHECK_EQ(found, 1);
+    vhdx_read_close(image);
+    remove_links(3);
+}
+
+/* A name of no characters is copied as any other. */
+TEST(an_empty_name_is_copied)
+{
+    static uint8_t raw[1024];
+    posio_memory memory;
+    posio_source source;
+    vhdx_read *image = NULL;
+    vhdx_read_desc d;
+    posio_error err;
+    vhdx_build_options o = vhdx_build_none();
+    static vhdx_build s;
+    vhdx_build_image *m;
+    watched w;
+    char name[2] = "";
+    uint8_t byte;
+    memset(&d, 0, sizeof d);
+    memset(&w, 0, sizeof w);
+    o.vhd = VHDX_BUILD_FIXED;
+    o.size = 512;
+    m = vhdx_build_begin(&s, "f.vhd", &o);
+    vhdx_build_block(m, 0, VHDX_BUILD_FULL, VHDX_BUILD_FILL + 1);
+    vhdx_build_finish(m);
+    REQUIRE(m->f->size == sizeof raw);
+    vhdx_build_read(m->f, 0, raw, sizeof raw);
+    vhdx_build_free(&s);
+    memory.data = raw;
+    memory.size = sizeof raw;
+    w.below = posio_memory_source(&memory);
+    source = watched_source(&w);
+    d.name = name;
+    REQUIRE(vhdx_read_open_source(&image, &source, &d, &err) == POSIO_OK);
+    name[0] = 'x';
+    w.fails = 1;
+    CHECK_EQ((int64_t)vhdx_read_at(image, 0, &byte, 1, &err), POSIO_E_IO);
+    CHECK_STR(err.file, "");
+    vhdx_read_close(image);
+}
+
+/* A child with every second sector, on a parent that is asked for its extents once. */
+TEST(the_parents_extents_are_asked_once)
+{
+    static uint8_t raw[200 * 512];
+    vhdx_build_options o = vhdx_build_none();
+    static vhdx_build s;
+    posio_memory memory;
+    posio_resolver resolver;
+    posio_source source;
+    posio_extent e;
+    vhdx_read *image = NULL;
+    vhdx_read_desc d;
+    vhdx_build_image *m;
+    watched w;
+    uint64_t at;
+    uint32_t i;
+    memset(&w, 0, sizeof w);
+    memset(&d, 0, sizeof d);
+    memory.data = raw;
+    memory.size = sizeof raw;
+    w.below = posio_memory_source(&memory);
+    resolver.open = watched_open;
+    resolver.self = &w;
+    d.resolver = &resolver;
+    d.flags = VHDX_READ_ANY_PARENT;
+    o.vhd = VHDX_BUILD_DIFFERENCING;
+    o.block_size = 4096;
+    o.size = 200 * 512;
+    o.parent = 1;
+    o.unicode = "base";
+    m = vhdx_build_begin(&s, "c0.vhd", &o);
+    m->below = 0;
+    m->parent_guid_of = 0;
+    for (i = 0; i < 25; i++) vhdx_build_block(m, i, VHDX_BUILD_FULL, VHDX_BUILD_FILL + 1);
+    for (i = 0; i < 200; i += 2) vhdx_build_present(m, i, 1);
+    vhdx_build_finish(m);
+    REQUIRE(vhdx_build_write_file(&s.file[0], in_v("c0.vhd")) == 0);
+    vhdx_build_free(&s);
+    REQUIRE(vhdx_read_open(&image, in_v("c0.vhd"), &d, NULL) == POSIO_OK);
+    source = vhdx_read_source(image);
+    w.extents = 0;
+    for (at = 0; at < source.size; at += e.length) {
+        REQUIRE(posio_extent_of(&source, at, &e, NULL) == POSIO_OK && e.length != 0);
+        CHECK_EQ(e.kind, POSIO_EXTENT_DATA);
+    }
+    CHECK_EQ(w.extents, 1);
+    vhdx_read_close(image);
+    remove_links(1);
+}
+
+/* A file that begins as a VHDX and ends as a fixed VHD: the media of the VHD are a whole VHDX, of
+   other bytes and another size, which is what its guest wants to be seen. */
+TEST(a_file_that_may_be_either_is_refused)
+{
+    static const struct {
+        uint32_t flags;
+        posio_result result;
+        uint64_t size;
+    } tests[] = {{0, POSIO_E_UNSUPPORTED, 0},
+                 {VHDX_READ_AS_VHDX, POSIO_OK, 7 * VHDX_BUILD_MIB + 51 * 4096},
+                 {VHDX_READ_AS_VHD, POSIO_OK, 16 * VHDX_BUILD_MIB},
+                 {VHDX_READ_AS_VHD | VHDX_READ_AS_VHDX, POSIO_E_ARG, 0}};
+    static vhdx_build s;
+    vhdx_build_image *m;
+    posio_error err;
+    uint8_t got[512];
+    uint32_t i, k;
+    vhdx_build_make(&s, vhdx_build_variant_of("plain"));
+    m = s.image[0];
+    m->o.vhd = VHDX_BUILD_FIXED;
+    m->o.size = 16 * VHDX_BUILD_MIB; /* more than the VHDX takes */
+    REQUIRE(m->f->size <= m->o.size);
+    vhdx_build_resize(m->f, m->o.size + 512);
+    vhdx_build_write_footer(m, m->o.size);
+    REQUIRE(vhdx_build_write_file(m->f, in_v("either")) == 0);
+    for (i = 0; i < COUNT(tests); i++) {
+        vhdx_read *image = NULL;
+        vhdx_read_desc d;
+        memset(&d, 0, sizeof d);
+        d.flags = tests[i].flags;
+        CHECK_EQ((int64_t)vhdx_read_open(&image, in_v("either"), &d, &err), tests[i].result);
+        if (tests[i].flags == 0)
+            CHECK(strstr(err.message, "VHDX_READ_AS_VHD ") && strstr(err.message, "_AS_VHDX "));
+        if (image == NULL) continue;
+        CHECK_EQ(vhdx_read_info(image)->media_size, tests[i].size);
+        CHECK_EQ(vhdx_read_at(image, 0, got, sizeof got, &err), POSIO_OK);
+        CHECK_EQ(memcmp(got, "vhdxfile", 8) == 0, vhdx_read_info(image)->is_vhd);
+        vhdx_read_close(image);
+    }
+    for (k = 0; k < 2; k++) { /* as a parent it is what stands on it */
+        vhdx_read *image = NULL;
+        vhdx_read_desc d;
+        memset(&d, 0, sizeof d);
+        d.flags = VHDX_READ_ANY_PARENT | (k == 0 ? 0u : (uint32_t)VHDX_READ_AS_VHDX);
+        write_link(0, ".\\either", 0);
+        REQUIRE(vhdx_read_open(&image, in_v("c0.vhd"), &d, &err) == POSIO_OK);
+        CHECK_EQ(vhdx_read_at(image, 512, got, 512, &err), POSIO_OK); /* not the VHDX's texture */
+        for (i = 0; i < 512 && got[i] == 0; i++) {}
+        CHECK_EQ(i, 512);
+        vhdx_read_close(image);
+    }
+    for (i = 1; i < 3; i++) { /* the flags force nothing on others */
+        vhdx_read *image = NULL;
+        vhdx_read_desc d;
+        memset(&d, 0, sizeof d);
+        d.flags = tests[i].flags;
+        vhdx_build_resize(m->f, m->o.size);
+        REQUIRE(vhdx_build_write_file(m->f, in_v("either")) == 0);
+        REQUIRE(vhdx_read_open(&image, in_v("either"), &d, &err) == POSIO_OK);
+        CHECK_EQ(vhdx_read_info(image)->is_vhd, 0);
+        vhdx_read_close(image);
+    }
+    vhdx_build_free(&s);
+    (void)remove(in_v("either"));
+    remove_links(1);
+}
+
+/* A log in which every sector begins like an entry as long as the ring: each is given up at once. */
+TEST(a_log_of_false_entries_is_read_a_few_times)
+{
+    vhdx_build_options o = vhdx_build_none();
+    static vhdx_build s;
+    vhdx_build_image *m;
+    vhdx_read *image = NULL;
+    posio_source source;
+    posio_error err;
+    vhdx_read_desc d;
+    uint8_t head[96];
+    uint64_t at;
+    watched w;
+    shelf on;
+    memset(&w, 0, sizeof w);
+    memset(&d, 0, sizeof d);
+    memset(head, 0, sizeof head);
+    o.size = VHDX_BUILD_MIB;
+    o.log_mib = 4;
+    m = vhdx_build_plain(&s, &o);
+    memcpy(head, "loge", 4);
+    vhdx_build_le(head + 8, m->log_size, 4);
+    vhdx_build_le(head + 16, 5, 8);
+    vhdx_build_le(head + 24, 1, 4); /* a descriptor, so that the next sector must be data */
+    memcpy(head + 32, m->log_guid, 16);
+    memcpy(head + 64, "desc", 4);
+    vhdx_build_le(head + 64 + 24, 5, 8);
+    for (at = 0; at < m->log_size; at += 4096)
+        vhdx_build_put(m->f, m->log_at + at, head, sizeof head);
+    vhdx_build_log_dirty(m);
+    shelf_make(&on, &s, &d);
+    w.below = shelf_source(&on, 0);
+    source = watched_source(&w);
+    CHECK_EQ((int64_t)vhdx_read_open_source(&image, &source, &d, &err), POSIO_E_DATA);
+    CHECK(strstr(err.message, "log") != NULL);
+    CHECK(w.bytes > m->log_size && w.bytes < 4 * m->log_size);
+    CHECK(image == NULL);
+    vhdx_build_free(&s);
+}
+
+/* A region that nobody needs is in nobody's way, wherever it stands in the table. */
+TEST(unknown_regions_over_known_ones_are_warnings)
+{
+    static const char unknown[] = "12345678-0000-4000-8000-000000000001";
+    static const char bat[] = "2dc27766-f623-4200-9d64-115e9bfd4a08";
+    uint32_t i;
+    for (i = 0; i < 2; i++) {
+        static vhdx_build s;
+        vhdx_build_image *m;
+        vhdx_read *image = NULL;
+        vhdx_read_warning w;
+        vhdx_read_desc d;
+        posio_error err;
+        shelf on;
+        truth t;
+        memset(&d, 0, sizeof d);
+        vhdx_build_make(&s, vhdx_build_variant_of("plain"));
+        m = s.image[0];
+        if (i == 0) { /* in the place of the BAT in the table, which goes behind it */
+            vhdx_build_write_region(m, 1, unknown, m->bat_at, m->bat_size, 0);
+            vhdx_build_write_region(m, 2, bat, m->bat_at, m->bat_size, 1);
+        } else { /* over all there is */
+            vhdx_build_write_region(m, 2, unknown, VHDX_BUILD_MIB, 64 * VHDX_BUILD_MIB, 0);
+        }
+        vhdx_build_seal(m);
+        shelf_make(&on, &s, &d);
+        REQUIRE(shelf_open_image(&on, &image, &err) == POSIO_OK);
+        REQUIRE(vhdx_read_get_warning(image, 0, &w) == POSIO_OK);
+        CHECK(strstr(w.message, "unknown kind") != NULL && strstr(w.message, "over") != NULL);
+        t.set = &s;
+        t.variant = vhdx_build_variant_of("plain");
+        CHECK_STR(read_pieces(image, &t, 300000, 0), NULL);
+        shelf_close(&on, image);
+        vhdx_build_free(&s);
+    }
+}
+
+TEST(region_tables_that_differ_are_a_warning)
+{
+    static vhdx_build s;
+    vhdx_build_image *m;
+    vhdx_read *image = NULL;
+    vhdx_read_warning w;
+    vhdx_read_desc d;
+    shelf on;
+    memset(&d, 0, sizeof d);
+    vhdx_build_make(&s, vhdx_build_variant_of("plain"));
+    m = s.image[0];
+    vhdx_build_put64(m->f, 262144 + 16 + 16, m->meta_at + VHDX_BUILD_MIB);
+    vhdx_build_seal(m);
+    shelf_make(&on, &s, &d);
+    REQUIRE(shelf_open_image(&on, &image, NULL) == POSIO_OK);
+    CHECK(vhdx_read_get_warning(image, 0, &w) == POSIO_OK && strstr(w.message, "differ") != NULL);
+    shelf_close(&on, image);
+    vhdx_build_free(&s);
+}
+
 TEST(without_a_resolver_a_source_stands_alone)
 {
     const vhdx_build_variant *v = vhdx_build_variant_of("diff");
@@ -1717,6 +1990,13 @@ TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files
           RUN(tables_are_read_once); RUN(many_threads_read_the_same_bytes);
           RUN(chains_have_a_limit); RUN(stored_names_stay_in_the_folder);
           RUN(resolvers_open_any_format_and_their_errors_pass);
+          RUN(warnings_of_parents_are_shown);
+          RUN(an_empty_name_is_copied);
+          RUN(the_parents_extents_are_asked_once);
+          RUN(a_file_that_may_be_either_is_refused);
+          RUN(a_log_of_false_entries_is_read_a_few_times);
+          RUN(unknown_regions_over_known_ones_are_warnings);
+          RUN(region_tables_that_differ_are_a_warning);
           RUN(without_a_resolver_a_source_stands_alone); RUN(errors_name_the_file_below);
           RUN(facts_of_vhdx_images); RUN(facts_of_vhd_images); RUN(the_log_can_be_ignored);
           RUN(probes); RUN(ranges_and_arguments); RUN(sixty_four_tebibytes_take_less_than_64_mib);
