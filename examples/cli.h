@@ -79,17 +79,26 @@ static CLI_UNUSED int cli_columns(void)
     return 80;
 }
 
-/* Ctrl-C asks; whoever reports progress answers. A second Ctrl-C, a moment later, ends the program at
-   once. Not sooner: timeout(1) and some shells send the same signal to the process and its group. */
+/* A signal asks; whoever reports progress answers. A second one, a moment later, ends the program at
+   once. Not sooner: timeout(1) and some shells send the same signal to the process and its group.
+   While nothing has begun that would have to be brought to an end, the first one does. */
 static volatile sig_atomic_t cli_interrupted;
 static volatile time_t cli_interrupted_at;
+static volatile sig_atomic_t cli_is_idle;
+
+/* Around what may take long and reports no progress, as opening an image may. */
+static CLI_UNUSED void cli_idle(int yes)
+{
+    if (yes) fflush(stdout);
+    cli_is_idle = yes;
+}
 
 static CLI_UNUSED void cli_on_signal(int number)
 {
     time_t now = time(NULL);
     if (!cli_interrupted) cli_interrupted_at = now;
     cli_interrupted = 1;
-    if (number == SIGINT && now - cli_interrupted_at > 1) {
+    if (cli_is_idle || now - cli_interrupted_at > 1) {
         signal(number, SIG_DFL);
         raise(number);
     } else {

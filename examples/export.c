@@ -969,7 +969,9 @@ static posio_result open_input(job *j)
     open_image_desc desc = j->asked->image;
     posio_result r;
     desc.pool_to_measure = j->pool;
+    cli_idle(1);
     r = open_image_open(&j->image, j->path, &desc, &j->error);
+    cli_idle(0);
     if (r != POSIO_OK) return r;
     j->source = open_image_source(j->image);
     return choose_range(j);

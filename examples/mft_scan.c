@@ -1377,12 +1377,14 @@ static posio_result open_input(job *j)
     open_image_desc desc = j->asked->image;
     posio_result r;
     desc.pool_to_measure = j->pool;
+    cli_idle(1);
     r = open_image_open(&j->image, j->path, &desc, &j->error);
     if (r == POSIO_E_FORMAT && desc.formats[0] == OPEN_IMAGE_AUTO &&
         open_image_promised(j->path, strlen(j->path)) == OPEN_IMAGE_AUTO) {
         desc.formats[0] = OPEN_IMAGE_RAW;
         r = open_image_open(&j->image, j->path, &desc, &j->error);
     }
+    cli_idle(0);
     if (r == POSIO_OK) j->source = open_image_source(j->image);
     else name_option(&j->error);
     return r;

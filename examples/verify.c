@@ -307,11 +307,13 @@ static uint32_t digests_to_compute(const report *r)
     return EWF_READ_MD5;
 }
 
-/* A new report on an image, which is opened if it can be; NULL without memory. */
-static report *open_report(const char *path, const arguments *a, thread_pool *pool)
+/* A new report on an image, which is opened if it can be; NULL without memory. is_first: none is in
+   flight, and all that is known has been printed. */
+static report *open_report(const char *path, const arguments *a, thread_pool *pool, int is_first)
 {
     report *r = (report *)calloc(1, sizeof *r);
     open_image_desc desc = a->open;
+    posio_result result;
     if (r == NULL) return NULL;
     r->path = path;
     r->asked = a;
@@ -319,7 +321,10 @@ static report *open_report(const char *path, const arguments *a, thread_pool *po
     r->threads = thread_pool_threads(pool);
     r->status = STATUS_ERROR;
     desc.pool = pool;
-    if (open_image_open(&r->image, path, &desc, &r->error) != POSIO_OK) return r;
+    cli_idle(is_first);
+    result = open_image_open(&r->image, path, &desc, &r->error);
+    cli_idle(0);
+    if (result != POSIO_OK) return r;
     if (a->info) r->status = STATUS_OK;
     cli_progress_begin(&r->progress, path, !a->quiet);
     return r;
@@ -1091,6 +1096,7 @@ typedef struct batch {
     int *run;         /* the numbers that ewf_read_verify_many counts with */
     int count, at;    /* at: the next to be opened */
     int printed;      /* all before are */
+    int first;        /* of the run that images are opened for */
     report *held;     /* opened, and not for ewf_read_verify_many */
     int code, out_of_memory;
     thread_pool *pool;
@@ -1194,7 +1200,7 @@ static report *open_next(batch *b)
         int i = b->at;
         report *r = NULL;
         if (!is_named_before(b->paths, i, b->asked->open.formats[0])) {
-            r = open_report(b->paths[i], b->asked, b->pool);
+            r = open_report(b->paths[i], b->asked, b->pool, i == b->first);
             if (r == NULL) b->out_of_memory = 1;
         }
         thread_pool_lock(&b->lock);
@@ -1288,6 +1294,7 @@ static void verify_run(batch *b)
     d.done = image_is_done;
     d.progress = batch_progress;
     d.user = b;
+    b->first = b->at;
     if (ewf_read_verify_many(&d, &why) != POSIO_OK) fail_unfinished(b, &why);
     print_finished(b);
     cli_bars_clear(&b->bars);

@@ -887,6 +887,27 @@ test_interrupt() {
     code=$?
     check "SIGINT with --force: the old log stays" 'code 2' '[ "$(cat cut.log)" = old ]'
     rm -f sparse.raw cut.log*
+    test_interrupted_opening
+}
+
+# Frames that do not say their size are decoded to learn it: when the image is opened, and for long.
+test_interrupted_opening() {
+    local signal
+    have zstd || { skip "a signal while an image is opened" "zstd missing"; return; }
+    head -c 100M /dev/zero | zstd -q > frame.raw.zst
+    for _ in $(seq 1000); do cat frame.raw.zst; done > long.raw.zst
+    run frame.raw.zst
+    if complains "built without zstd"; then
+        skip "a signal while an image is opened" "libzstd-dev is not installed"
+        return
+    fi
+    for signal in INT TERM; do
+        timeout -k 3 --preserve-status -s $signal 0.5 "$verify" long.raw.zst > out 2> err
+        code=$?
+        check "SIG$signal ends it while an image is opened" '[ $code -gt 128 ] && [ $code != 137 ]' \
+            prints_nothing
+    done
+    rm -f frame.raw.zst long.raw.zst
 }
 
 # ------------------------------------------------------------------------------- many at once

@@ -281,6 +281,28 @@ test_names() {
         check "$name that begins like a QCOW2" 'code 2' 'complains "begins like a QCOW2"' \
             'prints_nothing'
     done
+    qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on disk.vhdx either.vhd
+    qemu-img convert -f vpc -O raw either.vhd want
+    cp either.vhd either.vhdx && cp either.vhd either
+    run either.vhd
+    check "a fixed VHD that begins like a VHDX" 'code 2' 'complains "begins like a VHDX"' \
+        'complains "--format vhd or"' 'prints_nothing'
+    run either
+    check "the same without an extension" 'code 2' 'begins "either: "' \
+        'complains "--format vhdx or --format vhd must"' 'prints_nothing'
+    for name in either.vhd either.vhdx either; do
+        run --json --format vhd $name
+        check "$name, --format vhd" 'code 0' "has_md5 $(md5 want)" 'format "VHD fixed"'
+        run --json --format vhdx $name
+        check "$name, --format vhdx" 'code 0' "has_md5 $(md5 disk.raw)" 'format "VHDX dynamic"'
+    done
+    run --json either.vhdx
+    check "either.vhdx by its extension" 'code 0' "has_md5 $(md5 disk.raw)"
+    qemu-img create -q -f qcow2 -b either.vhd -F vpc over.qcow2
+    run --json over.qcow2
+    check "a QCOW2 that stands on it as VHD" 'code 0' "has_md5 $(md5 want)" \
+        "layer 'backing file' 'VHD fixed' either.vhd"
+    rm -f either* want over.qcow2
     run --json flat-flat.vmdk
     check "a flat extent is a raw image" 'code 0' "has_md5 $(md5 disk.raw)" 'format raw'
     run --snapshot 1 disk.vhdx
