@@ -117,7 +117,7 @@
      was none, but for where one may have been lost: between the grains around what is no marker,
      behind the last one of a stream without an end (a marker of a directory, a footer, or the end
      marker: zeros, 64 KiB at most), and anywhere if grains of a damaged stream are in disorder.
-     Those are errors, too. */
+     Those are errors, too. Behind 4 GiB of zeros no more grains are looked for, but for holes. */
 
 #if defined(VMDK_READ_STATIC) && !defined(VMDK_READ_IMPLEMENTATION)
 #define VMDK_READ_IMPLEMENTATION
@@ -355,6 +355,9 @@ enum {
     VMDK_READ_I_TAIL = 16 << 20,       /* of the file, in which a footer is looked for */
     VMDK_READ_I_WINDOW = 64 << 10      /* bytes looked at together */
 };
+
+/* Bytes of zeros that are read one behind the other to find more grains of a stream. */
+#define VMDK_READ_I_EMPTY ((uint64_t)4 << 30)
 
 /* Entries of grain tables, once decoded: an offset in bytes, which is a multiple of 512, or */
 #define VMDK_READ_I_GAP ((uint64_t)0)
@@ -2144,6 +2147,7 @@ typedef struct vmdk_read_i_walker {
     uint64_t covered; /* up to this grain nothing is missing behind the last one */
     uint64_t hurt_at; /* where a grain may have been lost first, or NO_OFFSET */
     uint64_t losses;  /* places that are LOST */
+    uint64_t empty;   /* bytes of zeros that were read last */
     int is_stuck;     /* read ahead: the next marker may be in any sector */
     int is_sorted;
 } vmdk_read_i_walker;
@@ -2283,7 +2287,6 @@ static posio_result vmdk_read_i_step(vmdk_read_i_walker *k, uint64_t at, uint64_
     const vmdk_read_i_extent *x = k->extent;
     const unsigned char *b = NULL;
     uint64_t skip = 0;
-    size_t i;
     posio_result r = vmdk_read_i_look(k, at, &b, err);
     if (r != POSIO_OK) return r;
     *next = at + VMDK_READ_I_SECTOR;
@@ -2291,18 +2294,20 @@ static posio_result vmdk_read_i_step(vmdk_read_i_walker *k, uint64_t at, uint64_
     if (vmdk_read_i_is_marker(x, b, at)) {
         *next = at + vmdk_read_i_round_up(12 + (uint64_t)posio_le32(b + 8));
         k->is_stuck = 0;
+        k->empty = 0;
         return vmdk_read_i_take_grain(k, posio_le64(b) * VMDK_READ_I_SECTOR / x->grain, at, err);
     }
-    for (i = 0; i < VMDK_READ_I_SECTOR && b[i] == 0;) i++;
-    if (i == VMDK_READ_I_SECTOR) { /* padding, the end of the stream, or nothing at all */
-        posio_extent e;
+    if (b[0] == 0 && memcmp(b, b + 1, VMDK_READ_I_SECTOR - 1) == 0) {
+        posio_extent e; /* padding, the end of the stream, or nothing at all */
         k->zeros_at = posio_min(k->zeros_at, at);
+        k->empty += VMDK_READ_I_SECTOR;
         if (at == k->window_at && posio_extent_of(&x->file, at, &e, NULL) == POSIO_OK &&
             (e.kind == POSIO_EXTENT_HOLE || e.kind == POSIO_EXTENT_ZERO) &&
             e.length > VMDK_READ_I_SECTOR)
             *next = at + (e.length & ~(uint64_t)(VMDK_READ_I_SECTOR - 1));
         return POSIO_OK;
     }
+    k->empty = 0;
     if (posio_le32(b + 8) != 0 || posio_le32(b + 12) < 1 || posio_le32(b + 12) > 4) {
         k->junk_at = posio_min(k->junk_at, at);
         return POSIO_OK;
@@ -2346,7 +2351,8 @@ static posio_result vmdk_read_i_rebuild(vmdk_read *v, vmdk_read_i_extent *x,
     if (k.window == NULL) return vmdk_read_i_no_memory(err);
     if (at < VMDK_READ_I_SECTOR) at = VMDK_READ_I_SECTOR;
     if (h->overhead < x->file.size / VMDK_READ_I_SECTOR) quiet = h->overhead * VMDK_READ_I_SECTOR;
-    while (r == POSIO_OK && x->file.size > at && x->file.size - at >= VMDK_READ_I_SECTOR) {
+    while (r == POSIO_OK && x->file.size > at && x->file.size - at >= VMDK_READ_I_SECTOR &&
+           k.empty < VMDK_READ_I_EMPTY) {
         if (at >= quiet && k.after == 0) {
             /* Up to here the header says that there is no grain, and so it is: what was there was
                tables, or padding. */
@@ -3301,6 +3307,7 @@ VMDK_READ_API posio_result vmdk_read_get_warning(vmdk_read *image, uint32_t i,
     return found ? POSIO_OK : POSIO_E_RANGE;
 }
 
+#undef VMDK_READ_I_EMPTY
 #undef VMDK_READ_I_GAP
 #undef VMDK_READ_I_ZEROS
 #undef VMDK_READ_I_BAD

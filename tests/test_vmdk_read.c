@@ -1562,6 +1562,45 @@ TEST(a_map_is_rebuilt_though_the_overhead_is_wrong)
     CHECK_STR(read_four(&b, "rebuilt", &w), "!234");
 }
 
+/* A file that goes on with zeros for 8 EiB, of which nobody knows that they are a hole. */
+static posio_result endless_read(void *self, uint64_t offset, void *buf, size_t n,
+                                 posio_error *err)
+{
+    const posio_memory *m = (const posio_memory *)self;
+    const size_t have = (size_t)posio_min(n, m->size - posio_min(m->size, offset));
+    (void)err;
+    if (have != 0) memcpy(buf, (const uint8_t *)m->data + offset, have);
+    memset((uint8_t *)buf + have, 0, n - have);
+    return POSIO_OK;
+}
+
+TEST(endless_zeros_end_the_search_for_grains)
+{
+    static uint8_t raw[65536];
+    vmdk_read *image = NULL;
+    vmdk_build_extent *e;
+    posio_source source;
+    posio_memory memory;
+    posio_error err;
+    vmdk_build b;
+    uint8_t got[512];
+    e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_NO_TABLES | VMDK_BUILD_NO_EOS);
+    REQUIRE(e->f->size <= sizeof raw);
+    memory.size = e->f->size;
+    memory.data = raw;
+    qcow2_build_read(e->f, 0, raw, (size_t)e->f->size);
+    vmdk_build_free(&b);
+    memset(&source, 0, sizeof source);
+    source.size = INT64_MAX;
+    source.read_at = endless_read;
+    source.self = &memory;
+    REQUIRE(vmdk_read_open_source(&image, &source, NULL, &err) == POSIO_OK);
+    CHECK_EQ(vmdk_read_at(image, 3 * 512, got, 512, &err), POSIO_OK);
+    CHECK_EQ(got[0], 4);
+    CHECK_EQ((int64_t)vmdk_read_at(image, 4 * 512, got, 512, &err), POSIO_E_DATA);
+    vmdk_read_close(image);
+}
+
 /* A footer is taken only if it describes this extent. */
 TEST(footers_that_do_not_fit_are_not_used)
 {
@@ -2315,6 +2354,7 @@ TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files
           RUN(a_wrong_place_of_the_redundant_directory_costs_nothing);
           RUN(a_directory_entry_of_1_is_damage);
           RUN(a_map_is_rebuilt_though_the_overhead_is_wrong);
+          RUN(endless_zeros_end_the_search_for_grains);
           RUN(footers_that_do_not_fit_are_not_used);
           RUN(a_marker_that_changes_is_an_error);
           RUN(descriptors_lose_no_extent_without_a_word);
