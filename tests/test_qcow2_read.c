@@ -912,7 +912,7 @@ TEST(every_bit_of_the_header_flips)
     static const char *const names[] = {"plain",    "v2",       "header-120-zstd", "on-qcow2",
                                         "datafile", "snapshots", "bitmaps",         "extended-14"};
     size_t i;
-    for (i = 0; i < COUNT(names); i += TEST_STRIDE) flipp_header(names[i]);
+    for (i = 0; i < COUNT(names); i += TEST_STRIDE) flip_header(names[i]);
 }
 
 /* ------------------------------------------------------------------ threads */
