@@ -483,6 +483,15 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
 #define MFT_SCAN_I_HUGE_PAGES
 #endif
 #endif
+#if defined(__GNUC__) && defined(__SSE2__)
+#include <emmintrin.h>
+#define MFT_SCAN_I_SSE2
+#endif
+#if defined(__GNUC__)
+#define MFT_SCAN_I_INLINE static inline __attribute__((always_inline, unused))
+#else
+#define MFT_SCAN_I_INLINE static
+#endif
 
 // ---------------------------------------------------------------------------------- structures
 
@@ -617,13 +626,21 @@ typedef struct mft_scan_i_block {
     size_t used, size; /* bytes, this head included */
 } mft_scan_i_block;
 
+/* Who reads the source: what was counted, and the last thing that the source said about its extents.
+   Asked for each segment anew, files answered with 4,000 system calls for each GiB. */
+typedef struct mft_scan_i_reader {
+    mft_scan_stats tally;
+    uint64_t from, length; /* bytes, from offset `from` of the source on, are alike */
+    int zeros;             /* and read as zeros */
+} mft_scan_i_reader;
+
 typedef struct mft_scan_i_scratch {
     struct mft_scan_i_scratch *next, *all;
     unsigned char *buffer; /* a segment */
     uint8_t *unread;       /* a byte for each of its records */
     void *block;           /* what the columns lie in */
     mft_scan_i_columns columns;
-    mft_scan_stats tally;
+    mft_scan_i_reader reader;
 } mft_scan_i_scratch;
 
 /* What could not be read. */
@@ -800,22 +817,30 @@ static uint32_t mft_scan_i_wanted_columns(const mft_scan *s)
            (s->desc.flags & MFT_SCAN_CHILDREN ? (uint32_t)MFT_SCAN_I_IN_CHILDREN : 0u);
 }
 
-/* A block from the allocator. Where the system has huge pages for those who ask, a large index is
-   cheaper with them: of 180 MB, 45,000 page faults took as long as a third of the parsing. */
+/* A block from the allocator, for `size` bytes. Where the system has huge pages for those who ask, a
+   large index is cheaper with them: of 180 MB, 45,000 page faults took as long as a third of the
+   parsing. What lies in front of the first of them is never touched, and takes no memory. */
 static mft_scan_i_block *mft_scan_i_new_block(const mft_scan *s, size_t size)
 {
-    mft_scan_i_block *block = (mft_scan_i_block *)posio_allocate(&s->desc.alloc, size);
+    size_t begin = sizeof(mft_scan_i_block);
+    mft_scan_i_block *block;
+#if defined(MFT_SCAN_I_HUGE_PAGES)
+    const int large = s->desc.alloc.alloc_fn == NULL && size >= MFT_SCAN_I_HUGE;
+    if (large) begin += MFT_SCAN_I_HUGE;
+#endif
+    if (size > SIZE_MAX - begin) return NULL;
+    block = (mft_scan_i_block *)posio_allocate(&s->desc.alloc, begin + size);
     if (block == NULL) return NULL;
 #if defined(MFT_SCAN_I_HUGE_PAGES)
-    if (s->desc.alloc.alloc_fn == NULL && size >= 2 * MFT_SCAN_I_HUGE) {
+    if (large) {
         const uintptr_t mask = MFT_SCAN_I_HUGE - 1;
-        uintptr_t from = ((uintptr_t)block + mask) & ~mask;
-        uintptr_t to = ((uintptr_t)block + size) & ~mask;
-        (void)madvise((void *)from, to - from, MADV_HUGEPAGE); /* a wish, no more */
+        uintptr_t from = ((uintptr_t)block + sizeof *block + mask) & ~mask;
+        begin = from - (uintptr_t)block;
+        (void)madvise((void *)from, size & ~mask, MADV_HUGEPAGE); /* a wish, no more */
     }
 #endif
-    block->used = sizeof *block;
-    block->size = size;
+    block->used = begin;
+    block->size = begin + size;
     return block;
 }
 
@@ -831,7 +856,7 @@ static unsigned char *mft_scan_i_cut(mft_scan *s, size_t bytes)
         if (fresh != NULL) {
             fresh->next = s->blocks;
             s->blocks = fresh;
-            if (s->block_bytes < MFT_SCAN_I_BLOCK) s->block_bytes *= 2;
+            if (s->block_bytes < MFT_SCAN_I_BLOCK) s->block_bytes *= 8; /* three steps */
         }
         if (s->blocks != NULL && bytes <= s->blocks->size - s->blocks->used) {
             place = (unsigned char *)s->blocks + s->blocks->used;
@@ -840,7 +865,7 @@ static unsigned char *mft_scan_i_cut(mft_scan *s, size_t bytes)
         size = s->block_bytes;
         thread_pool_unlock(&s->lock);
         if (place != NULL) return place;
-        if (size < bytes + sizeof *fresh) size = bytes + sizeof *fresh;
+        if (size < bytes) size = bytes;
         fresh = mft_scan_i_new_block(s, size);
         if (fresh == NULL) return NULL;
     }
@@ -984,7 +1009,7 @@ enum {
 
 /* Is there an update sequence array that can be used? It has one entry for each 512 bytes, and ends
    before the first bytes that it protects. */
-static int mft_scan_i_has_fixups(const unsigned char *rec, uint32_t size)
+MFT_SCAN_I_INLINE int mft_scan_i_has_fixups(const unsigned char *rec, uint32_t size)
 {
     uint32_t at = posio_le16(rec + 4), count = posio_le16(rec + 6);
     return count == size / MFT_SCAN_I_STRIDE + 1 && at >= MFT_SCAN_I_HEADER && at % 2 == 0 &&
@@ -1004,7 +1029,7 @@ static int mft_scan_i_is_fixed(const unsigned char *rec, uint32_t size)
 
 /* Verifies all strides, then puts the array's values in their places; the flags of what was found.
    A stride behind the bytes in use may differ: a writer that knew its place has left it out. */
-static uint32_t mft_scan_i_fix(unsigned char *rec, uint32_t size, int pre_fixed)
+MFT_SCAN_I_INLINE uint32_t mft_scan_i_fix(unsigned char *rec, uint32_t size, int pre_fixed)
 {
     const unsigned char *array = rec + posio_le16(rec + 4);
     const uint32_t strides = size / MFT_SCAN_I_STRIDE, used = posio_le32(rec + MFT_SCAN_I_AT_USED);
@@ -1030,35 +1055,52 @@ static int mft_scan_i_is_zero(const unsigned char *p, size_t n)
 
 // ---------------------------------------------------------------------------------- text
 
+/* Copies units of UTF-16LE while they are ASCII, and returns how many there were; the next may be
+   ASCII, too. May read 14 bytes behind the last unit, and write 8 that do not count. */
+MFT_SCAN_I_INLINE uint32_t mft_scan_i_ascii(char *out, const unsigned char *s, uint32_t units)
+{
+#if defined(MFT_SCAN_I_SSE2)
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)s);
+    const __m128i high = _mm_and_si128(v, _mm_set1_epi16((short)0xff80));
+    const uint32_t n = units < 8 ? units : 8;
+    /* Two bits for each unit that counts and is not ASCII. */
+    const uint32_t others =
+        ~(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(high, _mm_setzero_si128())) &
+        (((uint32_t)1 << 2 * n) - 1);
+    _mm_storel_epi64((__m128i *)(void *)out, _mm_packus_epi16(v, v));
+    return others == 0 ? n : (uint32_t)__builtin_ctz(others) / 2;
+#else
+    uint32_t n = 0;
+    for (; units - n >= 4; n += 4) {
+        uint64_t v = posio_le64(s + 2 * n);
+        if (v & 0xff80ff80ff80ff80u) break;
+        v = (v | v >> 8) & 0x0000ffff0000ffffu;
+        v |= v >> 16;
+        out[n] = (char)v;
+        out[n + 1] = (char)(v >> 8);
+        out[n + 2] = (char)(v >> 16);
+        out[n + 3] = (char)(v >> 24);
+    }
+    for (; n != units && posio_le16(s + 2 * n) < 0x80; n++) out[n] = (char)s[2 * n];
+    return n;
+#endif
+}
+
 /* `units` of UTF-16LE as WTF-8: UTF-8, with unpaired surrogates as if they were characters. Writes
-   up to 3 bytes for each unit, and 3 more that do not count. */
+   up to 3 bytes for each unit, and 8 more that do not count. */
 static uint32_t mft_scan_i_text(char *out, const unsigned char *s, uint32_t units)
 {
     char *o = out;
     while (units != 0) {
-        uint32_t c;
-        /* Four units of ASCII at once: their high bytes, and bits, are zero. */
-        while (units >= 4) {
-            uint64_t v = posio_le64(s);
-            if (v & 0xff80ff80ff80ff80u) break;
-            v = (v | v >> 8) & 0x0000ffff0000ffffu;
-            v |= v >> 16;
-            o[0] = (char)v;
-            o[1] = (char)(v >> 8);
-            o[2] = (char)(v >> 16);
-            o[3] = (char)(v >> 24);
-            o += 4;
-            s += 8;
-            units -= 4;
-        }
+        uint32_t c = mft_scan_i_ascii(o, s, units);
+        o += c;
+        s += 2 * c;
+        units -= c;
         if (units == 0) break;
         c = posio_le16(s);
+        if (c < 0x80) continue;
         s += 2;
         units--;
-        if (c < 0x80) {
-            *o++ = (char)c;
-            continue;
-        }
         if ((c & 0xfc00) == 0xd800 && units != 0 && (posio_le16(s) & 0xfc00) == 0xdc00) {
             c = 0x10000 + ((c & 0x3ff) << 10) + (posio_le16(s) & 0x3ffu);
             s += 2;
@@ -1103,8 +1145,9 @@ typedef struct mft_scan_i_attribute {
 /* Reads the attribute at `offset` of a record in which `used` bytes count. 1: it is there; 0: the
    end; -1: its bounds are broken, so that nothing behind it can be found. *damage is the first
    thing that is wrong with it, if any; a value that ends outside is none. */
-static int mft_scan_i_get_attribute(const unsigned char *rec, uint32_t offset, uint32_t used,
-                                    mft_scan_i_attribute *a, uint32_t *damage)
+MFT_SCAN_I_INLINE int mft_scan_i_get_attribute(const unsigned char *rec, uint32_t offset,
+                                               uint32_t used, mft_scan_i_attribute *a,
+                                               uint32_t *damage)
 {
     const unsigned char *p = rec + offset;
     uint32_t at;
@@ -1601,7 +1644,7 @@ static void mft_scan_i_init_parse(mft_scan_i_parse *p, const mft_scan *scan, mft
     memset(p, 0, sizeof *p);
     p->scan = scan;
     p->c = &x->columns;
-    p->tally = &x->tally;
+    p->tally = &x->reader.tally;
     p->full = scan->info.columns == MFT_SCAN_FULL;
 }
 
@@ -1626,7 +1669,7 @@ static void mft_scan_i_parse_segment(const mft_scan *s, mft_scan_i_scratch *x, u
         differ |= word ^ first;
     }
     mft_scan_i_end_columns(p.c, slots);
-    x->tally.slots += slots;
+    x->reader.tally.slots += slots;
     *uniform = differ == 0 && (MFT_SCAN_I_STATE(first) == MFT_SCAN_NEVER_WRITTEN ||
                                MFT_SCAN_I_STATE(first) >= MFT_SCAN_BAD_SIGNATURE);
 }
@@ -1769,32 +1812,46 @@ static void mft_scan_i_salvage(const mft_scan *s, uint64_t offset, unsigned char
     }
 }
 
+/* How many bytes from `offset` on, which lies in the source, are alike: zeros that need not be read,
+   or data. */
+static uint64_t mft_scan_i_alike(const mft_scan *s, mft_scan_i_reader *x, uint64_t offset,
+                                 int *zeros)
+{
+    posio_extent e;
+    *zeros = 0;
+    if (s->source.extent_at == NULL) return s->source.size - offset;
+    if (offset < x->from || offset - x->from >= x->length) {
+        x->length = 0;
+        if (posio_extent_of(&s->source, offset, &e, NULL) != POSIO_OK || e.length == 0)
+            return s->source.size - offset; /* it does not know */
+        x->from = offset;
+        x->length = e.length;
+        x->zeros = e.kind == POSIO_EXTENT_ZERO || e.kind == POSIO_EXTENT_HOLE;
+    }
+    *zeros = x->zeros;
+    return x->length - (offset - x->from);
+}
+
 /* Reads n bytes at `offset` of the source into buf, which begins `from` bytes behind the start of
    what `unread` describes. What a sparse source has no blocks for is not read. */
 static void mft_scan_i_read_run(const mft_scan *s, uint64_t offset, unsigned char *buf,
-                                uint64_t from, uint64_t n, uint8_t *unread, mft_scan_stats *tally)
+                                uint64_t from, uint64_t n, uint8_t *unread, mft_scan_i_reader *x)
 {
     uint64_t there = offset < s->source.size ? posio_min(n, s->source.size - offset) : 0;
-    posio_extent e;
     if (there < n) { /* the source is cut */
         memset(buf + there, 0, (size_t)(n - there));
         mft_scan_i_mark(s, unread, from + there, from + n, 1);
     }
     while (there != 0) {
-        uint64_t take = there;
         int zeros = 0;
-        if (s->source.extent_at != NULL &&
-            posio_extent_of(&s->source, offset, &e, NULL) == POSIO_OK && e.length != 0) {
-            take = posio_min(take, e.length);
-            zeros = e.kind == POSIO_EXTENT_ZERO || e.kind == POSIO_EXTENT_HOLE;
-            if (!zeros && take < 64 << 10) take = posio_min(there, 64 << 10); /* not in crumbs */
-        }
+        uint64_t take = posio_min(there, mft_scan_i_alike(s, x, offset, &zeros));
         if (zeros) {
             memset(buf, 0, (size_t)take);
         } else {
-            tally->bytes_read += take;
+            if (take < 64 << 10) take = posio_min(there, 64 << 10); /* not in crumbs */
+            x->tally.bytes_read += take;
             if (posio_read(&s->source, offset, buf, (size_t)take, NULL) != POSIO_OK)
-                mft_scan_i_salvage(s, offset, buf, from, take, unread, tally);
+                mft_scan_i_salvage(s, offset, buf, from, take, unread, &x->tally);
         }
         offset += take;
         buf += take;
@@ -1818,7 +1875,7 @@ static uint64_t mft_scan_i_find_run(const mft_scan *s, uint64_t at)
 /* Bytes of the $MFT, wherever its runs lie; `from` as above. Holes, and what is behind the last
    run, are unread. */
 static void mft_scan_i_read_mft(const mft_scan *s, uint64_t at, unsigned char *buf, uint64_t from,
-                                uint64_t n, uint8_t *unread, mft_scan_stats *tally)
+                                uint64_t n, uint8_t *unread, mft_scan_i_reader *x)
 {
     uint64_t i = mft_scan_i_find_run(s, at);
     while (n != 0) {
@@ -1826,7 +1883,7 @@ static void mft_scan_i_read_mft(const mft_scan *s, uint64_t at, unsigned char *b
         uint64_t take = n;
         if (run != NULL) take = posio_min(n, run->at + run->length - at);
         if (run != NULL && run->offset != POSIO_NO_OFFSET) {
-            mft_scan_i_read_run(s, run->offset + (at - run->at), buf, from, take, unread, tally);
+            mft_scan_i_read_run(s, run->offset + (at - run->at), buf, from, take, unread, x);
         } else {
             memset(buf, 0, (size_t)take);
             mft_scan_i_mark(s, unread, from, from + take, 1);
@@ -1873,14 +1930,14 @@ static uint64_t mft_scan_i_wanted(const mft_scan *s, uint64_t *from, uint64_t to
 
 /* Loads `count` segments, from number `first` on, into buf; unread has a byte for each slot. */
 static void mft_scan_i_load(const mft_scan *s, uint64_t first, uint64_t count, unsigned char *buf,
-                            uint8_t *unread, mft_scan_stats *tally)
+                            uint8_t *unread, mft_scan_i_reader *x)
 {
     const uint64_t begin = first << s->slot_bits, rs = s->record_size;
     const uint64_t slots = posio_min(count << s->slot_bits, s->info.slots - begin);
     uint64_t i, from = 0, end = 0;
     memset(unread, 0, (size_t)slots);
     if (s->bitmap == NULL) {
-        mft_scan_i_read_mft(s, begin * rs, buf, 0, slots * rs, unread, tally);
+        mft_scan_i_read_mft(s, begin * rs, buf, 0, slots * rs, unread, x);
         return;
     }
     memset(unread, 2, (size_t)slots);
@@ -1894,7 +1951,7 @@ static void mft_scan_i_load(const mft_scan *s, uint64_t first, uint64_t count, u
         } else if (at < stop) {
             if (from < end)
                 mft_scan_i_read_mft(s, (begin + from) * rs, buf + from * rs, from * rs,
-                                    (end - from) * rs, unread, tally);
+                                    (end - from) * rs, unread, x);
             from = at;
             end = stop;
         }
@@ -1903,21 +1960,22 @@ static void mft_scan_i_load(const mft_scan *s, uint64_t first, uint64_t count, u
     }
     if (from < end)
         mft_scan_i_read_mft(s, (begin + from) * rs, buf + from * rs, from * rs, (end - from) * rs,
-                            unread, tally);
+                            unread, x);
     for (i = 0; i < slots; i++)
-        if (unread[i] == 2) tally->bytes_skipped += rs;
+        if (unread[i] == 2) x->tally.bytes_skipped += rs;
 }
 
 /* Segments of which nothing has to be read: a hole of the $MFT, or of a sparse source. Their word.
    */
-static int mft_scan_i_is_blank(const mft_scan *s, uint64_t first, uint64_t count, uint32_t *word)
+static int mft_scan_i_is_blank(const mft_scan *s, uint64_t first, uint64_t count,
+                               mft_scan_i_reader *x, uint32_t *word)
 {
     const uint64_t at = (first << s->slot_bits) * s->record_size;
     const uint64_t n = posio_min(count * s->segment_bytes, s->info.slots * s->record_size - at);
     const uint64_t i = mft_scan_i_find_run(s, at);
     const mft_scan_i_run *run = i < s->runs.count ? &s->runs.run[i] : NULL;
     uint64_t offset;
-    posio_extent e;
+    int zeros = 0;
     *word = MFT_SCAN_I_WORD(MFT_SCAN_UNREAD, 0, 0);
     if (run == NULL) return 1;
     if (n > run->at + run->length - at) return 0;
@@ -1925,9 +1983,8 @@ static int mft_scan_i_is_blank(const mft_scan *s, uint64_t first, uint64_t count
     offset = run->offset + (at - run->at);
     if (offset >= s->source.size) return 1;
     *word = MFT_SCAN_I_WORD(MFT_SCAN_NEVER_WRITTEN, 0, 0);
-    return s->source.extent_at != NULL && posio_within(offset, n, s->source.size) &&
-           posio_extent_of(&s->source, offset, &e, NULL) == POSIO_OK && e.length >= n &&
-           (e.kind == POSIO_EXTENT_ZERO || e.kind == POSIO_EXTENT_HOLE);
+    return posio_within(offset, n, s->source.size) && mft_scan_i_alike(s, x, offset, &zeros) >= n &&
+           zeros;
 }
 
 // ---------------------------------------------------------------------------------- the scan
@@ -1949,7 +2006,7 @@ typedef struct mft_scan_i_job {
     mft_scan *scan;
     uint64_t next, per_slot; /* segments */
     mft_scan_i_chunk ring[MFT_SCAN_I_RING];
-    mft_scan_stats tally; /* of produce */
+    mft_scan_i_reader reader; /* of produce */
 } mft_scan_i_job;
 
 static uint64_t mft_scan_i_segments_of(const mft_scan_i_job *job, const thread_pool_slot *slot)
@@ -1966,9 +2023,9 @@ static posio_result mft_scan_i_produce(void *user, thread_pool_slot *slot, posio
     if (first >= job->scan->segment_count) return THREAD_POOL_END;
     slot->parts = (uint32_t)mft_scan_i_segments_of(job, slot);
     if (chunk->buffer == NULL) return POSIO_OK;
-    chunk->blank = mft_scan_i_is_blank(job->scan, first, slot->parts, &chunk->word);
+    chunk->blank = mft_scan_i_is_blank(job->scan, first, slot->parts, &job->reader, &chunk->word);
     if (!chunk->blank)
-        mft_scan_i_load(job->scan, first, slot->parts, chunk->buffer, chunk->unread, &job->tally);
+        mft_scan_i_load(job->scan, first, slot->parts, chunk->buffer, chunk->unread, &job->reader);
     return POSIO_OK;
 }
 
@@ -1979,7 +2036,7 @@ static posio_result mft_scan_i_index(mft_scan *s, mft_scan_i_scratch *x, uint64_
 {
     int uniform = 0;
     mft_scan_i_parse_segment(s, x, segment, bytes, unread, slots, &uniform);
-    if (!uniform) return mft_scan_i_keep(s, segment, &x->columns, &x->tally, err);
+    if (!uniform) return mft_scan_i_keep(s, segment, &x->columns, &x->reader.tally, err);
     mft_scan_i_keep_uniform(s, segment, x->columns.flags[0]);
     return POSIO_OK;
 }
@@ -1997,16 +2054,17 @@ static posio_result mft_scan_i_work(void *user, const thread_pool_slot *slot, ui
     uint32_t word = chunk->word;
     posio_result r = POSIO_OK;
     if (x == NULL) return mft_scan_i_no_memory(err);
-    if (chunk->buffer != NULL ? chunk->blank : mft_scan_i_is_blank(s, segment, 1, &word)) {
-        x->tally.slots += slots;
-        if (MFT_SCAN_I_STATE(word) == MFT_SCAN_UNREAD) x->tally.unread += slots;
-        else x->tally.never_written += slots;
+    if (chunk->buffer != NULL ? chunk->blank
+                              : mft_scan_i_is_blank(s, segment, 1, &x->reader, &word)) {
+        x->reader.tally.slots += slots;
+        if (MFT_SCAN_I_STATE(word) == MFT_SCAN_UNREAD) x->reader.tally.unread += slots;
+        else x->reader.tally.never_written += slots;
         mft_scan_i_keep_uniform(s, segment, word);
     } else if (chunk->buffer != NULL) {
         r = mft_scan_i_index(s, x, segment, chunk->buffer + (size_t)part * s->segment_bytes,
                              chunk->unread + ((size_t)part << s->slot_bits), slots, err);
     } else {
-        mft_scan_i_load(s, segment, 1, x->buffer, x->unread, &x->tally);
+        mft_scan_i_load(s, segment, 1, x->buffer, x->unread, &x->reader);
         r = mft_scan_i_index(s, x, segment, x->buffer, x->unread, slots, err);
     }
     mft_scan_i_give_scratch(s, x);
@@ -2031,9 +2089,10 @@ static posio_result mft_scan_i_make_ring(mft_scan_i_job *job, posio_error *err)
     job->per_slot = segments;
     for (i = 0; i < MFT_SCAN_I_RING; i++) {
         job->ring[i].buffer = (unsigned char *)posio_allocate(
-            &s->desc.alloc, segments * s->segment_bytes + (segments << s->slot_bits));
+            &s->desc.alloc,
+            segments * s->segment_bytes + MFT_SCAN_I_STRIDE + (segments << s->slot_bits));
         if (job->ring[i].buffer == NULL) return mft_scan_i_no_memory(err);
-        job->ring[i].unread = job->ring[i].buffer + segments * s->segment_bytes;
+        job->ring[i].unread = job->ring[i].buffer + segments * s->segment_bytes + MFT_SCAN_I_STRIDE;
     }
     return POSIO_OK;
 }
@@ -2063,8 +2122,8 @@ static posio_result mft_scan_i_run_pipeline(mft_scan *s, posio_error *err)
     if (r == POSIO_OK)
         r = thread_pool_run(s->info.mode == MFT_SCAN_SERIAL ? NULL : s->desc.pool, &pipeline, err);
     for (i = 0; i < MFT_SCAN_I_RING; i++) posio_release(&s->desc.alloc, job.ring[i].buffer);
-    mft_scan_i_add_stats(&s->stats, &job.tally);
-    for (x = s->scratches; x != NULL; x = x->all) mft_scan_i_add_stats(&s->stats, &x->tally);
+    mft_scan_i_add_stats(&s->stats, &job.reader.tally);
+    for (x = s->scratches; x != NULL; x = x->all) mft_scan_i_add_stats(&s->stats, &x->reader.tally);
     mft_scan_i_free_scratches(s);
     return r;
 }
@@ -2421,7 +2480,7 @@ static int mft_scan_i_read_record(const mft_scan *s, uint64_t number, unsigned c
 {
     const uint32_t n = s->record_size;
     uint8_t unread[2] = {0, 0};
-    mft_scan_stats unused;
+    mft_scan_i_reader unused;
     memset(&unused, 0, sizeof unused);
     if (number >= s->runs.end / n) return 0;
     mft_scan_i_read_mft(s, number * n, rec, 0, n, unread, &unused);
@@ -4323,7 +4382,7 @@ static posio_result mft_scan_i_visit_segment(mft_scan_i_visitor *v, uint64_t seg
     uint32_t i, extension = 0;
     int uniform;
     posio_result r = POSIO_OK;
-    mft_scan_i_load(s, segment, 1, v->x->buffer, v->x->unread, &v->x->tally);
+    mft_scan_i_load(s, segment, 1, v->x->buffer, v->x->unread, &v->x->reader);
     mft_scan_i_parse_segment(s, v->x, segment, v->x->buffer, v->x->unread, slots, &uniform);
     mft_scan_i_view(v, first, slots, NULL);
     for (i = 0; i < slots && r == POSIO_OK; i++) {
@@ -4361,7 +4420,7 @@ static void mft_scan_i_parse_waiting(mft_scan_i_visitor *v, mft_scan_i_parse *p,
         memcpy(rec, mft_scan_i_cached(v, w->at), n);
         s->info.is_pre_fixed = 1;
     } else {
-        mft_scan_i_read_mft(s, (uint64_t)w->number * n, rec, 0, n, unread, &s->stats);
+        mft_scan_i_read_mft(s, (uint64_t)w->number * n, rec, 0, n, unread, &v->x->reader);
         s->stats.deferred_disk_reads++;
     }
     p->slot = slot;
@@ -4519,7 +4578,7 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
     if (r == POSIO_OK) r = mft_scan_i_begin_visit(&v, err);
     if (r == POSIO_OK) r = mft_scan_i_visit_all(&v, err);
     if (r == POSIO_OK) r = mft_scan_i_judge(s, err);
-    if (v.x != NULL) mft_scan_i_add_stats(&s->stats, &v.x->tally);
+    if (v.x != NULL) mft_scan_i_add_stats(&s->stats, &v.x->reader.tally);
     if (stats != NULL) *stats = s->stats;
     if (r != POSIO_OK) (void)posio_fail_in(err, s->desc.name, 0);
     posio_release(&s->desc.alloc, v.numbers);
@@ -4538,9 +4597,11 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
 #undef MFT_SCAN_I_END
 #undef MFT_SCAN_I_FLAGS
 #undef MFT_SCAN_I_HUGE_PAGES
+#undef MFT_SCAN_I_INLINE
 #undef MFT_SCAN_I_MEMO_NAMELESS
 #undef MFT_SCAN_I_MEMO_PENDING
 #undef MFT_SCAN_I_MFT_MAX
+#undef MFT_SCAN_I_SSE2
 #undef MFT_SCAN_I_STATE
 #undef MFT_SCAN_I_TEXT
 #undef MFT_SCAN_I_WORD
