@@ -504,7 +504,7 @@ enum {
     MFT_SCAN_I_CHUNK_MAX = 256 << 20,
     MFT_SCAN_I_RING = 3,         /* chunks: the ceiling of memory */
     MFT_SCAN_I_BLOCK = 32 << 20, /* of the index, from the allocator */
-    MFT_SCAN_I_PIECE = 64 << 10, /* of the cache of mft_scan_visit; a record fits in */
+    MFT_SCAN_I_PIECE = 64 << 10, /* of the cache of mft_scan_visit, a record fits in; of paths */
     MFT_SCAN_I_BLOCK_FIRST = 64 << 10,
     MFT_SCAN_I_HUGE = 2 << 20, /* a huge page */
     MFT_SCAN_I_PARTS = 16,     /* segments in a slot of the parallel mode */
@@ -554,7 +554,7 @@ typedef struct mft_scan_i_columns {
     uint32_t count[MFT_SCAN_I_COUNTS];
     uint32_t uniform;   /* where flags is NULL: the word of every slot, and there are no rows */
     uint32_t *flags;    /* slots: words */
-    uint32_t *path_at;  /* place in mft_scan.memo; 0 = none */
+    uint32_t *path_at;  /* place in mft_scan.memo, in units, and 1; 0 = none */
     uint32_t *child_at; /* edges, of mft_scan.child_slot */
     uint16_t *sequence, *info_at, *name_at, *stream_at;
     uint64_t *size, *modified; /* infos; size in lean columns only */
@@ -672,8 +672,9 @@ struct mft_scan {
     uint64_t link_count;
     mft_scan_i_orphan *orphans; /* orphaned extensions with names, by what was their base */
     uint64_t orphan_count;
-    char *memo;
-    uint64_t memo_used, memo_room;
+    unsigned char **memo; /* kept paths, in pieces of MFT_SCAN_I_PIECE: they are never moved */
+    uint64_t memo_pieces, memo_room;
+    uint32_t memo_used;               /* bytes of the last piece */
     uint32_t *child_slot, *child_row; /* MFT_SCAN_CHILDREN */
     mft_scan_i_scratch *idle, *scratches;
     thread_pool_mutex lock; /* guards idle, scratches, blocks */
@@ -834,7 +835,7 @@ static mft_scan_i_block *mft_scan_i_new_block(const mft_scan *s, size_t size)
 #if defined(MFT_SCAN_I_HUGE_PAGES)
     if (large) {
         const uintptr_t mask = MFT_SCAN_I_HUGE - 1;
-        uintptr_t from = ((uintptr_t)block + sizeof *block + mask) & ~mask;
+        const uintptr_t from = ((uintptr_t)block + sizeof *block + mask) & ~mask;
         begin = from - (uintptr_t)block;
         (void)madvise((void *)from, size & ~mask, MADV_HUGEPAGE); /* a wish, no more */
     }
@@ -3186,14 +3187,16 @@ static const mft_scan_i_columns *mft_scan_i_first_row(const mft_scan *s, uint64_
     return mft_scan_i_find_row(s, number, at, row, link, streams);
 }
 
-static void mft_scan_i_fill_name(const mft_scan *s, const mft_scan_i_columns *c, mft_scan_name *n)
+/* `brief`: where it leads and what it is called, which is all that paths need. */
+static void mft_scan_i_fill_name(const mft_scan *s, const mft_scan_i_columns *c, mft_scan_name *n,
+                                 int brief)
 {
     const uint32_t row = n->i_row;
     n->text = c->text + (c->name_text[row] >> 10);
     n->length = c->name_text[row] & 1023;
     n->name_space = c->name_space[row];
     n->parent = c->parent[row];
-    if (s->info.columns == MFT_SCAN_LEAN) return;
+    if (brief || s->info.columns == MFT_SCAN_LEAN) return;
     n->created = c->name_created[row];
     n->modified = c->name_modified[row];
     n->changed = c->name_changed[row];
@@ -3201,30 +3204,41 @@ static void mft_scan_i_fill_name(const mft_scan *s, const mft_scan_i_columns *c,
     n->id = c->name_id[row];
 }
 
-MFT_SCAN_API posio_result mft_scan_first_name(const mft_scan *scan, uint64_t number,
-                                              mft_scan_name *out)
+static posio_result mft_scan_i_first_name(const mft_scan *s, uint64_t number, mft_scan_name *out,
+                                          int brief)
 {
     mft_scan_name n;
     const mft_scan_i_columns *c;
     memset(&n, 0, sizeof n);
-    c = mft_scan_i_first_row(scan, number, &n.slot, &n.i_row, &n.i_extension, 0);
+    c = mft_scan_i_first_row(s, number, &n.slot, &n.i_row, &n.i_extension, 0);
     if (c == NULL) return POSIO_E_RANGE;
     n.owner = number;
-    mft_scan_i_fill_name(scan, c, &n);
+    mft_scan_i_fill_name(s, c, &n, brief);
     *out = n;
     return POSIO_OK;
 }
 
-MFT_SCAN_API posio_result mft_scan_next_name(const mft_scan *scan, mft_scan_name *name)
+static posio_result mft_scan_i_next_name(const mft_scan *s, mft_scan_name *name, int brief)
 {
     mft_scan_name n = *name;
     const mft_scan_i_columns *c;
     n.i_row++;
-    c = mft_scan_i_find_row(scan, n.owner, &n.slot, &n.i_row, &n.i_extension, 0);
+    c = mft_scan_i_find_row(s, n.owner, &n.slot, &n.i_row, &n.i_extension, 0);
     if (c == NULL) return POSIO_E_RANGE;
-    mft_scan_i_fill_name(scan, c, &n);
+    mft_scan_i_fill_name(s, c, &n, brief);
     *name = n;
     return POSIO_OK;
+}
+
+MFT_SCAN_API posio_result mft_scan_first_name(const mft_scan *scan, uint64_t number,
+                                              mft_scan_name *out)
+{
+    return mft_scan_i_first_name(scan, number, out, 0);
+}
+
+MFT_SCAN_API posio_result mft_scan_next_name(const mft_scan *scan, mft_scan_name *name)
+{
+    return mft_scan_i_next_name(scan, name, 0);
 }
 
 /* Where in a sorted column a row is; its value, or `otherwise`. */
@@ -3459,9 +3473,9 @@ static int mft_scan_i_name_directory(const mft_scan *s, uint64_t number, mft_sca
 {
     mft_scan_name n;
     uint32_t left = 16;
-    posio_result r = mft_scan_first_name(s, number, out);
+    posio_result r = mft_scan_i_first_name(s, number, out, 1);
     if (r != POSIO_OK) return 0;
-    for (n = *out; r == POSIO_OK && left-- != 0; r = mft_scan_next_name(s, &n))
+    for (n = *out; r == POSIO_OK && left-- != 0; r = mft_scan_i_next_name(s, &n, 1))
         if (n.name_space != MFT_SCAN_DOS) {
             *out = n;
             break;
@@ -3537,9 +3551,18 @@ static uint64_t mft_scan_i_steps_to_cycle(const mft_scan *s, const mft_scan_name
     return i;
 }
 
-/* The path of a directory, kept: status u8 | 0 | length u16 | the directory whose path stands
-   before the text, UINT32_MAX for none, u32 | text. So a deep path is a short chain of texts. */
-enum { MFT_SCAN_I_MEMO_HEAD = 8, MFT_SCAN_I_MEMO_UNIT = 8 };
+/* The path of a directory, kept: its status u8 | how it stands as a parent u8 | the sequence that
+   references to it have u16 | length u16 | 0 u16 | the directory whose path stands before the text,
+   UINT32_MAX for none, u32 | text. So a deep path is a short chain of texts; and what a name in it
+   needs lies in one place, where the columns would be five. */
+enum {
+    MFT_SCAN_I_MEMO_HEAD = 12,
+    MFT_SCAN_I_MEMO_UNIT = 8,
+    MFT_SCAN_I_MEMO_UNITS = MFT_SCAN_I_PIECE / MFT_SCAN_I_MEMO_UNIT,
+    MFT_SCAN_I_MEMO_STRANGER = 255 /* no reference leads to it */
+};
+#define MFT_SCAN_I_MEMO_LENGTH(memo) ((size_t)posio_le16((memo) + 4))
+#define MFT_SCAN_I_MEMO_PREFIX(memo) posio_le32((memo) + 8)
 #define MFT_SCAN_I_MEMO_NAMELESS (UINT32_MAX - 1) /* in path_at, instead of a place */
 #define MFT_SCAN_I_MEMO_PENDING UINT32_MAX
 
@@ -3550,26 +3573,40 @@ static uint32_t *mft_scan_i_memo_of(const mft_scan *s, uint64_t directory)
     return c != NULL && c->path_at != NULL ? &c->path_at[slot] : NULL;
 }
 
-static const char *mft_scan_i_find_memo(const mft_scan *s, uint64_t directory)
+static const unsigned char *mft_scan_i_find_memo(const mft_scan *s, uint64_t directory)
 {
     const uint32_t *place = mft_scan_i_memo_of(s, directory);
     uint32_t at;
     if (place == NULL) return NULL;
     at = *place;
     if (at == 0 || at >= MFT_SCAN_I_MEMO_NAMELESS) return NULL;
-    return s->memo + (size_t)(at - 1) * MFT_SCAN_I_MEMO_UNIT;
+    at--;
+    return s->memo[at / MFT_SCAN_I_MEMO_UNITS] +
+           (size_t)(at % MFT_SCAN_I_MEMO_UNITS) * MFT_SCAN_I_MEMO_UNIT;
+}
+
+/* What is kept of a parent by its reference, and how that stands, as mft_scan_i_parent_of says. NULL:
+   the reference must be looked at. */
+static const unsigned char *mft_scan_i_find_parent(const mft_scan *s, uint64_t parent,
+                                                   uint32_t *status)
+{
+    const unsigned char *memo = mft_scan_i_find_memo(s, MFT_SCAN_NUMBER(parent));
+    if (memo == NULL || posio_le16(memo + 2) != MFT_SCAN_SEQUENCE(parent)) return NULL;
+    *status = memo[1];
+    return *status != MFT_SCAN_I_MEMO_STRANGER ? memo : NULL;
 }
 
 /* What stands at the beginning: a path that is kept, the root, or the place of orphans. */
-static void mft_scan_i_begin_path(const mft_scan *s, mft_scan_i_path *p, const char *memo,
+static void mft_scan_i_begin_path(const mft_scan *s, mft_scan_i_path *p, const unsigned char *memo,
                                   uint32_t status)
 {
     static const char orphans[] = "/$OrphanFiles/";
     if (memo == NULL && status > MFT_SCAN_PARENT_RECOVERED)
         mft_scan_i_prepend(p, orphans, sizeof orphans - 1);
     else mft_scan_i_prepend(p, "/", 1);
-    for (; memo != NULL; memo = mft_scan_i_find_memo(s, posio_le32(memo + 4)))
-        mft_scan_i_prepend(p, memo + MFT_SCAN_I_MEMO_HEAD, (size_t)posio_le16(memo + 2));
+    for (; memo != NULL; memo = mft_scan_i_find_memo(s, MFT_SCAN_I_MEMO_PREFIX(memo)))
+        mft_scan_i_prepend(p, (const char *)memo + MFT_SCAN_I_MEMO_HEAD,
+                           MFT_SCAN_I_MEMO_LENGTH(memo));
 }
 
 /* Follows a name up and writes its path, in at most `most` steps. 0: there are more. */
@@ -3577,14 +3614,17 @@ static int mft_scan_i_follow(const mft_scan *s, const mft_scan_name *name, uint6
                              mft_scan_i_path *p, uint32_t *status)
 {
     mft_scan_name n = *name;
-    const char *memo = NULL;
+    const unsigned char *memo = NULL;
     uint64_t steps;
     for (steps = 0;; steps++) {
         uint64_t up;
-        const uint32_t parent = mft_scan_i_parent_of(s, n.parent, &up);
+        uint32_t parent = MFT_SCAN_PARENT_OK;
         mft_scan_i_prepend(p, n.text, n.length);
+        memo = mft_scan_i_find_parent(s, n.parent, &parent);
+        if (memo == NULL) parent = mft_scan_i_parent_of(s, n.parent, &up);
         mft_scan_i_merge_status(status, parent);
-        if (parent > MFT_SCAN_PARENT_RECOVERED || up == MFT_SCAN_I_ROOT_NUMBER) break;
+        if (memo != NULL || parent > MFT_SCAN_PARENT_RECOVERED || up == MFT_SCAN_I_ROOT_NUMBER)
+            break;
         memo = mft_scan_i_find_memo(s, up);
         if (memo != NULL) break;
         if (steps == most) return 0;
@@ -3594,7 +3634,7 @@ static int mft_scan_i_follow(const mft_scan *s, const mft_scan_name *name, uint6
         }
         mft_scan_i_prepend(p, "/", 1);
     }
-    if (memo != NULL) mft_scan_i_merge_status(status, (unsigned char)memo[0]);
+    if (memo != NULL) mft_scan_i_merge_status(status, memo[0]);
     mft_scan_i_begin_path(s, p, memo, *status);
     return 1;
 }
@@ -3610,14 +3650,15 @@ static void mft_scan_i_reset_path(mft_scan_i_path *p, char *buf, size_t room)
 static int mft_scan_i_recall(const mft_scan *s, const mft_scan_name *name, mft_scan_i_path *p,
                              uint32_t *status)
 {
-    const char *memo = mft_scan_i_find_memo(s, name->owner);
+    const unsigned char *memo = mft_scan_i_find_memo(s, name->owner);
     mft_scan_name own;
     if (memo == NULL || !mft_scan_i_name_directory(s, name->owner, &own) ||
         !mft_scan_i_is_same(&own, name))
         return 0;
-    *status = (unsigned char)memo[0];
-    for (; memo != NULL; memo = mft_scan_i_find_memo(s, posio_le32(memo + 4)))
-        mft_scan_i_prepend(p, memo + MFT_SCAN_I_MEMO_HEAD, (size_t)posio_le16(memo + 2));
+    *status = memo[0];
+    for (; memo != NULL; memo = mft_scan_i_find_memo(s, MFT_SCAN_I_MEMO_PREFIX(memo)))
+        mft_scan_i_prepend(p, (const char *)memo + MFT_SCAN_I_MEMO_HEAD,
+                           MFT_SCAN_I_MEMO_LENGTH(memo));
     return 1;
 }
 
@@ -3640,10 +3681,34 @@ static void mft_scan_i_write_path(const mft_scan *s, const mft_scan_name *name, 
     mft_scan_i_begin_path(s, p, NULL, *status);
 }
 
+/* The path of nearly every name: what is kept of its parent, and it. 0: it must be looked for. (Not
+   below a cycle, where directories hang on themselves.) */
+static int mft_scan_i_join_path(const mft_scan *s, const mft_scan_name *name, char *buf,
+                                size_t room, size_t *length, uint32_t *status)
+{
+    uint32_t found = MFT_SCAN_PARENT_OK;
+    const unsigned char *memo = mft_scan_i_find_parent(s, name->parent, &found);
+    size_t n;
+    if (memo == NULL || MFT_SCAN_I_MEMO_PREFIX(memo) != UINT32_MAX ||
+        memo[0] > MFT_SCAN_PARENT_RECOVERED)
+        return 0;
+    n = MFT_SCAN_I_MEMO_LENGTH(memo);
+    if (n + name->length + 2 > room) return 0;
+    mft_scan_i_merge_status(&found, memo[0]);
+    memcpy(buf, memo + MFT_SCAN_I_MEMO_HEAD, n);
+    buf[n] = '/';
+    memcpy(buf + n + 1, name->text, name->length);
+    *length = n + 1 + name->length;
+    buf[*length] = 0;
+    *status = found;
+    return 1;
+}
+
 MFT_SCAN_API posio_result mft_scan_path(const mft_scan *scan, const mft_scan_name *name, char *buf,
                                         size_t room, size_t *length, uint32_t *status)
 {
     mft_scan_i_path p;
+    if (mft_scan_i_join_path(scan, name, buf, room, length, status)) return POSIO_OK;
     mft_scan_i_write_path(scan, name, buf, room, &p, status);
     *length = p.length;
     if (p.length >= room) return POSIO_E_SPACE;
@@ -3654,6 +3719,35 @@ MFT_SCAN_API posio_result mft_scan_path(const mft_scan *scan, const mft_scan_nam
 
 // ---------------------------------------------------------------------------------- kept paths
 
+/* The sequence that references to a record have; see mft_scan_i_is_sequence. */
+static uint32_t mft_scan_i_own_sequence(uint32_t word, uint32_t header)
+{
+    if (word & MFT_SCAN_HEADER_IN_USE || header == 1) return header;
+    return header == 0 ? 0xffff : header - 1;
+}
+
+/* Room for what is kept of a directory; NULL without memory. */
+static unsigned char *mft_scan_i_add_memo(mft_scan *s, uint64_t directory, uint32_t bytes)
+{
+    uint32_t at;
+    bytes = (bytes + MFT_SCAN_I_MEMO_UNIT - 1) & ~(uint32_t)(MFT_SCAN_I_MEMO_UNIT - 1);
+    if (s->memo_pieces == 0 || bytes > MFT_SCAN_I_PIECE - s->memo_used) {
+        void *array = s->memo;
+        if (!posio_grow(&s->desc.alloc, &array, s->memo_pieces, &s->memo_room, sizeof *s->memo))
+            return NULL;
+        s->memo = (unsigned char **)array;
+        s->memo[s->memo_pieces] = mft_scan_i_cut(s, MFT_SCAN_I_PIECE);
+        if (s->memo[s->memo_pieces] == NULL) return NULL;
+        s->memo_pieces++;
+        s->memo_used = 0;
+    }
+    at = s->memo_used;
+    s->memo_used += bytes;
+    *mft_scan_i_memo_of(s, directory) =
+        (uint32_t)(s->memo_pieces - 1) * MFT_SCAN_I_MEMO_UNITS + at / MFT_SCAN_I_MEMO_UNIT + 1;
+    return s->memo[s->memo_pieces - 1] + at;
+}
+
 /* Writes what is kept of a directory: its name behind the path of the one above, which is kept
    already; behind a reference to that where it is long. */
 static posio_result mft_scan_i_keep_path(mft_scan *s, uint64_t directory, int in_cycle,
@@ -3661,10 +3755,12 @@ static posio_result mft_scan_i_keep_path(mft_scan *s, uint64_t directory, int in
 {
     mft_scan_name n;
     mft_scan_i_path p;
-    char text[MFT_SCAN_I_MEMO_PATH + 1], *at;
-    uint32_t status, prefix = UINT32_MAX, need;
+    unsigned char *at;
+    char text[MFT_SCAN_I_MEMO_PATH + 1];
+    uint32_t status, prefix = UINT32_MAX, slot = 0, sequence, i;
     uint64_t up;
-    const char *above = NULL;
+    const unsigned char *above = NULL;
+    const mft_scan_i_columns *c = mft_scan_i_locate(s, directory, &slot);
     if (!mft_scan_i_name_directory(s, directory, &n)) {
         *mft_scan_i_memo_of(s, directory) = MFT_SCAN_I_MEMO_NAMELESS;
         return POSIO_OK;
@@ -3676,34 +3772,33 @@ static posio_result mft_scan_i_keep_path(mft_scan *s, uint64_t directory, int in
     if (status <= MFT_SCAN_PARENT_RECOVERED && up != MFT_SCAN_I_ROOT_NUMBER) {
         above = mft_scan_i_find_memo(s, up);
         if (above == NULL) status = MFT_SCAN_PARENT_NAMELESS;
-        else mft_scan_i_merge_status(&status, (unsigned char)above[0]);
+        else mft_scan_i_merge_status(&status, above[0]);
     }
     if (above == NULL) {
         mft_scan_i_begin_path(s, &p, NULL, status);
     } else {
         mft_scan_i_prepend(&p, "/", 1);
         prefix = (uint32_t)up;
-        if (posio_le16(above + 2) + p.length <= MFT_SCAN_I_MEMO_PATH) {
-            mft_scan_i_prepend(&p, above + MFT_SCAN_I_MEMO_HEAD, (size_t)posio_le16(above + 2));
-            prefix = posio_le32(above + 4);
+        if (MFT_SCAN_I_MEMO_LENGTH(above) + p.length <= MFT_SCAN_I_MEMO_PATH) {
+            mft_scan_i_prepend(&p, (const char *)above + MFT_SCAN_I_MEMO_HEAD,
+                               MFT_SCAN_I_MEMO_LENGTH(above));
+            prefix = MFT_SCAN_I_MEMO_PREFIX(above);
         }
     }
-    need = (uint32_t)(MFT_SCAN_I_MEMO_HEAD + p.length + MFT_SCAN_I_MEMO_UNIT - 1) &
-           ~(uint32_t)(MFT_SCAN_I_MEMO_UNIT - 1);
-    while (s->memo_used + need > s->memo_room) { /* doubled, until it fits */
-        void *block = s->memo;
-        if (!posio_grow(&s->desc.alloc, &block, s->memo_room, &s->memo_room, 1))
-            return mft_scan_i_no_memory(err);
-        s->memo = (char *)block;
-    }
-    at = s->memo + s->memo_used;
-    *mft_scan_i_memo_of(s, directory) = (uint32_t)(s->memo_used / MFT_SCAN_I_MEMO_UNIT) + 1;
-    s->memo_used += need;
-    at[0] = (char)status;
-    at[1] = 0;
-    at[2] = (char)(p.length & 255);
-    at[3] = (char)(p.length >> 8);
-    for (need = 0; need < 4; need++) at[4 + need] = (char)(prefix >> 8 * need);
+    at = mft_scan_i_add_memo(s, directory, (uint32_t)(MFT_SCAN_I_MEMO_HEAD + p.length));
+    if (at == NULL) return mft_scan_i_no_memory(err);
+    sequence = mft_scan_i_own_sequence(c->flags[slot], c->sequence[slot]);
+    at[0] = (unsigned char)status;
+    at[1] = (unsigned char)MFT_SCAN_I_MEMO_STRANGER;
+    if ((c->flags[slot] & (MFT_SCAN_DIRECTORY | MFT_SCAN_EXTENSION)) == MFT_SCAN_DIRECTORY)
+        at[1] =
+            c->flags[slot] & MFT_SCAN_HEADER_IN_USE ? MFT_SCAN_PARENT_OK : MFT_SCAN_PARENT_FREED;
+    at[2] = (unsigned char)(sequence & 255);
+    at[3] = (unsigned char)(sequence >> 8);
+    at[4] = (unsigned char)(p.length & 255);
+    at[5] = (unsigned char)(p.length >> 8);
+    at[6] = at[7] = 0;
+    for (i = 0; i < 4; i++) at[8 + i] = (unsigned char)(prefix >> 8 * i);
     memcpy(at + MFT_SCAN_I_MEMO_HEAD, text + p.at, p.length);
     return POSIO_OK;
 }
@@ -3765,13 +3860,13 @@ static posio_result mft_scan_i_keep_paths(mft_scan *s, posio_error *err)
         const mft_scan_i_columns *c = s->segments[i];
         for (slot = 0; c->flags != NULL && slot < c->count[MFT_SCAN_I_SLOTS]; slot++) {
             const uint64_t number = (i << s->slot_bits) + slot;
-            if (mft_scan_i_is_directory(c, slot, number) && s->memo_used < (uint64_t)1 << 34)
+            if (mft_scan_i_is_directory(c, slot, number) && s->memo_pieces < (uint64_t)1 << 18)
                 r = mft_scan_i_keep_chain(s, number, &climbed, err);
             if (r != POSIO_OK) break;
         }
     }
     posio_release(&s->desc.alloc, climbed.number);
-    s->stats.index_bytes += s->memo_room;
+    s->stats.index_bytes += s->memo_pieces * MFT_SCAN_I_PIECE;
     return r;
 }
 
@@ -3998,7 +4093,7 @@ static posio_result mft_scan_i_fill_child(const mft_scan *s, mft_scan_child *chi
                                                mft_scan_i_compare_links);
         n->i_extension = (uint32_t)(hit - s->links) + 1;
     }
-    mft_scan_i_fill_name(s, c, n);
+    mft_scan_i_fill_name(s, c, n, 0);
     return POSIO_OK;
 }
 
@@ -4598,8 +4693,10 @@ MFT_SCAN_API posio_result mft_scan_visit(const posio_source *source, const mft_s
 #undef MFT_SCAN_I_FLAGS
 #undef MFT_SCAN_I_HUGE_PAGES
 #undef MFT_SCAN_I_INLINE
+#undef MFT_SCAN_I_MEMO_LENGTH
 #undef MFT_SCAN_I_MEMO_NAMELESS
 #undef MFT_SCAN_I_MEMO_PENDING
+#undef MFT_SCAN_I_MEMO_PREFIX
 #undef MFT_SCAN_I_MFT_MAX
 #undef MFT_SCAN_I_SSE2
 #undef MFT_SCAN_I_STATE
