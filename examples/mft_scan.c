@@ -29,6 +29,10 @@
 #include "cli.h"
 #include "open_image.h"
 #include "image_files.h"
+#if defined(__GNUC__) && defined(__SSE2__)
+#include <emmintrin.h>
+#define SSE2
+#endif
 
 // ---------------------------------------------------------------------------------- arguments
 
@@ -147,6 +151,9 @@ static char *put(char *p, const char *s, size_t n)
 }
 #define PUT(p, literal) put(p, literal, sizeof(literal) - 1)
 
+/* Copies `room` bytes, of which n count: a constant, so that it takes a few moves and no call. */
+#define PUT_WIDE(p, s, n, room) (memcpy(p, s, room), (p) + (n))
+
 static char *put_char(char *p, char c)
 {
     *p = c;
@@ -167,23 +174,25 @@ static const char *two_digits(void)
 
 static char *put_two(char *p, uint32_t v) { return put(p, two_digits() + 2 * v, 2); }
 
+static uint32_t digits_of(uint64_t v)
+{
+    uint32_t n = 1;
+    for (; v >= 10000; v /= 10000) n += 4;
+    return n + (v >= 10) + (v >= 100) + (v >= 1000);
+}
+
 static char *put_number(char *p, uint64_t v)
 {
-    char digits[20];
-    char *d = digits + sizeof digits;
+    char *const end = p + digits_of(v), *d = end;
     while (v >= 100) {
-        uint32_t low = (uint32_t)(v % 100);
+        const uint32_t low = (uint32_t)(v % 100);
         v /= 100;
         d -= 2;
         memcpy(d, two_digits() + 2 * low, 2);
     }
-    if (v >= 10) {
-        d -= 2;
-        memcpy(d, two_digits() + 2 * v, 2);
-    } else {
-        *--d = (char)('0' + v);
-    }
-    return put(p, d, (size_t)(digits + sizeof digits - d));
+    if (v >= 10) memcpy(p, two_digits() + 2 * v, 2);
+    else *p = (char)('0' + v);
+    return end;
 }
 
 /* At least so many digits. */
@@ -210,8 +219,31 @@ static size_t decode(const unsigned char *s, const unsigned char *end, uint32_t 
     return (n == 3 && *c < 0x800) || (n == 4 && (*c < 0x10000 || *c > 0x10ffff)) ? 0 : n;
 }
 
-/* What of a byte matters to whom. Most names have none of these, and are copied. */
-enum { BYTE_ESCAPE = 1, BYTE_QUOTE = 2, BYTE_COMMA = 4, BYTE_BAR = 8, BYTE_WIDE = 16 };
+/* What of a character matters to whom. Most names have none of these, and are copied. */
+enum { BYTE_ESCAPE = 1, BYTE_QUOTE = 2, BYTE_COMMA = 4, BYTE_BAR = 8, BYTE_SURROGATE = 16 };
+
+/* How many bytes at the beginning are surely ASCII that matters to nobody; a multiple of 16. */
+static size_t plain_bytes(const char *s, size_t n)
+{
+    size_t i = 0;
+#if defined(SSE2)
+    for (; n - i >= 16; i += 16) {
+        const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
+        /* Signed: what is not ASCII is less than a blank, too. */
+        __m128i any = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
+        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
+        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8(',')));
+        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('|')));
+        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
+        if (_mm_movemask_epi8(any) != 0) break;
+    }
+#else
+    (void)s;
+    (void)n;
+#endif
+    return i;
+}
 
 static uint32_t classes_of(const char *s, size_t n)
 {
@@ -221,11 +253,20 @@ static uint32_t classes_of(const char *s, size_t n)
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 1};
-    uint32_t found = 0;
-    size_t i;
-    for (i = 0; i < n; i++) {
-        const unsigned char c = (unsigned char)s[i];
-        found |= c < 128 ? (uint32_t)classes[c] : (uint32_t)BYTE_WIDE;
+    const unsigned char *at = (const unsigned char *)s + plain_bytes(s, n);
+    const unsigned char *const end = (const unsigned char *)s + n;
+    uint32_t found = 0, c = 0;
+    while (at != end) {
+        size_t m = 1;
+        if (*at < 128) {
+            found |= classes[*at];
+        } else {
+            m = decode(at, end, &c);
+            if (m == 0 || cli_is_unsafe(c)) found |= BYTE_ESCAPE;
+            else if (c >= 0xd800 && c < 0xe000) found |= BYTE_SURROGATE;
+            m += m == 0;
+        }
+        at += m;
     }
     return found;
 }
@@ -261,7 +302,7 @@ static char *put_csv(char *p, const char *s, size_t n)
 {
     const uint32_t found = classes_of(s, n);
     const int quoted = (found & (BYTE_QUOTE | BYTE_COMMA)) != 0;
-    if ((found & ~(uint32_t)BYTE_BAR) == 0) return put(p, s, n);
+    if ((found & (BYTE_ESCAPE | BYTE_QUOTE | BYTE_COMMA)) == 0) return put(p, s, n);
     if (quoted) *p++ = '"';
     p = put_escaped(p, s, n, quoted, 0);
     if (quoted) *p++ = '"';
@@ -270,7 +311,7 @@ static char *put_csv(char *p, const char *s, size_t n)
 
 static char *put_body(char *p, const char *s, size_t n)
 {
-    if ((classes_of(s, n) & (BYTE_ESCAPE | BYTE_BAR | BYTE_WIDE)) == 0) return put(p, s, n);
+    if ((classes_of(s, n) & (BYTE_ESCAPE | BYTE_BAR)) == 0) return put(p, s, n);
     return put_escaped(p, s, n, 0, 1);
 }
 
@@ -279,7 +320,7 @@ static char *put_json(char *p, const char *s, size_t n)
 {
     const unsigned char *at = (const unsigned char *)s, *end = at + n;
     *p++ = '"';
-    if ((classes_of(s, n) & (BYTE_ESCAPE | BYTE_QUOTE | BYTE_WIDE)) == 0) {
+    if ((classes_of(s, n) & (BYTE_ESCAPE | BYTE_QUOTE | BYTE_SURROGATE)) == 0) {
         p = put(p, s, n);
         at = end;
     }
@@ -535,7 +576,7 @@ static const char *flags_of(flags_cache *cache, const mft_scan_record *record, u
 
 // ---------------------------------------------------------------------------------- one record
 
-enum { HEAD_ROOM = 96 }; /* for what rows of a record have in common in front */
+enum { HEAD_ROOM = 96, SI_ROOM = 4 * TIME_ROOM + 8 }; /* for what rows of a record have in common */
 
 /* What is needed to write records, one after the other: one for each block under way. */
 typedef struct row_writer {
@@ -552,7 +593,7 @@ typedef struct row_writer {
     mft_scan_record record; /* and what is known of it: */
     mft_scan_stream main;   /* its unnamed $DATA */
     int has_main;
-    char head[HEAD_ROOM], si[4 * TIME_ROOM + 8];
+    char head[HEAD_ROOM], si[SI_ROOM];
     size_t head_length, si_length;
 } row_writer;
 
@@ -632,10 +673,11 @@ static const char csv_header[] =
     "si_modified,si_changed,si_accessed,fn_created,fn_modified,fn_changed,fn_accessed,"
     "parent_record,parent_sequence,flags,reparse\n";
 
-static const char *const namespace_names[4] = {"posix", "win32", "dos", "win32_dos"};
+/* In 16 bytes. */
 static const char *namespace_name(uint32_t name_space)
 {
-    return name_space < 4 ? namespace_names[name_space] : "unknown";
+    static const char names[5][16] = {"posix", "win32", "dos", "win32_dos", "unknown"};
+    return names[name_space < 4 ? name_space : 4];
 }
 
 /* What all rows of a record have in common. */
@@ -660,12 +702,23 @@ static void begin_csv(row_writer *w)
     w->si_length = (size_t)(p - w->si);
 }
 
+/* Many names have the times that their record has, too: nothing has changed since. */
+static int has_same_times(const mft_scan_record *r, const mft_scan_name *name)
+{
+    return r->created == name->created && r->modified == name->modified &&
+           r->changed == name->changed && r->accessed == name->accessed;
+}
+
 static char *put_name_fields(char *p, row_writer *w, const mft_scan_name *name)
 {
-    p = put_char(put_time(p, &w->times, name->created), ',');
-    p = put_char(put_time(p, &w->times, name->modified), ',');
-    p = put_char(put_time(p, &w->times, name->changed), ',');
-    p = put_char(put_time(p, &w->times, name->accessed), ',');
+    if (has_same_times(&w->record, name)) {
+        p = PUT_WIDE(p, w->si + 1, w->si_length - 1, SI_ROOM - 1);
+    } else {
+        p = put_char(put_time(p, &w->times, name->created), ',');
+        p = put_char(put_time(p, &w->times, name->modified), ',');
+        p = put_char(put_time(p, &w->times, name->changed), ',');
+        p = put_char(put_time(p, &w->times, name->accessed), ',');
+    }
     p = put_char(put_number(p, MFT_SCAN_NUMBER(name->parent)), ',');
     p = put_char(put_number(p, MFT_SCAN_SEQUENCE(name->parent)), ',');
     return p;
@@ -695,13 +748,16 @@ static posio_result put_csv_row(row_writer *w, const mft_scan_name *name,
     const mft_scan_stream *data = stream != NULL ? stream : w->has_main ? &w->main : NULL;
     size_t bytes = w->path_length + label + target_length + (stream != NULL ? stream->length : 0);
     posio_result r =
-        text_reserve(&w->out, bytes * ESCAPED + HEAD_ROOM + 10 * TIME_ROOM + FLAGS_ROOM + 512);
+        text_reserve(&w->out, bytes * ESCAPED + HEAD_ROOM + 2 * SI_ROOM + FLAGS_ROOM + 512);
     char *begin, *p;
     if (r != POSIO_OK) return r;
     begin = p = w->out.bytes + w->out.used;
     if (w->label != NULL) p = put_char(put_csv(p, w->label, label), ',');
-    p = put(p, w->head, w->head_length);
-    if (name != NULL) p = put_string(p, namespace_name(name->name_space));
+    p = PUT_WIDE(p, w->head, w->head_length, HEAD_ROOM);
+    if (name != NULL) {
+        const char *name_space = namespace_name(name->name_space);
+        p = PUT_WIDE(p, name_space, strlen(name_space), 16);
+    }
     *p++ = ',';
     p = put_csv(p, w->path, w->path_length);
     *p++ = ',';
@@ -710,11 +766,11 @@ static posio_result put_csv_row(row_writer *w, const mft_scan_name *name,
     if (data != NULL) p = put_number(p, data->size);
     *p++ = ',';
     if (data != NULL) p = put_number(p, data->allocated);
-    p = put(p, w->si, w->si_length);
+    p = PUT_WIDE(p, w->si, w->si_length, SI_ROOM);
     if (name != NULL) p = put_name_fields(p, w, name);
     else p = PUT(p, ",,,,,,");
     flags = flags_of(&w->flags, &w->record, data != NULL ? data->flags : 0, &flags_length);
-    p = put(p, flags, flags_length);
+    p = flags_length <= 32 ? PUT_WIDE(p, flags, flags_length, 32) : put(p, flags, flags_length);
     if (w->path_status != MFT_SCAN_PARENT_OK) {
         if (flags_length != 0) *p++ = ' ';
         p = put_string(PUT(p, "parent_"), mft_scan_parent_name(w->path_status));
@@ -1173,7 +1229,7 @@ static posio_result put_body_record(row_writer *w)
 /* Records are formatted in blocks, on all threads, and written in order. What comes of a block is
    mostly some 300 KiB. Where it is more than TEXT_MOST (deep folders, thousands of links) the block
    is left where it was, and finished in its turn, straight to the sink: so memory has a bound. */
-enum { BLOCK = 1024, MOST_BLOCKS = 66 };
+enum { BLOCK = 256, MOST_BLOCKS = 66 };
 
 typedef struct block {
     row_writer writer;
