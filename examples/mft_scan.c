@@ -297,10 +297,9 @@ static char *put_escaped(char *p, const char *s, size_t n, int quotes, int bars)
     return p;
 }
 
-/* A field of RFC 4180. */
-static char *put_csv(char *p, const char *s, size_t n)
+/* A field of RFC 4180, in which these classes were found. */
+static char *put_csv(char *p, const char *s, size_t n, uint32_t found)
 {
-    const uint32_t found = classes_of(s, n);
     const int quoted = (found & (BYTE_QUOTE | BYTE_COMMA)) != 0;
     if ((found & (BYTE_ESCAPE | BYTE_QUOTE | BYTE_COMMA)) == 0) return put(p, s, n);
     if (quoted) *p++ = '"';
@@ -309,9 +308,9 @@ static char *put_csv(char *p, const char *s, size_t n)
     return p;
 }
 
-static char *put_body(char *p, const char *s, size_t n)
+static char *put_body(char *p, const char *s, size_t n, uint32_t found)
 {
-    if ((classes_of(s, n) & (BYTE_ESCAPE | BYTE_BAR)) == 0) return put(p, s, n);
+    if ((found & (BYTE_ESCAPE | BYTE_BAR)) == 0) return put(p, s, n);
     return put_escaped(p, s, n, 0, 1);
 }
 
@@ -587,7 +586,7 @@ typedef struct row_writer {
     uint64_t rows;
     char *path; /* of the name under way */
     size_t path_length, path_room;
-    uint32_t path_status;
+    uint32_t path_status, path_classes;
     time_cache times;
     flags_cache flags;
     mft_scan_record record; /* and what is known of it: */
@@ -607,13 +606,15 @@ static posio_result find_path(row_writer *w, const mft_scan_name *name)
 {
     posio_result r =
         mft_scan_path(w->scan, name, w->path, w->path_room, &w->path_length, &w->path_status);
-    char *path;
-    if (r == POSIO_OK || r != POSIO_E_SPACE) return r;
-    path = (char *)realloc(w->path, w->path_length + 4096);
-    if (path == NULL) return writer_fail(w);
-    w->path = path;
-    w->path_room = w->path_length + 4096;
-    return mft_scan_path(w->scan, name, w->path, w->path_room, &w->path_length, &w->path_status);
+    if (r == POSIO_E_SPACE) {
+        char *path = (char *)realloc(w->path, w->path_length + 4096);
+        if (path == NULL) return writer_fail(w);
+        w->path = path;
+        w->path_room = w->path_length + 4096;
+        r = mft_scan_path(w->scan, name, w->path, w->path_room, &w->path_length, &w->path_status);
+    }
+    if (r == POSIO_OK) w->path_classes = classes_of(w->path, w->path_length);
+    return r;
 }
 
 /* No name, no path. */
@@ -621,6 +622,7 @@ static void forget_path(row_writer *w)
 {
     w->path_length = 0;
     w->path_status = MFT_SCAN_PARENT_OK;
+    w->path_classes = 0;
 }
 
 /* The path that stream rows have: of the first name that is not a DOS one, else of the first. */
@@ -633,6 +635,13 @@ static posio_result find_main_path(row_writer *w)
     first = name;
     while (r == POSIO_OK && name.name_space == MFT_SCAN_DOS) r = mft_scan_next_name(w->scan, &name);
     return find_path(w, r == POSIO_OK ? &name : &first);
+}
+
+/* Many names have the times that their record has, too: nothing has changed since. */
+static int has_same_times(const mft_scan_record *r, const mft_scan_name *name)
+{
+    return r->created == name->created && r->modified == name->modified &&
+           r->changed == name->changed && r->accessed == name->accessed;
 }
 
 static int is_deleted(const mft_scan_record *r)
@@ -702,13 +711,6 @@ static void begin_csv(row_writer *w)
     w->si_length = (size_t)(p - w->si);
 }
 
-/* Many names have the times that their record has, too: nothing has changed since. */
-static int has_same_times(const mft_scan_record *r, const mft_scan_name *name)
-{
-    return r->created == name->created && r->modified == name->modified &&
-           r->changed == name->changed && r->accessed == name->accessed;
-}
-
 static char *put_name_fields(char *p, row_writer *w, const mft_scan_name *name)
 {
     if (has_same_times(&w->record, name)) {
@@ -752,16 +754,18 @@ static posio_result put_csv_row(row_writer *w, const mft_scan_name *name,
     char *begin, *p;
     if (r != POSIO_OK) return r;
     begin = p = w->out.bytes + w->out.used;
-    if (w->label != NULL) p = put_char(put_csv(p, w->label, label), ',');
+    if (w->label != NULL)
+        p = put_char(put_csv(p, w->label, label, classes_of(w->label, label)), ',');
     p = PUT_WIDE(p, w->head, w->head_length, HEAD_ROOM);
     if (name != NULL) {
         const char *name_space = namespace_name(name->name_space);
         p = PUT_WIDE(p, name_space, strlen(name_space), 16);
     }
     *p++ = ',';
-    p = put_csv(p, w->path, w->path_length);
+    p = put_csv(p, w->path, w->path_length, w->path_classes);
     *p++ = ',';
-    if (stream != NULL) p = put_csv(p, stream->name, stream->length);
+    if (stream != NULL)
+        p = put_csv(p, stream->name, stream->length, classes_of(stream->name, stream->length));
     *p++ = ',';
     if (data != NULL) p = put_number(p, data->size);
     *p++ = ',';
@@ -1056,6 +1060,17 @@ static char *put_mode(char *p, const mft_scan_record *r)
     return p;
 }
 
+enum { BODY_TIMES = 64 }; /* bytes: four times of ten digits, and what is between them */
+
+static char *put_body_times(char *p, uint64_t accessed, uint64_t modified, uint64_t changed,
+                            uint64_t created)
+{
+    p = put_char(put_seconds(put_char(p, '|'), accessed), '|');
+    p = put_char(put_seconds(p, modified), '|');
+    p = put_char(put_seconds(p, changed), '|');
+    return put_char(put_seconds(p, created), '\n');
+}
+
 /* Between the address and the size: "|r/rrwxrwxrwx|0|0|". In front of the slash stands what the
    folder says it is; a deleted file is in none. And " (deleted)", which ends the name. */
 static void begin_body(row_writer *w)
@@ -1067,12 +1082,7 @@ static void begin_body(row_writer *w)
     *p++ = '/';
     p = PUT(put_mode(p, r), "|0|0|");
     w->head_length = (size_t)(p - w->head);
-    p = w->si;
-    *p++ = '|';
-    p = put_char(put_seconds(p, r->accessed), '|');
-    p = put_char(put_seconds(p, r->modified), '|');
-    p = put_char(put_seconds(p, r->changed), '|');
-    p = put_char(put_seconds(p, r->created), '\n');
+    p = put_body_times(w->si, r->accessed, r->modified, r->changed, r->created);
     w->si_length = (size_t)(p - w->si);
 }
 
@@ -1080,8 +1090,11 @@ static void begin_body(row_writer *w)
 static char *put_body_path(char *p, const row_writer *w)
 {
     p = PUT(p, "0|");
-    if (w->label != NULL) p = put_char(put_body(p, w->label, strlen(w->label)), ':');
-    return put_body(p, w->path, w->path_length);
+    if (w->label != NULL) {
+        const size_t n = strlen(w->label);
+        p = put_char(put_body(p, w->label, n, classes_of(w->label, n)), ':');
+    }
+    return put_body(p, w->path, w->path_length, w->path_classes);
 }
 
 static posio_result reserve_body(row_writer *w, size_t more)
@@ -1109,7 +1122,7 @@ static posio_result put_body_stream(row_writer *w, const mft_scan_stream *s)
     if (s != NULL && s->length != 0 &&
         (is_data(s) || s->length != 4 || memcmp(s->name, "$I30", 4) != 0)) {
         *p++ = ':';
-        p = put_body(p, s->name, s->length);
+        p = put_body(p, s->name, s->length, classes_of(s->name, s->length));
     }
     if (is_deleted(&w->record)) p = PUT(p, " (deleted)");
     if (s != NULL) {
@@ -1118,9 +1131,9 @@ static posio_result put_body_stream(row_writer *w, const mft_scan_stream *s)
         *p++ = '|';
         p = put_number(p, w->record.number);
     }
-    p = put(p, w->head, w->head_length);
+    p = PUT_WIDE(p, w->head, w->head_length, HEAD_ROOM);
     p = put_number(p, s != NULL ? s->size : 0);
-    p = put(p, w->si, w->si_length);
+    p = PUT_WIDE(p, w->si, w->si_length, BODY_TIMES);
     w->out.used += (size_t)(p - begin);
     w->rows++;
     return POSIO_OK;
@@ -1147,12 +1160,11 @@ static posio_result put_body_name(row_writer *w, const mft_scan_name *name)
     p = PUT(put_body_path(p, w), " ($FILE_NAME)");
     if (is_deleted(&w->record)) p = PUT(p, " (deleted)");
     p = put_address(p, w->record.number, 48, name->id);
-    p = put(p, w->head, w->head_length);
-    p = put_char(put_number(p, 66 + 2 * units_of(name->text, name->length)), '|');
-    p = put_char(put_seconds(p, name->accessed), '|');
-    p = put_char(put_seconds(p, name->modified), '|');
-    p = put_char(put_seconds(p, name->changed), '|');
-    p = put_char(put_seconds(p, name->created), '\n');
+    p = PUT_WIDE(p, w->head, w->head_length, HEAD_ROOM);
+    p = put_number(p, 66 + 2 * units_of(name->text, name->length));
+    p = has_same_times(&w->record, name)
+            ? PUT_WIDE(p, w->si, w->si_length, BODY_TIMES)
+            : put_body_times(p, name->accessed, name->modified, name->changed, name->created);
     w->out.used += (size_t)(p - begin);
     w->rows++;
     return POSIO_OK;
@@ -1198,6 +1210,7 @@ static posio_result put_body_nameless(row_writer *w)
     }
     w->path_length =
         (size_t)(put_number(PUT(w->path, "/$OrphanFiles/OrphanFile-"), r->number) - w->path);
+    w->path_classes = 0;
     return put_body_link(w, NULL);
 }
 
