@@ -222,22 +222,29 @@ static size_t decode(const unsigned char *s, const unsigned char *end, uint32_t 
 /* What of a character matters to whom. Most names have none of these, and are copied. */
 enum { BYTE_ESCAPE = 1, BYTE_QUOTE = 2, BYTE_COMMA = 4, BYTE_BAR = 8, BYTE_SURROGATE = 16 };
 
-/* How many bytes at the beginning are surely ASCII that matters to nobody; a multiple of 16. */
+#if defined(SSE2)
+/* Are these 16 bytes ASCII that matters to nobody? */
+static int is_plain(const char *s)
+{
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)s);
+    /* Signed: what is not ASCII is less than a blank, too. */
+    __m128i any = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
+    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
+    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8(',')));
+    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('|')));
+    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
+    return _mm_movemask_epi8(any) == 0;
+}
+#endif
+
+/* How many bytes at the beginning surely are of no class; the rest may be of none, too. */
 static size_t plain_bytes(const char *s, size_t n)
 {
     size_t i = 0;
 #if defined(SSE2)
-    for (; n - i >= 16; i += 16) {
-        const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
-        /* Signed: what is not ASCII is less than a blank, too. */
-        __m128i any = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
-        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
-        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8(',')));
-        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('|')));
-        any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
-        if (_mm_movemask_epi8(any) != 0) break;
-    }
+    while (n - i >= 16 && is_plain(s + i)) i += 16;
+    if (n >= 16 && n - i < 16 && is_plain(s + n - 16)) i = n;
 #else
     (void)s;
     (void)n;
@@ -348,18 +355,14 @@ static char *put_json(char *p, const char *s, size_t n)
 #define TICKS_A_DAY (TICKS_A_SECOND * 86400)
 #define TICKS_TO_1970 UINT64_C(116444736000000000)
 
-enum { TIME_ROOM = 32, TIMES = 8, DAYS = 64 };
+enum { TIME_ROOM = 32, DAY_ROOM = 16, DAYS = 256 };
 
-/* Times come again: those of a file are mostly the same moment, those of a folder the same days. */
+/* Days come again, and dates take most of the time. (Keeping the texts of whole times was slower
+   than writing them anew: what has just been written in pieces cannot be read at once.) */
 typedef struct time_cache {
     struct {
-        uint64_t ticks; /* 0 = nothing is here */
-        uint32_t length;
-        char text[TIME_ROOM];
-    } times[TIMES];
-    struct {
         uint32_t day, length; /* length 0 = nothing is here */
-        char text[16];        /* 2026-01-31T */
+        char text[DAY_ROOM];  /* 2026-01-31T */
     } days[DAYS];
 } time_cache;
 
@@ -400,15 +403,17 @@ static char *put_day(char *p, time_cache *cache, uint32_t day)
             (uint32_t)(put_date(cache->days[i].text, day) - cache->days[i].text);
         cache->days[i].day = day;
     }
-    return put(p, cache->days[i].text, cache->days[i].length);
+    return PUT_WIDE(p, cache->days[i].text, cache->days[i].length, DAY_ROOM);
 }
 
-/* 2026-01-31T12:34:56.1234567Z */
-static char *put_ticks(char *p, time_cache *cache, uint64_t ticks)
+/* 2026-01-31T12:34:56.1234567Z; nothing for 0, which means that it is not set. Takes TIME_ROOM bytes
+   at most. */
+static char *put_time(char *p, time_cache *cache, uint64_t ticks)
 {
     const uint64_t in_day = ticks % TICKS_A_DAY;
-    uint32_t second = (uint32_t)(in_day / TICKS_A_SECOND);
-    uint32_t fraction = (uint32_t)(in_day % TICKS_A_SECOND);
+    const uint32_t second = (uint32_t)(in_day / TICKS_A_SECOND);
+    const uint32_t fraction = (uint32_t)(in_day % TICKS_A_SECOND);
+    if (ticks == 0) return p;
     p = put_day(p, cache, (uint32_t)(ticks / TICKS_A_DAY));
     p = put_two(p, second / 3600);
     *p++ = ':';
@@ -422,20 +427,6 @@ static char *put_ticks(char *p, time_cache *cache, uint64_t ticks)
     *p++ = (char)('0' + fraction % 10);
     *p++ = 'Z';
     return p;
-}
-
-/* Nothing for 0, which means that it is not set. Takes TIME_ROOM bytes at most. */
-static char *put_time(char *p, time_cache *cache, uint64_t ticks)
-{
-    uint32_t i = (uint32_t)((ticks ^ ticks >> 23) % TIMES);
-    if (ticks == 0) return p;
-    if (cache->times[i].ticks != ticks) {
-        char *s = cache->times[i].text;
-        cache->times[i].length = (uint32_t)(put_ticks(s, cache, ticks) - s);
-        cache->times[i].ticks = ticks;
-    }
-    memcpy(p, cache->times[i].text, TIME_ROOM); /* all of it: a copy of a fixed size is one move */
-    return p + cache->times[i].length;
 }
 
 /* Seconds since 1970, 0 outside of what 32 bits can say, as TSK has them. */
