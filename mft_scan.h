@@ -216,13 +216,15 @@ enum {
 enum {
     MFT_SCAN_SOUND = 0,
     MFT_SCAN_BAD_FIXUP_ARRAY = 1,
-    MFT_SCAN_BAD_USED_SIZE = 2, /* bytes in use beyond the record, or before its attributes */
+    MFT_SCAN_BAD_USED_SIZE = 2, /* bytes in use beyond the record, or before its attributes; or it
+                                   says that it has another size than all have */
     MFT_SCAN_BAD_ATTRIBUTE_BOUNDS = 3, /* an attribute ends outside: nothing behind it is read */
     MFT_SCAN_BAD_ATTRIBUTE_TYPE = 4,
     MFT_SCAN_BAD_ATTRIBUTE_ORDER = 5,
     MFT_SCAN_BAD_ATTRIBUTE_NAME = 6,
     MFT_SCAN_BAD_VALUE = 7, /* a value ends outside of its attribute */
-    MFT_SCAN_BAD_SIZES = 8, /* initialised <= real <= allocated does not hold, or VCNs */
+    MFT_SCAN_BAD_SIZES = 8, /* initialised <= real <= allocated, or total <= allocated, does not
+                               hold, or VCNs */
     MFT_SCAN_BAD_FILE_NAME = 9,
     MFT_SCAN_BAD_STANDARD_INFORMATION = 10,
     MFT_SCAN_BAD_LIST = 11,
@@ -1291,14 +1293,28 @@ static int mft_scan_i_is_bad_clusters(const mft_scan_i_parse *p, const mft_scan_
     return p->number == 8 && a->name_units == 4 && memcmp(a->name, "$\0B\0a\0d", 8) == 0;
 }
 
-/* Does initialised <= real <= allocated hold, in whole clusters? As the Linux driver's ntfs3 asks.
-   */
-static int mft_scan_i_are_sizes_sound(const mft_scan_i_parse *p, const unsigned char *v)
+/* Where the bytes on disk of a non-resident stream are given; 0 = nowhere. Windows gives sparse
+   streams a compression unit, Linux's ntfs3 does not; the header's flags tell, too. */
+static uint32_t mft_scan_i_total_at(const mft_scan_i_attribute *a)
 {
-    uint64_t allocated = posio_le64(v + 0x28), size = posio_le64(v + 0x30);
-    uint32_t cluster = p->scan->info.cluster_size;
+    const unsigned char *v = a->at;
+    const int partly = posio_le16(v + 0x22) != 0 || (posio_le16(v + 12) & 0x80ff) != 0;
+    return partly && a->size >= MFT_SCAN_I_ATTRIBUTE_TOTAL &&
+                   posio_le16(v + 0x20) >= MFT_SCAN_I_ATTRIBUTE_TOTAL
+               ? 0x40
+               : 0;
+}
+
+/* Does initialised <= real <= allocated hold, in whole clusters, and total <= allocated? As the
+   Linux driver's ntfs3 asks. */
+static int mft_scan_i_are_sizes_sound(const mft_scan_i_parse *p, const mft_scan_i_attribute *a)
+{
+    const unsigned char *v = a->at;
+    const uint64_t allocated = posio_le64(v + 0x28), size = posio_le64(v + 0x30);
+    const uint32_t cluster = p->scan->info.cluster_size, total = mft_scan_i_total_at(a);
     return posio_le64(v + 0x38) <= size && size <= allocated &&
-           (cluster == 0 || allocated % cluster == 0);
+           (cluster == 0 || allocated % cluster == 0) &&
+           (total == 0 || posio_le64(v + total) <= allocated);
 }
 
 /* A row for a stream; its sizes, where it lies outside, are those that the part with VCN 0 has. */
@@ -1323,11 +1339,7 @@ static void mft_scan_i_keep_stream(mft_scan_i_parse *p, const mft_scan_i_attribu
         allocated = total = posio_le64(v + 0x28);
         size = posio_le64(v + 0x30);
         initial = posio_le64(v + 0x38);
-        /* Windows gives sparse streams a unit, Linux's ntfs3 does not; the header tells, too. */
-        if ((posio_le16(v + 0x22) != 0 || flags & 0x80ff) &&
-            a->size >= MFT_SCAN_I_ATTRIBUTE_TOTAL &&
-            posio_le16(v + 0x20) >= MFT_SCAN_I_ATTRIBUTE_TOTAL)
-            total = posio_le64(v + 0x40);
+        if (mft_scan_i_total_at(a) != 0) total = posio_le64(v + mft_scan_i_total_at(a));
         if (mft_scan_i_is_bad_clusters(p, a))
             total = mft_scan_i_allocated(a->value, a->value_size, p->scan->info.cluster_size);
     }
@@ -1357,7 +1369,7 @@ static void mft_scan_i_take_stream(mft_scan_i_parse *p, const mft_scan_i_attribu
     if (!a->resident) {
         if (a->size < MFT_SCAN_I_ATTRIBUTE_OUTSIDE) return; /* was blamed */
         if (a->lowest != 0) return; /* goes on from another record; its sizes mean nothing */
-        if (!mft_scan_i_are_sizes_sound(p, a->at)) mft_scan_i_blame(p, MFT_SCAN_BAD_SIZES);
+        if (!mft_scan_i_are_sizes_sound(p, a)) mft_scan_i_blame(p, MFT_SCAN_BAD_SIZES);
     }
     if (a->type == MFT_SCAN_DATA) {
         p->tally->streams++;
@@ -1564,6 +1576,8 @@ static void mft_scan_i_parse_record(mft_scan_i_parse *p, unsigned char *rec)
     }
     mft_scan_i_take_header(p);
     p->used = posio_le32(rec + MFT_SCAN_I_AT_USED);
+    if (posio_le32(rec + MFT_SCAN_I_AT_ALLOCATED) != size)
+        mft_scan_i_blame(p, MFT_SCAN_BAD_USED_SIZE);
     if (p->used > size) {
         p->used = size;
         mft_scan_i_blame(p, MFT_SCAN_BAD_USED_SIZE);
