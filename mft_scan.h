@@ -1666,7 +1666,11 @@ static void mft_scan_i_init_parse(mft_scan_i_parse *p, const mft_scan *scan, mft
 }
 
 /* The records of a segment, fixed up in place, become its columns in the scratch. `uniform` is set
-   where all slots are alike and hold nothing. */
+   where all slots are alike and hold nothing.
+   Of a scan of cached data two thirds are the system's copy and its clearing of new memory. Not
+   better: segments of 64 to 256 KiB (3 % worse), asking for the next records' lines of memory ahead
+   (no difference), -O3 (none). Mapping the file would save the copy, but a file that is cut, or
+   cannot be read, while it is mapped kills the process. */
 static void mft_scan_i_parse_segment(const mft_scan *s, mft_scan_i_scratch *x, uint64_t segment,
                                      unsigned char *bytes, const uint8_t *unread, uint32_t slots,
                                      int *uniform)
