@@ -634,8 +634,7 @@ typedef struct mft_scan_i_block {
    Asked for each segment anew, files answered with 4,000 system calls for each GiB. */
 typedef struct mft_scan_i_reader {
     mft_scan_stats tally;
-    uint64_t from, length; /* bytes, from offset `from` of the source on, are alike */
-    int zeros;             /* and read as zeros */
+    posio_known known;
 } mft_scan_i_reader;
 
 typedef struct mft_scan_i_scratch {
@@ -1840,17 +1839,13 @@ static uint64_t mft_scan_i_alike(const mft_scan *s, mft_scan_i_reader *x, uint64
 {
     posio_extent e;
     *zeros = 0;
-    if (s->source.extent_at == NULL) return s->source.size - offset;
-    if (offset < x->from || offset - x->from >= x->length) {
-        x->length = 0;
+    if (!posio_known_find(&x->known, &s->source, offset, &e)) {
         if (posio_extent_of(&s->source, offset, &e, NULL) != POSIO_OK || e.length == 0)
             return s->source.size - offset; /* it does not know */
-        x->from = offset;
-        x->length = e.length;
-        x->zeros = e.kind == POSIO_EXTENT_ZERO || e.kind == POSIO_EXTENT_HOLE;
+        posio_known_keep(&x->known, &s->source, offset, &e);
     }
-    *zeros = x->zeros;
-    return x->length - (offset - x->from);
+    *zeros = e.kind == POSIO_EXTENT_ZERO || e.kind == POSIO_EXTENT_HOLE;
+    return e.length;
 }
 
 /* Reads n bytes at `offset` of the source into buf, which begins `from` bytes behind the start of
