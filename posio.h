@@ -2530,6 +2530,27 @@ POSIO_API void posio_file_sink_close(posio_file_sink *s)
     posio_i_sink_release(s);
 }
 
+/* Closes, and removes NAME.part: what was written is of no use. NULL is fine. What was renamed, or
+   written straight to, stays. Threads: exclusive. Allocates: yes (on Windows). Blocks: I/O. */
+POSIO_API void posio_file_sink_abort(posio_file_sink *s)
+{
+    if (s == NULL) return;
+#if defined(_WIN32)
+    if (s->handle != POSIO_I_NO_HANDLE) posio_i_close(s->handle); /* an open file stays */
+    s->handle = POSIO_I_NO_HANDLE;
+    if (!s->direct) {
+        wchar_t *w;
+        if (posio_i_wide(&w, "", s->part, &s->alloc, NULL) == POSIO_OK) {
+            (void)DeleteFileW(w);
+            posio_release(&s->alloc, w);
+        }
+    }
+#else
+    if (!s->direct) (void)unlink(s->part); /* while it is locked, if finish has not closed it */
+#endif
+    posio_file_sink_close(s);
+}
+
 // ---------------------------------------------------------------------------------- pipes
 
 POSIO_API posio_result posio_i_pipe_read(void *self, void *buf, size_t n, size_t *got,
