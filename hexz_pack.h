@@ -36,7 +36,7 @@
      no repair; the format has room for them. No encryption. It has no codec of its own: it needs
      <zstd.h> and -lzstd, 1.4.0 or later, of whose API it uses the stable part, and for LZ4
      <lz4.h>, <lz4hc.h> and -llz4. `.hxz` files of the hexz tool are recognised, and refused.
-     Chunks are the same when their BLAKE3 and their lengths are: bytes are not compared.
+     Chunks are the same when their BLAKE3 is: bytes are not compared.
 
    OPTIONS  (define before the first include; each works alone)
      HEXZ_PACK_IMPLEMENTATION    the functions too: in exactly one .c or .cpp
@@ -114,16 +114,16 @@
        root, 8 = encryption. Optional, kept free: 1 = signatures. The hash is BLAKE3; minor versions
        add what may be ignored.
 
-     chunk      zstd   a frame of one segment with its content size, no checksum, no dictionary
-                raw    the same by hand: blocks that are not compressed, of 128 KiB but the last
+     chunk      zstd   a frame with its content size, no checksum, no dictionary
+                raw    a frame of one segment whose blocks are not compressed, 128 KiB but the last
                 LZ4    a skippable frame, magic 184d2a5b, that holds one LZ4 block
 
      entry      what the content is made of, in order, and numbered from 0: a run of zeros; a
                 duplicate of a stored chunk before it; or a chunk that is stored.
 
-     table      and page, which is the same, byte for byte. Columns, each for all entries that it
-                concerns; a varint has 7 bits in a byte, the lowest first, bit 7: more follow; it is
-                as short as it can be.
+     table      and page, which is the same, byte for byte. All but the last have 512 entries.
+                Columns, each for all entries that it concerns; a varint has 7 bits in a byte, the
+                lowest first, bit 7: more follow; it is as short as it can be.
         8 "HXPT"           12 u32 n: entries, 1 to 512             16 u32 m: of them stored
        20 u64 number of the first entry                            28 u64 its offset in the content
        36 u64 offset in the file of the first chunk of the group, or of this table if m is 0
@@ -234,7 +234,7 @@ enum {
     HEXZ_PACK_DUPLICATE = 1, /* of a chunk before it */
     HEXZ_PACK_RAW = 2,       /* stored as it is: it would not become smaller */
     HEXZ_PACK_ZSTD = 3,
-    HEXZ_PACK_LZ4 = 4,
+    HEXZ_PACK_LZ4_BLOCK = 4,
     HEXZ_PACK_KINDS = 5
 };
 /* Flags. */
@@ -496,8 +496,10 @@ typedef struct hexz_pack_chunk {
     const void *stored;    /* as a frame of the archive, or what `compress` made of it; NULL: zeros,
                               or `claim` did not want it */
     size_t stored_size;
-    uint32_t kind;    /* of stored, HEXZ_PACK_RAW ... or what `compress` said; 0 if that is NULL */
-    uint32_t ticket;  /* what `claim` said */
+    uint32_t kind;   /* of stored, HEXZ_PACK_RAW ... or what `compress` said; 0 if that is NULL */
+    uint32_t ticket; /* what `claim` said */
+    uint32_t crc;    /* CRC-32C of stored */
+    uint32_t reserved;
     uint8_t hash[32]; /* BLAKE3 of data; 0 of a run of zeros */
 } hexz_pack_chunk;
 
@@ -523,7 +525,7 @@ typedef struct hexz_pack_job {
        and what does not become smaller is HEXZ_PACK_RAW. */
     posio_result (*compress)(void *user, const hexz_pack_chunk *chunk, void *out, size_t room,
                              size_t *size, uint32_t *kind, posio_error *err);
-    size_t room_extra; /* compress: room is n + n / 128 + 1,024 + room_extra for n bytes */
+    size_t room_extra; /* compress: room is n + n / 128 + 128 + room_extra for n bytes */
     /* Serial, in the order of the chunks; what it is given lasts as long as the call. */
     posio_result (*write)(void *user, const hexz_pack_chunk *chunk, posio_error *err);
     int (*progress)(void *user, uint64_t done, uint64_t total); /* as in hexz_pack_desc */
@@ -546,4 +548,3152 @@ HEXZ_PACK_API posio_result hexz_pack_process(const hexz_pack_job *job, posio_err
 #endif
 #if defined(HEXZ_PACK_STATIC) && !defined(HEXZ_PACK_I_STATIC)
 #error "define HEXZ_PACK_STATIC before the first include of hexz_pack.h"
+#endif
+
+#if defined(HEXZ_PACK_IMPLEMENTATION) && !defined(HEXZ_PACK_I_IMPLEMENTED)
+#define HEXZ_PACK_I_IMPLEMENTED 100
+
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+#if defined(HEXZ_PACK_LZ4)
+#include <lz4.h>
+#include <lz4hc.h>
+#endif
+
+// ---------------------------------------------------------------------------------- structures
+
+enum {
+    HEXZ_PACK_I_SUPERBLOCK = 128, /* bytes */
+    HEXZ_PACK_I_TRAILER = 80,
+    HEXZ_PACK_I_FOOTER = 9,      /* of the seek table */
+    HEXZ_PACK_I_ENTRIES = 512,   /* in a table */
+    HEXZ_PACK_I_TABLE_HEAD = 44, /* bytes before its columns */
+    HEXZ_PACK_I_TABLE_MAX = 44 + 512 * (1 + 9 + 9 + 4 + 32) + 4,
+    HEXZ_PACK_I_DIRECTORY_HEAD = 84,
+    HEXZ_PACK_I_RECORD = 56,          /* of a page, in the directory */
+    HEXZ_PACK_I_BLOCK = 128 << 10,    /* a block of a zstd frame, at most */
+    HEXZ_PACK_I_PART = 128 << 10,     /* bytes of chunks that one thread takes at a time, or more */
+    HEXZ_PACK_I_BATCH = 1 << 20,      /* of a slot */
+    HEXZ_PACK_I_SLOTS = 130,          /* of a ring, at most */
+    HEXZ_PACK_I_OUT = 256 << 10,      /* gathered before it is written */
+    HEXZ_PACK_I_OUT_LARGE = 16 << 10, /* written from where it lies */
+    HEXZ_PACK_I_SHARDS = 16,
+    HEXZ_PACK_I_SEGMENTS = 24,    /* of nodes: 64 << 0, 64 << 1, ... */
+    HEXZ_PACK_I_BULK = 256 << 10, /* a read that is dealt out */
+    HEXZ_PACK_I_GRAIN = 64 << 10, /* and what one thread gets of it, at least */
+    HEXZ_PACK_I_ITEMS = 65536,
+    HEXZ_PACK_I_ITEM_BYTES = 16 << 20,
+    HEXZ_PACK_I_VERIFY_PART = 16, /* stored chunks of a page */
+    HEXZ_PACK_I_RUN = 256         /* entries looked at for an extent */
+};
+
+#define HEXZ_PACK_I_MAGIC 0xfd2fb528u
+#define HEXZ_PACK_I_SKIP 0x184d2a5au
+#define HEXZ_PACK_I_SKIP_LZ4 0x184d2a5bu
+#define HEXZ_PACK_I_SKIP_SEEK 0x184d2a5eu
+#define HEXZ_PACK_I_SEEK_MAGIC 0x8f92eab1u
+#define HEXZ_PACK_I_MOST_FRAMES (((uint64_t)1 << 27) - 1)
+#define HEXZ_PACK_I_REQUIRED 1u /* features that are known: LZ4 */
+#define HEXZ_PACK_I_COMMITTED ((uint64_t)1 << 63)
+
+/* Tests make collisions in the table of claims. */
+#ifndef HEXZ_PACK_TEST_KEY
+#define HEXZ_PACK_TEST_KEY(key) (key)
+#endif
+
+/* What one thread needs at a time. */
+typedef struct hexz_pack_i_context {
+    struct hexz_pack_i_context *next;
+    ZSTD_CCtx *encoder;
+    ZSTD_DCtx *decoder;
+    void *lz4; /* liblz4's state */
+    unsigned char *buffer;
+    size_t room;
+} hexz_pack_i_context;
+
+typedef struct hexz_pack_i_codec {
+    posio_alloc alloc;
+    uint32_t codec;
+    int level;
+    thread_pool_mutex lock; /* guards idle */
+    hexz_pack_i_context *idle;
+} hexz_pack_i_codec;
+
+static posio_result hexz_pack_i_no_memory(posio_error *err)
+{
+    return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+}
+
+static const hexz_pack_desc *hexz_pack_i_defaults(void)
+{
+    static const hexz_pack_desc defaults = {NULL, 0,   0, 0, 0, 0, 0,    0,    0,
+                                            0,    {0}, 0, 0, 0, 0, NULL, NULL, {NULL, NULL, NULL}};
+    return &defaults;
+}
+
+static unsigned char *hexz_pack_i_put32(unsigned char *p, uint64_t v)
+{
+    int i;
+    for (i = 0; i < 4; i++) p[i] = (unsigned char)(v >> 8 * i);
+    return p + 4;
+}
+static unsigned char *hexz_pack_i_put64(unsigned char *p, uint64_t v)
+{
+    (void)hexz_pack_i_put32(p, v);
+    return hexz_pack_i_put32(p + 4, v >> 32);
+}
+
+static unsigned char *hexz_pack_i_put_varint(unsigned char *p, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7) *p++ = (unsigned char)(v | 0x80);
+    *p++ = (unsigned char)v;
+    return p;
+}
+
+/* One of at most 63 bits, as short as it can be; where it ends, or NULL. */
+static const unsigned char *hexz_pack_i_get_varint(const unsigned char *p, const unsigned char *end,
+                                                   uint64_t *v)
+{
+    unsigned shift;
+    *v = 0;
+    for (shift = 0; shift < 63 && p != end; shift += 7) {
+        *v |= (uint64_t)(*p & 0x7f) << shift;
+        if (*p++ < 0x80) return p[-1] != 0 || shift == 0 ? p : NULL;
+    }
+    return NULL;
+}
+
+/* Begins a skippable frame of `size` bytes in all. */
+static unsigned char *hexz_pack_i_put_head(unsigned char *p, size_t size, const char *tag)
+{
+    p = hexz_pack_i_put32(p, HEXZ_PACK_I_SKIP);
+    p = hexz_pack_i_put32(p, size - 8);
+    memcpy(p, tag, 4);
+    return p + 4;
+}
+
+/* Ends it: `size` bytes in all, of which the last four are the CRC-32C of the others. */
+static void hexz_pack_i_seal(unsigned char *frame, size_t size)
+{
+    (void)hexz_pack_i_put32(frame + size - 4, digest_crc32c(0, frame, size - 4));
+}
+
+/* What is wrong with a frame as the last two make it; NULL = nothing. */
+static const char *hexz_pack_i_check_frame(const unsigned char *p, uint64_t size, const char *tag)
+{
+    if (posio_le32(p) != HEXZ_PACK_I_SKIP) return "it does not begin with its magic number";
+    if (posio_le32(p + 4) != size - 8) return "its size is wrong";
+    if (memcmp(p + 8, tag, 4) != 0) return "its tag is wrong";
+    if (digest_crc32c(0, p, (size_t)size - 4) != posio_le32(p + (size_t)size - 4))
+        return "its CRC-32C is wrong";
+    return NULL;
+}
+
+// ---------------------------------------------------------------------------------- contexts
+
+static void hexz_pack_i_codec_end(hexz_pack_i_codec *codec)
+{
+    while (codec->idle != NULL) {
+        hexz_pack_i_context *c = codec->idle;
+        codec->idle = c->next;
+        (void)ZSTD_freeCCtx(c->encoder);
+        (void)ZSTD_freeDCtx(c->decoder);
+        posio_release(&codec->alloc, c->lz4);
+        posio_release(&codec->alloc, c->buffer);
+        posio_release(&codec->alloc, c);
+    }
+    thread_pool_mutex_destroy(&codec->lock);
+}
+
+static posio_result hexz_pack_i_codec_begin(hexz_pack_i_codec *codec, const posio_alloc *alloc,
+                                            uint32_t kind, int32_t level, posio_error *err)
+{
+    memset(codec, 0, sizeof *codec);
+    codec->alloc = *alloc;
+    codec->codec = kind;
+    codec->level = level;
+    if (!thread_pool_mutex_init(&codec->lock)) return hexz_pack_i_no_memory(err);
+    return POSIO_OK;
+}
+
+static void hexz_pack_i_give(hexz_pack_i_codec *codec, hexz_pack_i_context *c)
+{
+    if (c == NULL) return;
+    thread_pool_lock(&codec->lock);
+    c->next = codec->idle;
+    codec->idle = c;
+    thread_pool_unlock(&codec->lock);
+}
+
+static hexz_pack_i_context *hexz_pack_i_take(hexz_pack_i_codec *codec)
+{
+    hexz_pack_i_context *c;
+    thread_pool_lock(&codec->lock);
+    c = codec->idle;
+    if (c != NULL) codec->idle = c->next;
+    thread_pool_unlock(&codec->lock);
+    if (c == NULL) c = (hexz_pack_i_context *)posio_allocate_zeroed(&codec->alloc, sizeof *c);
+    return c;
+}
+
+/* Room for n bytes in a context; NULL without memory. */
+static unsigned char *hexz_pack_i_room(const hexz_pack_i_codec *codec, hexz_pack_i_context *c,
+                                       size_t n)
+{
+    if (n <= c->room) return c->buffer;
+    posio_release(&codec->alloc, c->buffer);
+    n = (n + 0xffff) / 0x10000 * 0x10000;
+    c->buffer = (unsigned char *)posio_allocate(&codec->alloc, n);
+    c->room = c->buffer != NULL ? n : 0;
+    return c->buffer;
+}
+
+// ---------------------------------------------------------------------------------- codecs
+
+/* What a chunk of n bytes may take, as a frame; see hexz_pack_job.room_extra. */
+static size_t hexz_pack_i_bound(size_t n) { return n + n / 128 + 128; }
+
+/* magic u32 | descriptor: one segment, content size in 1, 2 or 4 bytes | that size | blocks.
+   Source: ZSTD, 3.1.1. Returns bytes. */
+static size_t hexz_pack_i_raw_head(unsigned char *p, size_t n)
+{
+    (void)hexz_pack_i_put32(p, HEXZ_PACK_I_MAGIC);
+    if (n < 256) {
+        p[4] = 0x20;
+        p[5] = (unsigned char)n;
+        return 6;
+    }
+    if (n < 65536 + 256) {
+        p[4] = 0x60;
+        p[5] = (unsigned char)(n - 256);
+        p[6] = (unsigned char)((n - 256) >> 8);
+        return 7;
+    }
+    p[4] = 0xa0;
+    (void)hexz_pack_i_put32(p + 5, n);
+    return 9;
+}
+static size_t hexz_pack_i_raw_size(size_t n)
+{
+    return (n < 256           ? 6u
+            : n < 65536 + 256 ? 7u
+                              : 9u) +
+           n + 3 * ((n + HEXZ_PACK_I_BLOCK - 1) / HEXZ_PACK_I_BLOCK);
+}
+static void hexz_pack_i_block_head(unsigned char *p, size_t block, int is_last)
+{
+    uint32_t head = (uint32_t)block << 3 | (is_last ? 1u : 0u); /* type 0 */
+    p[0] = (unsigned char)head;
+    p[1] = (unsigned char)(head >> 8);
+    p[2] = (unsigned char)(head >> 16);
+}
+
+static size_t hexz_pack_i_encode_raw(const unsigned char *src, size_t n, unsigned char *out)
+{
+    unsigned char *p = out + hexz_pack_i_raw_head(out, n);
+    while (n != 0) {
+        size_t block = (size_t)posio_min(n, HEXZ_PACK_I_BLOCK);
+        hexz_pack_i_block_head(p, block, block == n);
+        memcpy(p + 3, src, block);
+        p += 3 + block;
+        src += block;
+        n -= block;
+    }
+    return (size_t)(p - out);
+}
+
+/* The opposite; 0: these are not the bytes that encode_raw makes. */
+static int hexz_pack_i_decode_raw(const unsigned char *p, size_t stored, unsigned char *out,
+                                  size_t n)
+{
+    unsigned char head[9];
+    size_t at = hexz_pack_i_raw_head(head, n);
+    if (stored != hexz_pack_i_raw_size(n) || memcmp(p, head, at) != 0) return 0;
+    while (n != 0) {
+        size_t block = (size_t)posio_min(n, HEXZ_PACK_I_BLOCK);
+        hexz_pack_i_block_head(head, block, block == n);
+        if (memcmp(p + at, head, 3) != 0) return 0;
+        memcpy(out, p + at + 3, block);
+        at += 3 + block;
+        out += block;
+        n -= block;
+    }
+    return 1;
+}
+
+static posio_result hexz_pack_i_encode_zstd(const hexz_pack_i_codec *codec, hexz_pack_i_context *c,
+                                            const void *src, size_t n, unsigned char *out,
+                                            size_t *size, posio_error *err)
+{
+    size_t z = 0;
+    if (c->encoder == NULL) {
+        c->encoder = ZSTD_createCCtx();
+        if (c->encoder == NULL) return hexz_pack_i_no_memory(err);
+        z = ZSTD_CCtx_setParameter(c->encoder, ZSTD_c_compressionLevel, codec->level);
+    }
+    if (!ZSTD_isError(z)) z = ZSTD_compress2(c->encoder, out, hexz_pack_i_bound(n), src, n);
+    if (ZSTD_isError(z))
+        return posio_fail(
+            err, ZSTD_getErrorCode(z) == ZSTD_error_memory_allocation ? POSIO_E_NOMEM : POSIO_E_ARG,
+            POSIO_NO_OFFSET, "cannot be compressed: %s", ZSTD_getErrorName(z));
+    *size = z;
+    return POSIO_OK;
+}
+
+/* As the block of a skippable frame; *size 0: it would not become smaller. */
+static posio_result hexz_pack_i_encode_lz4(const hexz_pack_i_codec *codec, hexz_pack_i_context *c,
+                                           const void *src, size_t n, unsigned char *out,
+                                           size_t *size, posio_error *err)
+{
+#if defined(HEXZ_PACK_LZ4)
+    const int is_hc = codec->codec == HEXZ_PACK_CODEC_LZ4HC;
+    int made, room = (int)n - 1; /* n is at most 16 MiB */
+    if (c->lz4 == NULL)
+        c->lz4 = posio_allocate(&codec->alloc,
+                                (size_t)(is_hc ? LZ4_sizeofStateHC() : LZ4_sizeofState()));
+    if (c->lz4 == NULL) return hexz_pack_i_no_memory(err);
+    made = is_hc ? LZ4_compress_HC_extStateHC(c->lz4, (const char *)src, (char *)out + 8, (int)n,
+                                              room, codec->level)
+                 : LZ4_compress_fast_extState(c->lz4, (const char *)src, (char *)out + 8, (int)n,
+                                              room, 1);
+    if (made > 0) {
+        (void)hexz_pack_i_put32(out, HEXZ_PACK_I_SKIP_LZ4);
+        (void)hexz_pack_i_put32(out + 4, (uint64_t)made);
+    }
+    *size = made > 0 ? (size_t)made + 8 : 0;
+    return POSIO_OK;
+#else
+    (void)codec;
+    (void)c;
+    (void)src;
+    (void)n;
+    (void)out;
+    (void)size;
+    return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                      "LZ4: built without it (HEXZ_PACK_LZ4)");
+#endif
+}
+
+/* Makes a frame of n bytes, in room for hexz_pack_i_bound(n). */
+static posio_result hexz_pack_i_encode(const hexz_pack_i_codec *codec, hexz_pack_i_context *c,
+                                       const void *src, size_t n, unsigned char *out, size_t *size,
+                                       uint32_t *kind, posio_error *err)
+{
+    size_t made = 0;
+    posio_result r = POSIO_OK;
+    *kind = codec->codec == HEXZ_PACK_CODEC_ZSTD ? HEXZ_PACK_ZSTD : HEXZ_PACK_LZ4_BLOCK;
+    if (codec->codec == HEXZ_PACK_CODEC_ZSTD)
+        r = hexz_pack_i_encode_zstd(codec, c, src, n, out, &made, err);
+    else if (codec->codec != HEXZ_PACK_CODEC_NONE)
+        r = hexz_pack_i_encode_lz4(codec, c, src, n, out, &made, err);
+    if (r != POSIO_OK) return r;
+    if (made == 0 || made >= hexz_pack_i_raw_size(n)) {
+        *kind = HEXZ_PACK_RAW;
+        made = hexz_pack_i_encode_raw((const unsigned char *)src, n, out);
+    }
+    *size = made;
+    return POSIO_OK;
+}
+
+/* Decodes a frame to n bytes. *reason: what is wrong with it; NULL for other errors. */
+static posio_result hexz_pack_i_decode(hexz_pack_i_context *c, uint32_t kind,
+                                       const unsigned char *p, size_t stored, void *out, size_t n,
+                                       const char **reason)
+{
+    size_t z;
+    *reason = "its frame is not as it was written";
+    if (kind == HEXZ_PACK_RAW)
+        return hexz_pack_i_decode_raw(p, stored, (unsigned char *)out, n) ? POSIO_OK : POSIO_E_DATA;
+    if (kind == HEXZ_PACK_LZ4_BLOCK) {
+        if (stored < 9 || posio_le32(p) != HEXZ_PACK_I_SKIP_LZ4 || posio_le32(p + 4) != stored - 8)
+            return POSIO_E_DATA;
+#if defined(HEXZ_PACK_LZ4)
+        *reason = "its LZ4 block cannot be decoded";
+        return LZ4_decompress_safe((const char *)p + 8, (char *)out, (int)stored - 8, (int)n) ==
+                       (int)n
+                   ? POSIO_OK
+                   : POSIO_E_DATA;
+#else
+        *reason = "LZ4: built without it (HEXZ_PACK_LZ4)";
+        return POSIO_E_UNSUPPORTED;
+#endif
+    }
+    if (stored < 4 || posio_le32(p) != HEXZ_PACK_I_MAGIC) return POSIO_E_DATA;
+    if (c->decoder == NULL) c->decoder = ZSTD_createDCtx();
+    if (c->decoder == NULL) {
+        *reason = NULL;
+        return POSIO_E_NOMEM;
+    }
+    z = ZSTD_decompressDCtx(c->decoder, out, n, p, stored);
+    if (z == n) return POSIO_OK;
+    *reason = ZSTD_isError(z) ? ZSTD_getErrorName(z) : "it is shorter than it should be";
+    return POSIO_E_DATA;
+}
+
+// ---------------------------------------------------------------------------------- cutting
+
+/* Gear: h = 2 h + once[byte]; a chunk ends behind a byte where the bits of a mask are 0. Such a bit
+   depends on as many bytes as its place says, so the masks are at the top. */
+typedef struct hexz_pack_i_gear {
+    size_t least, average, most;
+    uint64_t hard, easy; /* masks, below and above the average; without bit 63 */
+    uint64_t once[256], twice[256];
+} hexz_pack_i_gear;
+
+static uint64_t hexz_pack_i_mask(unsigned bits)
+{
+    return (((uint64_t)1 << bits) - 1) << (63 - bits);
+}
+
+/* The table is that of SplitMix64 from 0: whoever cuts alike finds the same chunks. */
+static void hexz_pack_i_gear_begin(hexz_pack_i_gear *g, uint32_t least, uint32_t average,
+                                   uint32_t most)
+{
+    uint64_t state = 0;
+    unsigned bits = 0, i;
+    while (((uint32_t)2 << bits) <= average) bits++;
+    g->least = least;
+    g->average = average;
+    g->most = most;
+    g->hard = hexz_pack_i_mask(bits + 2);
+    g->easy = hexz_pack_i_mask(bits - 2);
+    for (i = 0; i < 256; i++) {
+        uint64_t x = state += 0x9e3779b97f4a7c15u;
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+        g->once[i] = x ^ x >> 31;
+        g->twice[i] = g->once[i] << 1;
+    }
+}
+
+/* Where the first chunk that ends within p[from, to) ends; 0: nowhere. Naive: one byte a step.
+   Fast: two; with a and b the next bytes, 2 (2 h + once[a]) + once[b] = 4 h + twice[a] + once[b];
+   and the hash behind a is tested twice as large, with the mask shifted, too: it has no bit 63 to
+   lose. */
+static size_t hexz_pack_i_scan(const hexz_pack_i_gear *g, const unsigned char *p, size_t from,
+                               size_t to, uint64_t mask, uint64_t *hash)
+{
+    const uint64_t mask2 = mask << 1;
+    uint64_t h = *hash;
+    size_t i = from;
+    for (; to - i >= 2; i += 2) {
+        const uint64_t a = g->twice[p[i]], ab = a + g->once[p[i + 1]];
+        if (((h * 4 + a) & mask2) == 0) return i + 1;
+        h = h * 4 + ab;
+        if ((h & mask) == 0) return i + 2;
+    }
+    if (i < to) {
+        h = h * 2 + g->once[p[i]];
+        if ((h & mask) == 0) return i + 1;
+    }
+    *hash = h;
+    return 0;
+}
+
+/* The length of the chunk that p[0, n) begins with; all of it, if it is no more than the least. */
+static size_t hexz_pack_i_cut(const hexz_pack_i_gear *g, const unsigned char *p, size_t n)
+{
+    size_t end = (size_t)posio_min(n, g->most), middle = (size_t)posio_min(end, g->average), cut;
+    uint64_t h = 0;
+    if (n <= g->least) return n;
+    cut = hexz_pack_i_scan(g, p, g->least, middle, g->hard, &h);
+    if (cut == 0) cut = hexz_pack_i_scan(g, p, middle, end, g->easy, &h);
+    return cut != 0 ? cut : end;
+}
+
+static int hexz_pack_i_is_zero(const unsigned char *p, size_t n)
+{
+    uint64_t a[8], any = 0;
+    size_t i = 0;
+    if (n == 0 || p[0] != 0) return 0;
+    for (; n - i >= sizeof a && any == 0; i += sizeof a) {
+        memcpy(a, p + i, sizeof a);
+        any = a[0] | a[1] | a[2] | a[3] | a[4] | a[5] | a[6] | a[7];
+    }
+    for (; i < n && any == 0; i++) any = p[i];
+    return any == 0;
+}
+
+// ---------------------------------------------------------------------------------- the pipeline
+
+/* A chunk in its slot. */
+typedef struct hexz_pack_i_task {
+    hexz_pack_chunk chunk;
+    unsigned char *data;
+    size_t out; /* where in the slot's room for frames its own begins */
+    size_t room;
+    int later;
+} hexz_pack_i_task;
+
+typedef struct hexz_pack_i_slot {
+    unsigned char *in, *out;
+    hexz_pack_i_task *tasks;
+    uint32_t *parts; /* first task of each */
+    uint32_t count, part_count;
+    size_t used;
+} hexz_pack_i_slot;
+
+typedef struct hexz_pack_i_engine {
+    hexz_pack_job job;
+    hexz_pack_i_codec codec;
+    size_t batch, most;      /* bytes: of a slot; of a chunk */
+    uint32_t slots, tasks;   /* of the ring; of a slot */
+    uint64_t number, offset; /* of the next chunk */
+    size_t left;             /* bytes that `next` left behind its last chunk, */
+    uint32_t left_in;        /* in this slot */
+    int ended;
+    posio_error stop;       /* `next` has failed: told behind the chunks before */
+    thread_pool_mutex lock; /* guards through */
+    uint64_t through;
+    hexz_pack_i_slot ring[HEXZ_PACK_I_SLOTS];
+} hexz_pack_i_engine;
+
+/* Bytes of room for frames in a slot. */
+static size_t hexz_pack_i_out_room(const hexz_pack_i_engine *e)
+{
+    return (e->batch + e->most) + (e->batch + e->most) / 128 + e->tasks * (128 + e->job.room_extra);
+}
+
+static posio_result hexz_pack_i_slot_begin(hexz_pack_i_engine *e, hexz_pack_i_slot *s,
+                                           posio_error *err)
+{
+    const posio_alloc *a = &e->job.alloc;
+    if (s->tasks == NULL)
+        s->tasks = (hexz_pack_i_task *)posio_allocate(a, e->tasks * sizeof *s->tasks);
+    if (s->parts == NULL) s->parts = (uint32_t *)posio_allocate(a, e->tasks * sizeof *s->parts);
+    if (s->in == NULL) s->in = (unsigned char *)posio_allocate(a, e->batch + e->most);
+    if (s->out == NULL) s->out = (unsigned char *)posio_allocate(a, hexz_pack_i_out_room(e));
+    if (s->tasks == NULL || s->parts == NULL || s->in == NULL || s->out == NULL)
+        return hexz_pack_i_no_memory(err);
+    s->count = s->part_count = 0;
+    s->used = 0;
+    if (e->left != 0) /* the old slot is in use still, or it is this one */
+        memmove(s->in, e->ring[e->left_in].in + e->ring[e->left_in].used, e->left);
+    return POSIO_OK;
+}
+
+static posio_result hexz_pack_i_check_feed(const hexz_pack_i_engine *e, const hexz_pack_feed *f,
+                                           posio_error *err)
+{
+    if (f->size <= e->most && f->have <= f->room && (f->size == 0 || f->zeros == 0) &&
+        (f->later ? e->job.load != NULL : f->size <= f->have) &&
+        (f->have == 0 || (f->zeros == 0 && !f->later)) &&
+        f->zeros + f->size <= (uint64_t)INT64_MAX - e->offset)
+        return POSIO_OK;
+    return posio_fail(err, POSIO_E_ARG, e->offset, "hexz_pack_process: an impossible chunk");
+}
+
+static void hexz_pack_i_add_task(hexz_pack_i_engine *e, hexz_pack_i_slot *s,
+                                 const hexz_pack_feed *f, size_t *weight)
+{
+    hexz_pack_i_task *t = &s->tasks[s->count];
+    const hexz_pack_i_task *before = t - 1;
+    memset(t, 0, sizeof *t);
+    t->chunk.number = e->number++;
+    t->chunk.offset = e->offset;
+    t->chunk.size = f->zeros != 0 ? f->zeros : f->size;
+    t->data = f->zeros != 0 ? NULL : s->in + s->used;
+    t->chunk.data = t->data;
+    t->later = f->later != 0;
+    t->room = hexz_pack_i_bound(f->size) + e->job.room_extra;
+    t->out = s->count != 0 ? before->out + before->room : 0;
+    if (s->count == 0 || *weight >= HEXZ_PACK_I_PART) {
+        s->parts[s->part_count++] = s->count;
+        *weight = 0;
+    }
+    *weight += f->size;
+    e->offset += t->chunk.size;
+    s->used += f->size;
+    s->count++;
+}
+
+static posio_result hexz_pack_i_produce(void *user, thread_pool_slot *slot, posio_error *err)
+{
+    hexz_pack_i_engine *e = (hexz_pack_i_engine *)user;
+    hexz_pack_i_slot *s = &e->ring[slot->index];
+    size_t weight = 0;
+    posio_result r = POSIO_OK;
+    if (e->stop.code != POSIO_OK) {
+        *err = e->stop;
+        return err->code;
+    }
+    if (e->ended) return THREAD_POOL_END;
+    r = hexz_pack_i_slot_begin(e, s, err);
+    if (r != POSIO_OK) return r;
+    while (s->count < e->tasks && s->used < e->batch) {
+        hexz_pack_feed f;
+        memset(&f, 0, sizeof f);
+        f.data = s->in + s->used;
+        f.room = e->batch + e->most - s->used;
+        f.have = e->left;
+        r = e->job.next(e->job.user, &f, err);
+        if (r == POSIO_OK) r = hexz_pack_i_check_feed(e, &f, err);
+        if (r != POSIO_OK || (f.size == 0 && f.zeros == 0)) break;
+        hexz_pack_i_add_task(e, s, &f, &weight);
+        e->left = f.later ? 0 : f.have - f.size;
+    }
+    e->left_in = slot->index;
+    if (r != POSIO_OK) {
+        if (s->count == 0) return r;
+        e->stop = *err;
+        e->stop.code = r;
+    } else if (s->count < e->tasks && s->used < e->batch) {
+        e->ended = 1;
+    }
+    if (s->count == 0) return THREAD_POOL_END;
+    slot->parts = s->part_count;
+    return POSIO_OK;
+}
+
+/* Fetches chunk i and those behind it that come later and follow it, up to `end`, by one call. */
+static posio_result hexz_pack_i_load(const hexz_pack_i_engine *e, hexz_pack_i_slot *s, uint32_t i,
+                                     uint32_t end, posio_error *err)
+{
+    const hexz_pack_i_task *first = &s->tasks[i];
+    size_t n = 0;
+    for (; i < end && s->tasks[i].later; i++) {
+        if (s->tasks[i].data != first->data + n) break;
+        n += (size_t)s->tasks[i].chunk.size;
+        s->tasks[i].later = 0;
+    }
+    return e->job.load(e->job.user, first->chunk.offset, first->data, n, err);
+}
+
+/* Hashes and compresses one. */
+static posio_result hexz_pack_i_press(hexz_pack_i_engine *e, hexz_pack_i_slot *s,
+                                      hexz_pack_i_task *t, posio_error *err)
+{
+    hexz_pack_chunk *k = &t->chunk;
+    const size_t n = (size_t)k->size;
+    unsigned char *out = s->out + t->out;
+    int wanted = 1;
+    posio_result r = POSIO_OK;
+    if ((e->job.flags & HEXZ_PACK_FIND_ZEROS) && hexz_pack_i_is_zero(t->data, n)) {
+        k->data = NULL;
+        return POSIO_OK;
+    }
+    (void)digest_of(DIGEST_BLAKE3, k->data, n, k->hash);
+    if (e->job.claim != NULL) r = e->job.claim(e->job.user, k, &wanted, &k->ticket, err);
+    if (r != POSIO_OK || !wanted) return r;
+    if (e->job.compress != NULL) {
+        r = e->job.compress(e->job.user, k, out, t->room, &k->stored_size, &k->kind, err);
+        if (r == POSIO_OK && k->stored_size > t->room)
+            r = posio_fail(err, POSIO_E_ARG, k->offset, "compress: more than the room");
+    } else {
+        hexz_pack_i_context *c = hexz_pack_i_take(&e->codec);
+        if (c == NULL) return hexz_pack_i_no_memory(err);
+        r = hexz_pack_i_encode(&e->codec, c, k->data, n, out, &k->stored_size, &k->kind, err);
+        hexz_pack_i_give(&e->codec, c);
+    }
+    if (r != POSIO_OK) {
+        if (err->offset == POSIO_NO_OFFSET) err->offset = k->offset;
+        return r;
+    }
+    k->stored = out;
+    k->crc = digest_crc32c(0, out, k->stored_size);
+    return POSIO_OK;
+}
+
+static posio_result hexz_pack_i_work(void *user, const thread_pool_slot *slot, uint32_t part,
+                                     posio_error *err)
+{
+    hexz_pack_i_engine *e = (hexz_pack_i_engine *)user;
+    hexz_pack_i_slot *s = &e->ring[slot->index];
+    uint32_t i = s->parts[part];
+    const uint32_t end = part + 1 < s->part_count ? s->parts[part + 1] : s->count;
+    posio_result r = POSIO_OK;
+    for (; i < end && r == POSIO_OK; i++) {
+        hexz_pack_i_task *t = &s->tasks[i];
+        if (t->data == NULL) continue;
+        if (t->later) r = hexz_pack_i_load(e, s, i, end, err);
+        if (r == POSIO_OK) r = hexz_pack_i_press(e, s, t, err);
+    }
+    return r;
+}
+
+static posio_result hexz_pack_i_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
+                                     posio_error *err)
+{
+    hexz_pack_i_engine *e = (hexz_pack_i_engine *)user;
+    const hexz_pack_i_slot *s = &e->ring[slot->index];
+    const hexz_pack_chunk *k = NULL;
+    posio_result r = POSIO_OK;
+    uint32_t i;
+    (void)lane;
+    for (i = 0; i < s->count && r == POSIO_OK; i++) {
+        k = &s->tasks[i].chunk;
+        r = e->job.write(e->job.user, k, err);
+    }
+    thread_pool_lock(&e->lock);
+    if (r == POSIO_OK && k != NULL) e->through = k->offset + k->size;
+    thread_pool_unlock(&e->lock);
+    return r;
+}
+
+static int hexz_pack_i_engine_progress(void *user, uint64_t done)
+{
+    hexz_pack_i_engine *e = (hexz_pack_i_engine *)user;
+    thread_pool_lock(&e->lock);
+    done = e->through;
+    thread_pool_unlock(&e->lock);
+    return e->job.progress(e->job.user, done, e->job.total);
+}
+
+/* The codec and level of a desc or job, made definite. */
+static posio_result hexz_pack_i_check_codec(uint32_t codec, int32_t *level, posio_error *err)
+{
+    const char *fault = NULL;
+    if (codec == HEXZ_PACK_CODEC_ZSTD) {
+        if (*level == 0) *level = 3;
+        if (*level < ZSTD_minCLevel() || *level > ZSTD_maxCLevel())
+            fault = "zstd has no such level";
+    } else if (codec == HEXZ_PACK_CODEC_LZ4HC) {
+        if (*level == 0) *level = 9;
+        if (*level < 2 || *level > 12) fault = "LZ4 HC has levels 2 to 12";
+    } else if (codec > HEXZ_PACK_CODEC_NONE) fault = "no such codec";
+    else if (*level != 0) fault = "this codec has no levels";
+    if (fault != NULL) return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "hexz_pack: %s", fault);
+#if !defined(HEXZ_PACK_LZ4)
+    if (codec == HEXZ_PACK_CODEC_LZ4 || codec == HEXZ_PACK_CODEC_LZ4HC)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                          "LZ4: built without it (HEXZ_PACK_LZ4)");
+#endif
+    return POSIO_OK;
+}
+
+static void hexz_pack_i_engine_end(hexz_pack_i_engine *e)
+{
+    uint32_t i;
+    for (i = 0; i < HEXZ_PACK_I_SLOTS; i++) {
+        posio_release(&e->job.alloc, e->ring[i].in);
+        posio_release(&e->job.alloc, e->ring[i].out);
+        posio_release(&e->job.alloc, e->ring[i].tasks);
+        posio_release(&e->job.alloc, e->ring[i].parts);
+    }
+    hexz_pack_i_codec_end(&e->codec);
+    thread_pool_mutex_destroy(&e->lock);
+}
+
+/* *e is zero before. On failure nothing is left to end. */
+static posio_result hexz_pack_i_engine_begin(hexz_pack_i_engine *e, const hexz_pack_job *job,
+                                             posio_error *err)
+{
+    const uint64_t memory = job->memory != 0 ? job->memory : (uint64_t)256 << 20;
+    const uint32_t chunks = job->chunks != 0 ? job->chunks : 1000;
+    uint64_t slots = 2 + 2 * (uint64_t)thread_pool_threads(job->pool), least, batch;
+    posio_result r;
+    e->job = *job;
+    e->most = job->chunk_max != 0 ? job->chunk_max : (size_t)HEXZ_PACK_CHUNK_MAX;
+    if (e->most > HEXZ_PACK_CHUNK_MAX || job->next == NULL || job->write == NULL ||
+        job->room_extra > HEXZ_PACK_CHUNK_MAX || !posio_alloc_is_valid(&job->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "hexz_pack_process: impossible job");
+    r = job->compress != NULL ? POSIO_OK : hexz_pack_i_check_codec(job->codec, &e->job.level, err);
+    if (r != POSIO_OK) return r;
+    least = (uint64_t)e->most * 2 + e->most / 64 + (64 << 10);
+    slots = posio_min(slots, HEXZ_PACK_I_SLOTS);
+    slots = posio_min(slots, chunks);
+    slots = posio_min(slots, memory / least);
+    if (slots == 0) slots = 1;
+    batch = memory / slots / 101 * 50;
+    batch = batch > e->most ? posio_min(batch - e->most, HEXZ_PACK_I_BATCH) : 1;
+    e->slots = (uint32_t)slots;
+    e->batch = (size_t)batch;
+    e->tasks = (uint32_t)posio_min(chunks / slots, 4096);
+    if (!thread_pool_mutex_init(&e->lock)) return hexz_pack_i_no_memory(err);
+    r = hexz_pack_i_codec_begin(&e->codec, &job->alloc, job->codec, e->job.level, err);
+    if (r != POSIO_OK) thread_pool_mutex_destroy(&e->lock);
+    return r;
+}
+
+/* Until `next` says that there is no more. It may be run again, for what follows. */
+static posio_result hexz_pack_i_engine_run(hexz_pack_i_engine *e, posio_error *err)
+{
+    static const thread_pool_lane lane = {hexz_pack_i_lane, 0, 0};
+    thread_pool_job job;
+    memset(&job, 0, sizeof job);
+    e->ended = 0;
+    e->left = 0;
+    job.user = e;
+    job.slots = e->slots;
+    job.lanes = &lane;
+    job.lane_count = 1;
+    job.flags = THREAD_POOL_PRODUCE_WAITS; /* or cutting comes when all else is done */
+    job.produce = hexz_pack_i_produce;
+    job.work = hexz_pack_i_work;
+    job.progress = e->job.progress != NULL ? hexz_pack_i_engine_progress : NULL;
+    job.alloc = e->job.alloc;
+    return thread_pool_run(e->job.pool, &job, err);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_process(const hexz_pack_job *job, posio_error *err)
+{
+    hexz_pack_i_engine *e;
+    posio_result r;
+    if (!posio_alloc_is_valid(&job->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
+    e = (hexz_pack_i_engine *)posio_allocate_zeroed(&job->alloc, sizeof *e);
+    if (e == NULL) return hexz_pack_i_no_memory(err);
+    r = hexz_pack_i_engine_begin(e, job, err);
+    if (r == POSIO_OK) {
+        r = hexz_pack_i_engine_run(e, err);
+        hexz_pack_i_engine_end(e);
+    }
+    posio_release(&job->alloc, e);
+    return r;
+}
+
+// ---------------------------------------------------------------------------------- claims
+
+/* Who has a chunk with this hash? The lowest number that was ever seen, and then, committed, an
+   entry. Sharded, because every thread asks for every chunk. */
+typedef struct hexz_pack_i_node {
+    uint8_t hash[32];
+    uint64_t owner; /* number of a chunk, or HEXZ_PACK_I_COMMITTED + number of an entry */
+} hexz_pack_i_node;
+
+typedef struct hexz_pack_i_shard {
+    thread_pool_mutex lock;
+    uint32_t *table; /* of 1 + node, or 0; open addressing */
+    uint32_t mask, count;
+    hexz_pack_i_node *segments[HEXZ_PACK_I_SEGMENTS];
+} hexz_pack_i_shard;
+
+typedef struct hexz_pack_i_claims {
+    posio_alloc alloc;
+    uint32_t ready; /* shards with a mutex */
+    hexz_pack_i_shard shards[HEXZ_PACK_I_SHARDS];
+} hexz_pack_i_claims;
+
+static uint64_t hexz_pack_i_key(const uint8_t *hash)
+{
+    return HEXZ_PACK_TEST_KEY(posio_le64(hash));
+}
+
+/* Nodes never move: segment k holds 64 << k of them, from 64 (2^k - 1) on. */
+static hexz_pack_i_node *hexz_pack_i_node_at(const hexz_pack_i_shard *s, uint32_t i)
+{
+    uint32_t k = 0;
+    while (i >= (uint32_t)64 << k) i -= (uint32_t)64 << k++;
+    return &s->segments[k][i];
+}
+
+static hexz_pack_i_node *hexz_pack_i_ticket(const hexz_pack_i_claims *c, uint32_t ticket)
+{
+    return hexz_pack_i_node_at(&c->shards[ticket % HEXZ_PACK_I_SHARDS],
+                               ticket / HEXZ_PACK_I_SHARDS);
+}
+
+static int hexz_pack_i_rehash(const hexz_pack_i_claims *c, hexz_pack_i_shard *s)
+{
+    const size_t room = s->table != NULL ? ((size_t)s->mask + 1) * 2 : 64;
+    uint32_t *table, i;
+    table = (uint32_t *)posio_allocate_zeroed(&c->alloc, room * sizeof *table);
+    if (table == NULL) return 0;
+    for (i = 0; i < s->count; i++) {
+        uint64_t at = hexz_pack_i_key(hexz_pack_i_node_at(s, i)->hash) / HEXZ_PACK_I_SHARDS;
+        while (table[at & (room - 1)] != 0) at++;
+        table[at & (room - 1)] = i + 1;
+    }
+    posio_release(&c->alloc, s->table);
+    s->table = table;
+    s->mask = (uint32_t)room - 1;
+    return 1;
+}
+
+/* A node more; NULL without memory. */
+static hexz_pack_i_node *hexz_pack_i_new_node(const hexz_pack_i_claims *c, hexz_pack_i_shard *s)
+{
+    uint32_t k = 0, i = s->count;
+    while (i >= (uint32_t)64 << k) i -= (uint32_t)64 << k++;
+    if (k == HEXZ_PACK_I_SEGMENTS - 1) return NULL; /* 2^28 in all: more than 2^32 chunks */
+    if (s->segments[k] == NULL)
+        s->segments[k] = (hexz_pack_i_node *)posio_allocate(
+            &c->alloc, ((size_t)64 << k) * sizeof(hexz_pack_i_node));
+    return s->segments[k] != NULL ? &s->segments[k][i] : NULL;
+}
+
+/* Claims a hash for chunk `number`: *wanted = 0 when a lower one has it, or an entry. The lowest of
+   all that claim it ends up with it, whatever their order; those above see that when they are
+   committed. */
+static posio_result hexz_pack_i_claim(hexz_pack_i_claims *c, const uint8_t *hash, uint64_t number,
+                                      int *wanted, uint32_t *ticket, posio_error *err)
+{
+    const uint64_t key = hexz_pack_i_key(hash);
+    const uint32_t which = (uint32_t)(key % HEXZ_PACK_I_SHARDS);
+    hexz_pack_i_shard *s = &c->shards[which];
+    hexz_pack_i_node *node = NULL;
+    uint64_t at = key / HEXZ_PACK_I_SHARDS;
+    int ok = 1;
+    thread_pool_lock(&s->lock);
+    if (s->table == NULL || s->count >= (s->mask + 1) / 4 * 3) ok = hexz_pack_i_rehash(c, s);
+    if (ok) {
+        uint32_t i;
+        for (; (i = s->table[at & s->mask]) != 0; at++) {
+            node = hexz_pack_i_node_at(s, i - 1);
+            if (memcmp(node->hash, hash, 32) == 0) break;
+        }
+        if (i != 0) {
+            *ticket = (i - 1) * HEXZ_PACK_I_SHARDS + which;
+            *wanted = !(node->owner & HEXZ_PACK_I_COMMITTED) && number < node->owner;
+            if (*wanted) node->owner = number;
+        } else if ((node = hexz_pack_i_new_node(c, s)) != NULL) {
+            memcpy(node->hash, hash, 32);
+            node->owner = number;
+            *ticket = s->count * HEXZ_PACK_I_SHARDS + which;
+            s->table[at & s->mask] = ++s->count;
+            *wanted = 1;
+        } else {
+            ok = 0;
+        }
+    }
+    thread_pool_unlock(&s->lock);
+    return ok ? POSIO_OK : hexz_pack_i_no_memory(err);
+}
+
+/* Chunk `number`, whose turn it is, becomes `entry` if it has the claim: returns 1. Else the claim
+   is an entry's: *original. Lower chunks are committed, and all that is lower has claimed. */
+static int hexz_pack_i_commit(hexz_pack_i_claims *c, uint32_t ticket, uint64_t number,
+                              uint64_t entry, uint64_t *original)
+{
+    hexz_pack_i_shard *s = &c->shards[ticket % HEXZ_PACK_I_SHARDS];
+    hexz_pack_i_node *node = hexz_pack_i_ticket(c, ticket);
+    int mine;
+    thread_pool_lock(&s->lock);
+    mine = node->owner == number;
+    if (mine) node->owner = HEXZ_PACK_I_COMMITTED | entry;
+    else *original = node->owner & ~HEXZ_PACK_I_COMMITTED;
+    thread_pool_unlock(&s->lock);
+    return mine;
+}
+
+static void hexz_pack_i_claims_end(hexz_pack_i_claims *c)
+{
+    uint32_t i, k;
+    for (i = 0; i < c->ready; i++) {
+        for (k = 0; k < HEXZ_PACK_I_SEGMENTS; k++)
+            posio_release(&c->alloc, c->shards[i].segments[k]);
+        posio_release(&c->alloc, c->shards[i].table);
+        thread_pool_mutex_destroy(&c->shards[i].lock);
+    }
+    c->ready = 0;
+}
+
+/* *c is zero before. */
+static posio_result hexz_pack_i_claims_begin(hexz_pack_i_claims *c, const posio_alloc *alloc,
+                                             posio_error *err)
+{
+    c->alloc = *alloc;
+    for (; c->ready < HEXZ_PACK_I_SHARDS; c->ready++)
+        if (!thread_pool_mutex_init(&c->shards[c->ready].lock)) {
+            hexz_pack_i_claims_end(c);
+            return hexz_pack_i_no_memory(err);
+        }
+    return POSIO_OK;
+}
+
+// ---------------------------------------------------------------------------------- the writer
+
+/* A table that is written: all but its hashes, which the claims hold. */
+typedef struct hexz_pack_i_kept {
+    unsigned char *bytes; /* head and columns, without hashes; then the tickets */
+    uint32_t size, entries, stored, frame;
+    uint64_t offset, file_offset; /* of the content; of the table */
+    uint8_t hash[32];
+} hexz_pack_i_kept;
+
+/* The table that is being filled. */
+typedef struct hexz_pack_i_group {
+    uint32_t n, m;
+    uint64_t entry, offset, file_offset; /* where it begins */
+    uint64_t sizes[HEXZ_PACK_I_ENTRIES];
+    uint64_t back[HEXZ_PACK_I_ENTRIES]; /* of duplicates */
+    uint32_t stored[HEXZ_PACK_I_ENTRIES], crc[HEXZ_PACK_I_ENTRIES], ticket[HEXZ_PACK_I_ENTRIES];
+    unsigned char kinds[HEXZ_PACK_I_ENTRIES];
+} hexz_pack_i_group;
+
+/* Where bytes come from in a run of the pipeline. */
+typedef struct hexz_pack_i_input {
+    const unsigned char *memory;
+    size_t memory_left;
+    const posio_stream *stream;
+    const posio_source *source;
+    uint64_t at;               /* of the source */
+    uint64_t base;             /* of the content, where the source begins */
+    uint64_t data_to, hole_to; /* of the source: data up to here, then zeros up to there */
+    int ended;                 /* the stream has no more */
+    int final;                 /* there is nothing behind it: what is left is a chunk */
+} hexz_pack_i_input;
+
+struct hexz_pack_writer {
+    hexz_pack_desc desc;
+    hexz_pack_i_engine engine;
+    hexz_pack_i_claims claims;
+    hexz_pack_i_gear gear;
+    hexz_pack_i_input input;
+    hexz_pack_i_group group;
+    hexz_pack_stats stats;
+    posio_sink sink;
+#ifndef POSIO_NO_FILES
+    posio_file_sink *file;
+    char *path;
+#endif
+    unsigned char superblock[HEXZ_PACK_I_SUPERBLOCK];
+    uint64_t at; /* bytes of the archive so far */
+    uint64_t frames;
+    uint64_t grid; /* of the content: fixed chunks are counted from here */
+    size_t filled; /* bytes in out */
+    hexz_pack_i_kept *kept;
+    uint64_t kept_count, kept_room;
+    hexz_pack_item *items; /* key and value in one block, key first */
+    uint64_t item_count, item_room, item_bytes;
+    unsigned char *carry; /* content that no chunk is made of yet: [carry_at, carry_n) */
+    size_t carry_at, carry_n, carry_room;
+    uint32_t *ready; /* sizes of the chunks in carry, when the caller has cut them */
+    uint32_t ready_at, ready_n;
+    posio_error failure;
+    unsigned char out[HEXZ_PACK_I_OUT];
+};
+
+enum { HEXZ_PACK_I_READY = 1024 }; /* chunks of the caller's that are gathered */
+
+static posio_result hexz_pack_i_flush(hexz_pack_writer *w, posio_error *err)
+{
+    posio_result r = POSIO_OK;
+    if (w->filled != 0) r = w->sink.write(w->sink.self, w->out, w->filled, err);
+    w->filled = 0;
+    return r;
+}
+
+static posio_result hexz_pack_i_put(hexz_pack_writer *w, const void *p, size_t n, posio_error *err)
+{
+    posio_result r = POSIO_OK;
+    if (n > sizeof w->out - w->filled || n >= HEXZ_PACK_I_OUT_LARGE) r = hexz_pack_i_flush(w, err);
+    if (r != POSIO_OK) return r;
+    if (n >= HEXZ_PACK_I_OUT_LARGE) {
+        r = w->sink.write(w->sink.self, p, n, err);
+    } else {
+        memcpy(w->out + w->filled, p, n);
+        w->filled += n;
+    }
+    w->at += n;
+    return r;
+}
+
+/* A frame, which gets an entry in the seek table. Five more come at the end, and two pages. */
+static posio_result hexz_pack_i_put_frame(hexz_pack_writer *w, const void *p, size_t n,
+                                          posio_error *err)
+{
+    if (w->frames + w->kept_count + 8 > HEXZ_PACK_I_MOST_FRAMES)
+        return posio_fail(err, POSIO_E_LIMIT, w->stats.size,
+                          "a seek table has room for 2^27 frames; larger chunks are needed");
+    w->frames++;
+    return hexz_pack_i_put(w, p, n, err);
+}
+
+/* The frame of a table, from what is kept of it. Returns bytes. */
+static size_t hexz_pack_i_table_frame(const hexz_pack_writer *w, const hexz_pack_i_kept *kept,
+                                      unsigned char *frame)
+{
+    uint32_t i;
+    unsigned char *p = frame + kept->size;
+    memcpy(frame, kept->bytes, kept->size);
+    for (i = 0; i < kept->stored; i++, p += 32) {
+        uint32_t ticket = posio_le32(kept->bytes + kept->size + (size_t)4 * i);
+        memcpy(p, hexz_pack_i_ticket(&w->claims, ticket)->hash, 32);
+    }
+    hexz_pack_i_seal(frame, kept->frame);
+    return kept->frame;
+}
+
+/* The columns of the group, but for its hashes; instead of these its tickets follow. */
+static unsigned char *hexz_pack_i_columns_of(const hexz_pack_i_group *g, unsigned char *p)
+{
+    uint32_t i;
+    p = hexz_pack_i_put32(p, g->n);
+    p = hexz_pack_i_put32(p, g->m);
+    p = hexz_pack_i_put64(p, g->entry);
+    p = hexz_pack_i_put64(p, g->offset);
+    p = hexz_pack_i_put64(p, g->file_offset);
+    memcpy(p, g->kinds, g->n);
+    p += g->n;
+    for (i = 0; i < g->n; i++) p = hexz_pack_i_put_varint(p, g->sizes[i]);
+    for (i = 0; i < g->n; i++)
+        if (g->kinds[i] == HEXZ_PACK_DUPLICATE) p = hexz_pack_i_put_varint(p, g->back[i]);
+    for (i = 0; i < g->m; i++) p = hexz_pack_i_put_varint(p, g->stored[i]);
+    for (i = 0; i < g->m; i++) p = hexz_pack_i_put32(p, g->crc[i]);
+    return p;
+}
+
+/* Ends the group: writes its table, and keeps what its page needs. */
+static posio_result hexz_pack_i_end_group(hexz_pack_writer *w, posio_error *err)
+{
+    hexz_pack_i_group *g = &w->group;
+    unsigned char frame[HEXZ_PACK_I_TABLE_MAX], *p;
+    hexz_pack_i_kept *k;
+    void *kept = w->kept;
+    posio_result r;
+    uint32_t i;
+    if (g->n == 0) return POSIO_OK;
+    if (!posio_grow(&w->desc.alloc, &kept, w->kept_count, &w->kept_room, sizeof *k))
+        return hexz_pack_i_no_memory(err);
+    w->kept = (hexz_pack_i_kept *)kept;
+    k = &w->kept[w->kept_count];
+    memset(k, 0, sizeof *k);
+    k->size = (uint32_t)(hexz_pack_i_columns_of(g, frame + 12) - frame);
+    k->entries = g->n;
+    k->stored = g->m;
+    k->offset = g->offset;
+    k->file_offset = w->at;
+    k->frame = k->size + 32 * g->m + 4;
+    (void)hexz_pack_i_put_head(frame, k->frame, "HXPT");
+    k->bytes = (unsigned char *)posio_allocate(&w->desc.alloc, k->size + (size_t)4 * g->m);
+    if (k->bytes == NULL) return hexz_pack_i_no_memory(err);
+    w->kept_count++;
+    memcpy(k->bytes, frame, k->size);
+    for (i = 0, p = k->bytes + k->size; i < g->m; i++) p = hexz_pack_i_put32(p, g->ticket[i]);
+    (void)hexz_pack_i_table_frame(w, k, frame);
+    (void)digest_of(DIGEST_BLAKE3, frame, k->frame, k->hash);
+    r = hexz_pack_i_put_frame(w, frame, k->frame, err);
+    g->n = g->m = 0;
+    return r;
+}
+
+/* Appends an entry of `size` bytes of content; *i is its place in the group. */
+static posio_result hexz_pack_i_add_entry(hexz_pack_writer *w, uint32_t kind, uint64_t size,
+                                          uint32_t *i, posio_error *err)
+{
+    hexz_pack_i_group *g = &w->group;
+    posio_result r = POSIO_OK;
+    if (g->n == HEXZ_PACK_I_ENTRIES) r = hexz_pack_i_end_group(w, err);
+    if (r != POSIO_OK) return r;
+    if (g->n == 0) {
+        g->entry = w->stats.entries;
+        g->offset = w->stats.size;
+        g->file_offset = w->at;
+    }
+    *i = g->n++;
+    g->kinds[*i] = (unsigned char)kind;
+    g->sizes[*i] = size;
+    w->stats.entries++;
+    w->stats.size += size;
+    return POSIO_OK;
+}
+
+/* Runs of zeros become one, within a group, however they came. */
+static posio_result hexz_pack_i_add_zeros(hexz_pack_writer *w, uint64_t n, posio_error *err)
+{
+    hexz_pack_i_group *g = &w->group;
+    posio_result r = POSIO_OK;
+    uint32_t i;
+    if (g->n != 0 && g->kinds[g->n - 1] == HEXZ_PACK_ZERO) {
+        g->sizes[g->n - 1] += n;
+        w->stats.size += n;
+    } else {
+        r = hexz_pack_i_add_entry(w, HEXZ_PACK_ZERO, n, &i, err);
+    }
+    if (r == POSIO_OK) w->stats.zero_bytes += n;
+    return r;
+}
+
+static posio_result hexz_pack_i_add_stored(hexz_pack_writer *w, const hexz_pack_chunk *k,
+                                           uint32_t i, posio_error *err)
+{
+    hexz_pack_i_group *g = &w->group;
+    g->kinds[i] = (unsigned char)k->kind;
+    g->stored[g->m] = (uint32_t)k->stored_size;
+    g->crc[g->m] = k->crc;
+    g->ticket[g->m++] = k->ticket;
+    w->stats.stored++;
+    w->stats.unique_bytes += k->size;
+    w->stats.stored_bytes += k->stored_size;
+    return hexz_pack_i_put_frame(w, k->stored, k->stored_size, err);
+}
+
+/* The pipeline's lane. */
+static posio_result hexz_pack_i_write(void *user, const hexz_pack_chunk *k, posio_error *err)
+{
+    hexz_pack_writer *w = (hexz_pack_writer *)user;
+    uint64_t original = 0, entry;
+    uint32_t i = 0;
+    posio_result r;
+    if (k->data == NULL) return hexz_pack_i_add_zeros(w, k->size, err);
+    r = hexz_pack_i_add_entry(w, HEXZ_PACK_DUPLICATE, k->size, &i, err);
+    if (r != POSIO_OK) return r;
+    entry = w->stats.entries - 1;
+    if (hexz_pack_i_commit(&w->claims, k->ticket, k->number, entry, &original))
+        return hexz_pack_i_add_stored(w, k, i, err);
+    w->group.back[i] = entry - original;
+    w->stats.duplicates++;
+    w->stats.duplicate_bytes += k->size;
+    return POSIO_OK;
+}
+
+static posio_result hexz_pack_i_claim_chunk(void *user, const hexz_pack_chunk *k, int *wanted,
+                                            uint32_t *ticket, posio_error *err)
+{
+    hexz_pack_writer *w = (hexz_pack_writer *)user;
+    return hexz_pack_i_claim(&w->claims, k->hash, k->number, wanted, ticket, err);
+}
+
+static int hexz_pack_i_write_progress(void *user, uint64_t done, uint64_t total)
+{
+    const hexz_pack_writer *w = (const hexz_pack_writer *)user;
+    return w->desc.progress(w->desc.user, done, total);
+}
+
+// ---------------------------------------------------------------------------------- feeding
+
+/* Content that is gathered or under way, in the order of the content: the carry, then memory, a
+   stream or a source. */
+static size_t hexz_pack_i_from_carry(hexz_pack_writer *w, unsigned char *to, size_t n)
+{
+    n = (size_t)posio_min(n, w->carry_n - w->carry_at);
+    if (n != 0) memcpy(to, w->carry + w->carry_at, n);
+    w->carry_at += n;
+    return n;
+}
+
+/* Asks the source what comes: data up to data_to, then zeros that need not be read up to hole_to.
+   Of zeros only whole chunks on the grid are of use for fixed chunks: with others they would not be
+   where they are without knowing of the zeros. */
+static posio_result hexz_pack_i_next_extent(hexz_pack_writer *w, posio_error *err)
+{
+    hexz_pack_i_input *in = &w->input;
+    const uint64_t size = in->source->size, chunk = w->desc.chunk_avg;
+    posio_extent x;
+    memset(&x, 0, sizeof x);
+    in->data_to = in->hole_to = in->at;
+    while (in->data_to < size) {
+        uint64_t from = in->data_to, to;
+        posio_result r = posio_extent_of(in->source, from, &x, err);
+        if (r != POSIO_OK) return r;
+        if (x.length == 0)
+            return posio_fail(err, POSIO_E_DATA, from, "the source knows of an empty extent");
+        to = from + posio_min(x.length, size - from);
+        in->data_to = in->hole_to = to;
+        if (x.kind != POSIO_EXTENT_ZERO && x.kind != POSIO_EXTENT_HOLE) {
+            if (to - in->at >= HEXZ_PACK_I_BATCH) return POSIO_OK;
+            continue;
+        }
+        if (w->desc.chunker == HEXZ_PACK_FIXED) {
+            from += (chunk - (in->base + from - w->grid) % chunk) % chunk;
+            if (from < to) to -= (in->base + to - w->grid) % chunk;
+        }
+        if (to > from && to - from >= chunk) {
+            in->data_to = from;
+            in->hole_to = to;
+            return POSIO_OK;
+        }
+    }
+    return POSIO_OK;
+}
+
+/* Up to n bytes more; *got = 0: there is nothing, or zeros that need not be read. */
+static posio_result hexz_pack_i_fetch(hexz_pack_writer *w, unsigned char *to, size_t n, size_t *got,
+                                      posio_error *err)
+{
+    hexz_pack_i_input *in = &w->input;
+    posio_result r = POSIO_OK;
+    *got = hexz_pack_i_from_carry(w, to, n);
+    if (*got != 0) return POSIO_OK;
+    if (in->memory_left != 0) {
+        *got = (size_t)posio_min(n, in->memory_left);
+        memcpy(to, in->memory, *got);
+        in->memory += *got;
+        in->memory_left -= *got;
+    } else if (in->stream != NULL && !in->ended) {
+        r = in->stream->read(in->stream->self, to, n, got, err);
+        in->ended = *got == 0;
+    } else if (in->source != NULL && in->at < in->data_to) {
+        *got = (size_t)posio_min(n, in->data_to - in->at);
+        r = posio_read(in->source, in->at, to, *got, err);
+        in->at += *got;
+    }
+    return r;
+}
+
+/* Chunks as the caller has cut them. */
+static posio_result hexz_pack_i_feed_ready(hexz_pack_writer *w, hexz_pack_feed *f)
+{
+    if (w->ready_at == w->ready_n) return POSIO_OK;
+    f->size = f->have = hexz_pack_i_from_carry(w, f->data, w->ready[w->ready_at++]);
+    return POSIO_OK;
+}
+
+/* Fixed chunks of a source that nothing waits before: the workers read them. */
+static int hexz_pack_i_feed_later(const hexz_pack_writer *w, hexz_pack_feed *f)
+{
+    const hexz_pack_i_input *in = &w->input;
+    return in->source != NULL && w->desc.chunker == HEXZ_PACK_FIXED && f->have == 0 &&
+           w->carry_at == w->carry_n && in->at < in->data_to &&
+           in->data_to - in->at >= w->desc.chunk_avg;
+}
+
+static posio_result hexz_pack_i_next(void *user, hexz_pack_feed *f, posio_error *err)
+{
+    hexz_pack_writer *w = (hexz_pack_writer *)user;
+    hexz_pack_i_input *in = &w->input;
+    const int fixed = w->desc.chunker == HEXZ_PACK_FIXED;
+    const size_t most = w->desc.chunk_max;
+    size_t got = 1, want = fixed && in->source != NULL ? most : f->room;
+    if (w->ready_n != 0) return hexz_pack_i_feed_ready(w, f);
+    while (f->have < most && got != 0) {
+        posio_result r = POSIO_OK;
+        if (in->source != NULL && in->at == in->hole_to && w->carry_at == w->carry_n)
+            r = hexz_pack_i_next_extent(w, err);
+        if (r != POSIO_OK) return r;
+        if (hexz_pack_i_feed_later(w, f)) {
+            f->size = most;
+            f->later = 1;
+            in->at += most;
+            return POSIO_OK;
+        }
+        r = hexz_pack_i_fetch(w, f->data + f->have, want - f->have, &got, err);
+        if (r != POSIO_OK) return r;
+        f->have += got;
+    }
+    if (in->source != NULL && in->at < in->hole_to && in->at >= in->data_to && got == 0) {
+        if (f->have == 0) { /* zeros are next */
+            f->zeros = in->hole_to - in->at;
+            in->at = in->hole_to;
+        } else {
+            f->size = fixed ? f->have : hexz_pack_i_cut(&w->gear, f->data, f->have);
+        }
+        return POSIO_OK;
+    }
+    if (f->have >= most || in->final) {
+        f->size =
+            fixed ? (size_t)posio_min(f->have, most) : hexz_pack_i_cut(&w->gear, f->data, f->have);
+        return POSIO_OK;
+    }
+    memcpy(w->carry, f->data, f->have); /* for what is appended next */
+    w->carry_at = 0;
+    w->carry_n = f->have;
+    return POSIO_OK;
+}
+
+static posio_result hexz_pack_i_load_chunks(void *user, uint64_t offset, void *data, size_t n,
+                                            posio_error *err)
+{
+    const hexz_pack_writer *w = (const hexz_pack_writer *)user;
+    return posio_read(w->input.source, offset - w->input.base, data, n, err);
+}
+
+/* Keeps the first error of a writer, and gives it again. */
+static posio_result hexz_pack_i_failed(hexz_pack_writer *w, posio_result r, posio_error *err)
+{
+    if (r != POSIO_OK && w->failure.code == POSIO_OK) w->failure.code = r;
+    if (w->failure.code != POSIO_OK && err != NULL) *err = w->failure;
+    return w->failure.code;
+}
+
+/* Packs the carry and the input. */
+static posio_result hexz_pack_i_run(hexz_pack_writer *w, const hexz_pack_i_input *in,
+                                    uint64_t total, posio_error *err)
+{
+    posio_result r;
+    w->input = *in;
+    w->engine.job.total = total;
+    r = hexz_pack_i_engine_run(&w->engine, &w->failure);
+    if (w->carry_at == w->carry_n) w->carry_at = w->carry_n = 0;
+    if (w->ready_n != 0 && r == POSIO_OK) {
+        w->ready_at = w->ready_n = 0;
+        w->grid = w->stats.size;
+    }
+    w->input.source = NULL;
+    return hexz_pack_i_failed(w, r, err);
+}
+
+/* Makes room in the carry. What is there is only ever less than a chunk, but for append. */
+static posio_result hexz_pack_i_carry_room(hexz_pack_writer *w, posio_error *err)
+{
+    size_t room = w->engine.slots * w->engine.batch;
+    if (w->carry != NULL) return POSIO_OK;
+    if (room < 2 * (size_t)w->desc.chunk_max) room = 2 * (size_t)w->desc.chunk_max;
+    w->carry = (unsigned char *)posio_allocate(&w->desc.alloc, room);
+    if (w->carry == NULL) return hexz_pack_i_failed(w, hexz_pack_i_no_memory(&w->failure), err);
+    w->carry_room = room;
+    return POSIO_OK;
+}
+
+/* What waits becomes chunks. */
+static posio_result hexz_pack_i_settle(hexz_pack_writer *w, posio_error *err)
+{
+    hexz_pack_i_input in;
+    if (w->carry_n == w->carry_at) return POSIO_OK;
+    memset(&in, 0, sizeof in);
+    in.final = 1;
+    return hexz_pack_i_run(w, &in, HEXZ_PACK_NONE, err);
+}
+
+/* May bytes be appended now? Chunks of the caller's go first. */
+static posio_result hexz_pack_i_ready_for_bytes(hexz_pack_writer *w, posio_error *err)
+{
+    posio_result r = hexz_pack_i_failed(w, POSIO_OK, err);
+    if (r == POSIO_OK) r = hexz_pack_i_carry_room(w, err);
+    if (r == POSIO_OK && w->ready_n != 0) r = hexz_pack_i_settle(w, err);
+    return r;
+}
+
+HEXZ_PACK_API posio_result hexz_pack_append(hexz_pack_writer *w, const void *data, size_t n,
+                                            posio_error *err)
+{
+    hexz_pack_i_input in;
+    posio_result r = hexz_pack_i_ready_for_bytes(w, err);
+    if (r != POSIO_OK) return r;
+    if (n <= w->carry_room - w->carry_n) {
+        if (n != 0) memcpy(w->carry + w->carry_n, data, n);
+        w->carry_n += n;
+        return POSIO_OK;
+    }
+    memset(&in, 0, sizeof in);
+    in.memory = (const unsigned char *)data;
+    in.memory_left = n;
+    return hexz_pack_i_run(w, &in, HEXZ_PACK_NONE, err);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_append_stream(hexz_pack_writer *w, const posio_stream *stream,
+                                                   posio_error *err)
+{
+    hexz_pack_i_input in;
+    posio_result r = hexz_pack_i_ready_for_bytes(w, err);
+    if (r != POSIO_OK) return r;
+    memset(&in, 0, sizeof in);
+    in.stream = stream;
+    return hexz_pack_i_run(w, &in, HEXZ_PACK_NONE, err);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_append_source(hexz_pack_writer *w, const posio_source *source,
+                                                   posio_error *err)
+{
+    hexz_pack_i_input in;
+    posio_result r = hexz_pack_i_ready_for_bytes(w, err);
+    if (r != POSIO_OK) return r;
+    memset(&in, 0, sizeof in);
+    in.source = source;
+    in.base = w->engine.offset + (w->carry_n - w->carry_at);
+    if (source->size > (uint64_t)INT64_MAX - in.base)
+        return posio_fail(err, POSIO_E_LIMIT, in.base, "more than 2^63 - 1 bytes of content");
+    return hexz_pack_i_run(w, &in, in.base + source->size, err);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_append_chunk(hexz_pack_writer *w, const void *data, size_t n,
+                                                  posio_error *err)
+{
+    posio_result r = hexz_pack_i_failed(w, POSIO_OK, err);
+    if (r != POSIO_OK) return r;
+    if (n == 0 || n > w->desc.chunk_max)
+        return posio_fail(err, POSIO_E_ARG, w->stats.size, "a chunk has 1 to chunk_max bytes");
+    r = hexz_pack_i_carry_room(w, err);
+    if (r == POSIO_OK && w->ready == NULL) {
+        w->ready = (uint32_t *)posio_allocate(&w->desc.alloc, HEXZ_PACK_I_READY * sizeof *w->ready);
+        if (w->ready == NULL) r = hexz_pack_i_failed(w, hexz_pack_i_no_memory(&w->failure), err);
+    }
+    if (r == POSIO_OK &&
+        (w->ready_n == 0 || w->ready_n == HEXZ_PACK_I_READY || n > w->carry_room - w->carry_n))
+        r = hexz_pack_i_settle(w, err);
+    if (r != POSIO_OK) return r;
+    memcpy(w->carry + w->carry_n, data, n);
+    w->carry_n += n;
+    w->ready[w->ready_n++] = (uint32_t)n;
+    return POSIO_OK;
+}
+
+// ---------------------------------------------------------------------------------- tables, read
+
+/* The columns of a table, taken apart; pointers are into its bytes. */
+typedef struct hexz_pack_i_columns {
+    uint32_t n, m;
+    uint64_t entry, offset, file_offset;
+    uint64_t size, stored_size; /* of all of its content, of its stored chunks' frames */
+    const unsigned char *kinds, *crc;
+    uint64_t sizes[HEXZ_PACK_I_ENTRIES], back[HEXZ_PACK_I_ENTRIES]; /* 0: not a duplicate */
+    uint32_t stored[HEXZ_PACK_I_ENTRIES];
+} hexz_pack_i_columns;
+
+static int hexz_pack_i_is_stored(uint32_t kind) { return kind >= HEXZ_PACK_RAW; }
+
+/* Sizes that this one, an entry's, can have. */
+static int hexz_pack_i_size_is_good(uint32_t kind, uint64_t size, uint32_t most, uint64_t sum)
+{
+    if (size == 0 || size > (uint64_t)INT64_MAX - sum) return 0;
+    return kind == HEXZ_PACK_ZERO || size <= most;
+}
+static int hexz_pack_i_stored_is_good(uint32_t kind, uint64_t stored, uint64_t size)
+{
+    if (kind == HEXZ_PACK_RAW) return stored == hexz_pack_i_raw_size((size_t)size);
+    return stored > 8 && stored <= hexz_pack_i_bound((size_t)size);
+}
+
+/* Takes the bytes of a table apart, but for its hashes; `end` of these columns. NULL, or what is
+   wrong. Everything that a table can say wrongly by itself is found here. */
+static const char *hexz_pack_i_parse(hexz_pack_i_columns *c, const unsigned char *p, size_t size,
+                                     uint32_t most, const unsigned char **end)
+{
+    const unsigned char *to = p + size;
+    uint32_t i, k = 0;
+    c->n = posio_le32(p + 12);
+    c->m = posio_le32(p + 16);
+    c->entry = posio_le64(p + 20);
+    c->offset = posio_le64(p + 28);
+    c->file_offset = posio_le64(p + 36);
+    c->size = c->stored_size = 0;
+    if (c->n == 0 || c->n > HEXZ_PACK_I_ENTRIES || c->m > c->n) return "impossible counts";
+    if (c->n > size - HEXZ_PACK_I_TABLE_HEAD) return "it is too short";
+    c->kinds = p + HEXZ_PACK_I_TABLE_HEAD;
+    p = c->kinds + c->n;
+    for (i = 0; i < c->n && p != NULL; i++) {
+        if (c->kinds[i] >= HEXZ_PACK_KINDS) return "an entry of a kind that is not known";
+        k += hexz_pack_i_is_stored(c->kinds[i]) ? 1u : 0u;
+        p = hexz_pack_i_get_varint(p, to, &c->sizes[i]);
+        if (p == NULL || !hexz_pack_i_size_is_good(c->kinds[i], c->sizes[i], most, c->size))
+            return "an entry of an impossible size";
+        c->size += c->sizes[i];
+    }
+    if (k != c->m) return "impossible counts";
+    for (i = 0; i < c->n; i++) {
+        c->back[i] = 0;
+        if (c->kinds[i] != HEXZ_PACK_DUPLICATE) continue;
+        p = hexz_pack_i_get_varint(p, to, &c->back[i]);
+        if (p == NULL || c->back[i] == 0 || c->back[i] > c->entry + i)
+            return "a duplicate of nothing";
+    }
+    for (i = k = 0; i < c->n; i++) {
+        uint64_t stored;
+        if (!hexz_pack_i_is_stored(c->kinds[i])) continue;
+        p = hexz_pack_i_get_varint(p, to, &stored);
+        if (p == NULL || !hexz_pack_i_stored_is_good(c->kinds[i], stored, c->sizes[i]))
+            return "a chunk of an impossible stored size";
+        c->stored[k++] = (uint32_t)stored;
+        c->stored_size += stored;
+    }
+    if ((size_t)(to - p) < (size_t)4 * c->m) return "it is too short";
+    c->crc = p;
+    *end = p + (size_t)4 * c->m;
+    return NULL;
+}
+
+// ---------------------------------------------------------------------------------- finishing
+
+static posio_result hexz_pack_i_put_pair(hexz_pack_writer *w, uint64_t a, uint64_t b,
+                                         posio_error *err)
+{
+    unsigned char pair[8];
+    (void)hexz_pack_i_put32(pair, a);
+    (void)hexz_pack_i_put32(pair + 4, b);
+    return hexz_pack_i_put(w, pair, 8, err);
+}
+
+/* Source: SEEK, "Format". */
+static posio_result hexz_pack_i_put_seek_table(hexz_pack_writer *w, uint64_t directory,
+                                               posio_error *err)
+{
+    const uint64_t frames = w->frames;
+    unsigned char foot[HEXZ_PACK_I_FOOTER];
+    hexz_pack_i_columns c;
+    const unsigned char *end;
+    uint64_t i;
+    uint32_t k, n;
+    posio_result r =
+        hexz_pack_i_put_pair(w, HEXZ_PACK_I_SKIP_SEEK, frames * 8 + HEXZ_PACK_I_FOOTER, err);
+    if (r == POSIO_OK) r = hexz_pack_i_put_pair(w, HEXZ_PACK_I_SUPERBLOCK, 0, err);
+    for (i = 0; i < w->kept_count && r == POSIO_OK; i++) {
+        const hexz_pack_i_kept *kept = &w->kept[i];
+        (void)hexz_pack_i_parse(&c, kept->bytes, kept->size, w->desc.chunk_max, &end);
+        for (k = n = 0; k < c.n && r == POSIO_OK; k++)
+            if (hexz_pack_i_is_stored(c.kinds[k]))
+                r = hexz_pack_i_put_pair(w, c.stored[n++],
+                                         c.kinds[k] == HEXZ_PACK_LZ4_BLOCK ? 0 : c.sizes[k], err);
+        if (r == POSIO_OK) r = hexz_pack_i_put_pair(w, kept->frame, 0, err);
+    }
+    for (i = 0; i < w->kept_count && r == POSIO_OK; i++)
+        r = hexz_pack_i_put_pair(w, w->kept[i].frame, 0, err);
+    if (r == POSIO_OK) r = hexz_pack_i_put_pair(w, directory, 0, err);
+    if (r == POSIO_OK) r = hexz_pack_i_put_pair(w, HEXZ_PACK_I_TRAILER, 0, err);
+    (void)hexz_pack_i_put32(foot, frames);
+    foot[4] = 0;
+    (void)hexz_pack_i_put32(foot + 5, HEXZ_PACK_I_SEEK_MAGIC);
+    return r == POSIO_OK ? hexz_pack_i_put(w, foot, sizeof foot, err) : r;
+}
+
+static void hexz_pack_i_root(const unsigned char *superblock, const unsigned char *directory,
+                             size_t size, uint8_t root[32])
+{
+    static const char tag[32] = "hexz_pack root";
+    digest d;
+    (void)digest_begin(&d, DIGEST_BLAKE3);
+    digest_update(&d, tag, sizeof tag);
+    digest_update(&d, superblock, HEXZ_PACK_I_SUPERBLOCK);
+    digest_update(&d, directory, size);
+    (void)digest_result(&d, root);
+}
+
+static void hexz_pack_i_fill_directory(const hexz_pack_writer *w, unsigned char *frame, size_t size)
+{
+    const hexz_pack_stats *s = &w->stats;
+    unsigned char *p = hexz_pack_i_put_head(frame, size, "HXPD");
+    uint64_t i;
+    p = hexz_pack_i_put32(p, w->kept_count);
+    p = hexz_pack_i_put64(p, s->size);
+    p = hexz_pack_i_put64(p, s->entries);
+    p = hexz_pack_i_put64(p, s->stored);
+    p = hexz_pack_i_put64(p, s->duplicates);
+    p = hexz_pack_i_put64(p, s->zero_bytes);
+    p = hexz_pack_i_put64(p, s->duplicate_bytes);
+    p = hexz_pack_i_put64(p, s->unique_bytes);
+    p = hexz_pack_i_put64(p, s->stored_bytes);
+    p = hexz_pack_i_put32(p, w->item_count);
+    for (i = 0; i < w->kept_count; i++) {
+        const hexz_pack_i_kept *k = &w->kept[i];
+        p = hexz_pack_i_put64(p, k->offset);
+        p = hexz_pack_i_put64(p, k->file_offset);
+        p = hexz_pack_i_put32(p, k->frame);
+        p = hexz_pack_i_put32(p, k->entries);
+        memcpy(p, k->hash, 32);
+        p += 32;
+    }
+    for (i = 0; i < w->item_count; i++) {
+        const hexz_pack_item *t = &w->items[i];
+        const size_t n = strlen(t->key);
+        p = hexz_pack_i_put32(p, n);
+        p = hexz_pack_i_put32(p, t->size);
+        memcpy(p, t->key, n);
+        if (t->size != 0) memcpy(p + n, t->value, t->size);
+        p += n + t->size;
+    }
+    hexz_pack_i_seal(frame, size);
+}
+
+/* Directory, trailer and seek table. */
+static posio_result hexz_pack_i_put_end(hexz_pack_writer *w, posio_error *err)
+{
+    const uint64_t size = HEXZ_PACK_I_DIRECTORY_HEAD + w->kept_count * HEXZ_PACK_I_RECORD +
+                          w->item_count * 8 + w->item_bytes + 4;
+    unsigned char trailer[HEXZ_PACK_I_TRAILER], *directory, *p;
+    posio_result r;
+    if (size > UINT32_MAX || size > SIZE_MAX)
+        return posio_fail(err, POSIO_E_LIMIT, w->stats.size, "the directory is too large");
+    directory = (unsigned char *)posio_allocate(&w->desc.alloc, (size_t)size);
+    if (directory == NULL) return hexz_pack_i_no_memory(err);
+    hexz_pack_i_fill_directory(w, directory, (size_t)size);
+    hexz_pack_i_root(w->superblock, directory, (size_t)size, w->stats.root);
+    memset(trailer, 0, sizeof trailer);
+    p = hexz_pack_i_put_head(trailer, sizeof trailer, "HXPE") + 4;
+    p = hexz_pack_i_put64(p, w->at);
+    p = hexz_pack_i_put64(p, size);
+    memcpy(p, w->stats.root, 32);
+    hexz_pack_i_seal(trailer, sizeof trailer);
+    r = hexz_pack_i_put_frame(w, directory, (size_t)size, err);
+    posio_release(&w->desc.alloc, directory);
+    if (r == POSIO_OK) r = hexz_pack_i_put_frame(w, trailer, sizeof trailer, err);
+    if (r == POSIO_OK) r = hexz_pack_i_put_seek_table(w, size, err);
+    return r;
+}
+
+static posio_result hexz_pack_i_complete(hexz_pack_writer *w, posio_error *err)
+{
+    unsigned char frame[HEXZ_PACK_I_TABLE_MAX];
+    uint64_t i;
+    posio_result r = hexz_pack_i_end_group(w, err);
+    for (i = 0; i < w->kept_count && r == POSIO_OK; i++) {
+        size_t n = hexz_pack_i_table_frame(w, &w->kept[i], frame);
+        r = hexz_pack_i_put_frame(w, frame, n, err);
+    }
+    if (r == POSIO_OK) r = hexz_pack_i_put_end(w, err);
+    if (r == POSIO_OK) r = hexz_pack_i_flush(w, err);
+    w->stats.file_size = w->at;
+#ifndef POSIO_NO_FILES
+    if (r == POSIO_OK && w->file != NULL) r = posio_file_sink_finish(w->file, err);
+#endif
+    return r;
+}
+
+/* Frees; the output has been dealt with. */
+static void hexz_pack_i_writer_end(hexz_pack_writer *w)
+{
+    const posio_alloc a = w->desc.alloc;
+    uint64_t i;
+    for (i = 0; i < w->kept_count; i++) posio_release(&a, w->kept[i].bytes);
+    for (i = 0; i < w->item_count; i++) posio_release(&a, (void *)(uintptr_t)w->items[i].key);
+    posio_release(&a, w->kept);
+    posio_release(&a, w->items);
+    posio_release(&a, w->carry);
+    posio_release(&a, w->ready);
+    hexz_pack_i_claims_end(&w->claims);
+    hexz_pack_i_engine_end(&w->engine);
+    posio_release(&a, w);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_finish(hexz_pack_writer *w, hexz_pack_stats *stats,
+                                            posio_error *err)
+{
+    posio_result r = hexz_pack_i_failed(w, POSIO_OK, err);
+    if (r == POSIO_OK) r = hexz_pack_i_settle(w, err);
+    if (r == POSIO_OK) r = hexz_pack_i_complete(w, err);
+    if (r != POSIO_OK) {
+        hexz_pack_abort(w);
+        return r;
+    }
+    if (stats != NULL) *stats = w->stats;
+#ifndef POSIO_NO_FILES
+    posio_file_sink_close(w->file);
+#endif
+    hexz_pack_i_writer_end(w);
+    return POSIO_OK;
+}
+
+HEXZ_PACK_API void hexz_pack_abort(hexz_pack_writer *w)
+{
+    if (w == NULL) return;
+#ifndef POSIO_NO_FILES
+    posio_file_sink_abort(w->file);
+#endif
+    hexz_pack_i_writer_end(w);
+}
+
+HEXZ_PACK_API void hexz_pack_so_far(const hexz_pack_writer *w, hexz_pack_stats *out)
+{
+    *out = w->stats;
+    out->file_size = w->at;
+    memset(out->root, 0, sizeof out->root);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_add_item(hexz_pack_writer *w, const hexz_pack_item *item,
+                                              posio_error *err)
+{
+    const size_t n = item->key != NULL ? strlen(item->key) : 0;
+    void *items = w->items;
+    hexz_pack_item copy;
+    char *block;
+    posio_result r = hexz_pack_i_failed(w, POSIO_OK, err);
+    if (r != POSIO_OK) return r;
+    if (n == 0 || n > 255 || (item->value == NULL && item->size != 0))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "hexz_pack: an impossible item");
+    if (w->item_count == HEXZ_PACK_I_ITEMS || item->size > HEXZ_PACK_I_ITEM_BYTES ||
+        w->item_bytes + n + item->size > HEXZ_PACK_I_ITEM_BYTES)
+        return posio_fail(err, POSIO_E_LIMIT, POSIO_NO_OFFSET,
+                          "metadata: 65,536 items and 16 MiB, and no more");
+    block = (char *)posio_allocate(&w->desc.alloc, n + 1 + item->size);
+    if (block == NULL) return hexz_pack_i_no_memory(err);
+    if (!posio_grow(&w->desc.alloc, &items, w->item_count, &w->item_room, sizeof copy)) {
+        posio_release(&w->desc.alloc, block);
+        return hexz_pack_i_no_memory(err);
+    }
+    memcpy(block, item->key, n + 1);
+    if (item->size != 0) memcpy(block + n + 1, item->value, item->size);
+    copy.key = block;
+    copy.value = block + n + 1;
+    copy.size = item->size;
+    w->items = (hexz_pack_item *)items;
+    w->items[w->item_count++] = copy;
+    w->item_bytes += n + item->size;
+    return POSIO_OK;
+}
+
+// ---------------------------------------------------------------------------------- beginning
+
+/* Makes the chunker's numbers definite. */
+static const char *hexz_pack_i_check_chunker(hexz_pack_desc *d)
+{
+    if (d->chunker > HEXZ_PACK_CDC) return "no such chunker";
+    if (d->chunker == HEXZ_PACK_AUTO) d->chunker = HEXZ_PACK_CDC;
+    if (d->chunk_avg == 0) d->chunk_avg = 64 << 10;
+    if (d->chunk_avg < 64 || d->chunk_avg > HEXZ_PACK_CHUNK_MAX)
+        return "chunks have 64 bytes to 16 MiB";
+    if (d->chunker == HEXZ_PACK_FIXED) {
+        if ((d->chunk_min != 0 && d->chunk_min != d->chunk_avg) ||
+            (d->chunk_max != 0 && d->chunk_max != d->chunk_avg))
+            return "fixed chunks have one size";
+        d->chunk_min = d->chunk_max = d->chunk_avg;
+        return NULL;
+    }
+    if ((d->chunk_avg & (d->chunk_avg - 1)) != 0 || d->chunk_avg < 256 || d->chunk_avg > 4 << 20)
+        return "chunk_avg is a power of two, 256 bytes to 4 MiB";
+    if (d->chunk_min == 0) d->chunk_min = d->chunk_avg / 4;
+    if (d->chunk_max == 0) d->chunk_max = d->chunk_avg * 4;
+    if (d->chunk_min < 64 || d->chunk_min > d->chunk_avg || d->chunk_max < d->chunk_avg ||
+        d->chunk_max > HEXZ_PACK_CHUNK_MAX)
+        return "64 bytes <= chunk_min <= chunk_avg <= chunk_max <= 16 MiB";
+    return NULL;
+}
+
+static posio_result hexz_pack_i_check_desc(hexz_pack_desc *d, posio_error *err)
+{
+    const char *fault = hexz_pack_i_check_chunker(d);
+    if (fault == NULL && d->flags > 3) fault = "no such flag";
+    if (fault != NULL) return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "hexz_pack: %s", fault);
+    return hexz_pack_i_check_codec(d->codec, &d->level, err);
+}
+
+static void hexz_pack_i_fill_superblock(const hexz_pack_desc *d, unsigned char *block)
+{
+    const int is_lz4 = d->codec == HEXZ_PACK_CODEC_LZ4 || d->codec == HEXZ_PACK_CODEC_LZ4HC;
+    unsigned char *p = hexz_pack_i_put_head(block, HEXZ_PACK_I_SUPERBLOCK, "HXPS");
+    memcpy(p, "ARCHIVE", 8);
+    p[8] = 1; /* version 1.0 */
+    p = hexz_pack_i_put32(p + 12, is_lz4 ? 1 : 0) + 4;
+    p[0] = DIGEST_BLAKE3;
+    p[1] = (unsigned char)d->chunker;
+    p[2] = (unsigned char)d->codec;
+    p = hexz_pack_i_put32(p + 4, (uint64_t)(int64_t)d->level);
+    p = hexz_pack_i_put32(p, d->chunk_min);
+    p = hexz_pack_i_put32(p, d->chunk_avg);
+    p = hexz_pack_i_put32(p, d->chunk_max);
+    memcpy(p, d->id, 16);
+    hexz_pack_i_seal(block, HEXZ_PACK_I_SUPERBLOCK);
+}
+
+/* A writer without an output. */
+static posio_result hexz_pack_i_new_writer(hexz_pack_writer **out, const hexz_pack_desc *desc,
+                                           posio_error *err)
+{
+    hexz_pack_desc d = desc != NULL ? *desc : *hexz_pack_i_defaults();
+    hexz_pack_writer *w;
+    hexz_pack_job job;
+    posio_result r;
+    if (!posio_alloc_is_valid(&d.alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
+    r = hexz_pack_i_check_desc(&d, err);
+    if (r != POSIO_OK) return r;
+    w = (hexz_pack_writer *)posio_allocate_zeroed(&d.alloc, sizeof *w);
+    if (w == NULL) return hexz_pack_i_no_memory(err);
+    w->desc = d;
+    memset(&job, 0, sizeof job);
+    job.pool = d.pool;
+    job.user = w;
+    job.chunk_max = d.chunk_max;
+    job.chunks = d.chunks;
+    job.memory = d.memory;
+    job.flags = HEXZ_PACK_FIND_ZEROS;
+    job.codec = d.codec;
+    job.level = d.level;
+    job.next = hexz_pack_i_next;
+    job.load = hexz_pack_i_load_chunks;
+    job.claim = hexz_pack_i_claim_chunk;
+    job.write = hexz_pack_i_write;
+    job.progress = d.progress != NULL ? hexz_pack_i_write_progress : NULL;
+    job.alloc = d.alloc;
+    hexz_pack_i_gear_begin(&w->gear, d.chunk_min, d.chunk_avg, d.chunk_max);
+    hexz_pack_i_fill_superblock(&d, w->superblock);
+    r = hexz_pack_i_engine_begin(&w->engine, &job, err);
+    if (r == POSIO_OK) {
+        r = hexz_pack_i_claims_begin(&w->claims, &d.alloc, err);
+        if (r != POSIO_OK) hexz_pack_i_engine_end(&w->engine);
+    }
+    if (r == POSIO_OK) *out = w;
+    else posio_release(&d.alloc, w);
+    return r;
+}
+
+/* The superblock waits in the writer's room: nothing is written to a sink before there is more. */
+static posio_result hexz_pack_i_begun(hexz_pack_writer **out, hexz_pack_writer *w, posio_error *err)
+{
+    posio_result r = hexz_pack_i_put_frame(w, w->superblock, sizeof w->superblock, err);
+    if (r == POSIO_OK) *out = w;
+    else hexz_pack_abort(w);
+    return r;
+}
+
+HEXZ_PACK_API posio_result hexz_pack_begin_sink(hexz_pack_writer **out, const posio_sink *sink,
+                                                const hexz_pack_desc *desc, posio_error *err)
+{
+    hexz_pack_writer *w = NULL;
+    posio_result r = hexz_pack_i_new_writer(&w, desc, err);
+    if (r != POSIO_OK) return r;
+    w->sink = *sink;
+    return hexz_pack_i_begun(out, w, err);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_begin(hexz_pack_writer **out, const char *path,
+                                           const hexz_pack_desc *desc, posio_error *err)
+{
+#ifndef POSIO_NO_FILES
+    posio_file_sink_desc file;
+    hexz_pack_writer *w = NULL;
+    posio_result r = hexz_pack_i_new_writer(&w, desc, err);
+    if (r != POSIO_OK) return r;
+    memset(&file, 0, sizeof file);
+    file.alloc = w->desc.alloc;
+    if (w->desc.flags & HEXZ_PACK_FORCE) file.flags |= POSIO_SINK_FORCE;
+    if (w->desc.flags & HEXZ_PACK_NO_SYNC) file.flags |= POSIO_SINK_NO_SYNC;
+    r = posio_file_sink_open(&w->file, path, &file, err);
+    if (r != POSIO_OK) {
+        hexz_pack_abort(w);
+        return r;
+    }
+    w->sink = posio_file_sink_sink(w->file);
+    return hexz_pack_i_begun(out, w, err);
+#else
+    (void)out;
+    (void)desc;
+    return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                      "%s: built without files (POSIO_NO_FILES)", path);
+#endif
+}
+
+// ---------------------------------------------------------------------------------- opening
+
+/* An entry, decoded. */
+typedef struct hexz_pack_i_entry {
+    uint64_t offset, size;
+    uint64_t place; /* of a stored chunk: its frame in the file; of a duplicate: its original */
+    uint32_t stored, crc, kind, reserved;
+    uint8_t hash[32];
+} hexz_pack_i_entry;
+
+typedef struct hexz_pack_i_page {
+    uint32_t n, m;
+    uint64_t stored_size;
+    hexz_pack_i_entry entries[HEXZ_PACK_I_ENTRIES];
+} hexz_pack_i_page;
+
+struct hexz_pack {
+    hexz_pack_desc desc;
+    hexz_pack_metadata info;
+    posio_source source;
+#ifndef POSIO_NO_FILES
+    posio_file *file;
+    char *path;
+#endif
+    unsigned char *directory;
+    uint64_t *pages; /* where each begins; and where the last one ends */
+    hexz_pack_item *items;
+    char *item_bytes;
+    uint64_t seek_offset, frames; /* of the seek table */
+    hexz_pack_i_codec codec;
+    chunk_cache *chunks, *index;
+    unsigned char superblock[HEXZ_PACK_I_SUPERBLOCK];
+};
+
+/* What the directory says of a page. */
+typedef struct hexz_pack_i_record {
+    uint64_t offset, table; /* of the content; of the group's table in the file */
+    uint32_t size, entries;
+    const unsigned char *hash;
+} hexz_pack_i_record;
+
+static hexz_pack_i_record hexz_pack_i_record_of(const hexz_pack *a, uint64_t page)
+{
+    const unsigned char *p =
+        a->directory + HEXZ_PACK_I_DIRECTORY_HEAD + (size_t)page * HEXZ_PACK_I_RECORD;
+    hexz_pack_i_record r;
+    r.offset = posio_le64(p);
+    r.table = posio_le64(p + 8);
+    r.size = posio_le32(p + 16);
+    r.entries = posio_le32(p + 20);
+    r.hash = p + 24;
+    return r;
+}
+/* Where its content ends, and where its group's chunks begin. */
+static uint64_t hexz_pack_i_content_end(const hexz_pack *a, uint64_t page)
+{
+    return page + 1 < a->info.pages ? hexz_pack_i_record_of(a, page + 1).offset : a->info.sums.size;
+}
+static uint64_t hexz_pack_i_group_begin(const hexz_pack *a, uint64_t page)
+{
+    hexz_pack_i_record r;
+    if (page == 0) return HEXZ_PACK_I_SUPERBLOCK;
+    r = hexz_pack_i_record_of(a, page - 1);
+    return r.table + r.size;
+}
+
+static posio_result hexz_pack_i_damaged(posio_error *err, uint64_t offset, const char *what,
+                                        const char *reason)
+{
+    return posio_fail(err, POSIO_E_DATA, offset, "%s is damaged: %s", what, reason);
+}
+
+/* A file that begins otherwise. */
+static posio_result hexz_pack_i_not_one(const unsigned char *p, size_t n, posio_error *err)
+{
+    if (n >= 8 && memcmp(p, "HEXZ", 4) == 0)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, 0,
+                          "an archive of the hexz tool (.hxz, its version %u): another format, "
+                          "which is not read here",
+                          (unsigned)posio_le32(p + 4));
+    return posio_fail(err, POSIO_E_FORMAT, 0,
+                      "not an archive: it does not begin with a superblock");
+}
+
+/* Looks at a superblock. A later version may look otherwise behind the first 24 bytes. */
+static posio_result hexz_pack_i_check_superblock(const unsigned char *p, posio_error *err)
+{
+    const char *fault = NULL;
+    uint32_t required, i;
+    if (posio_le16(p + 20) > 1 && memcmp(p + 8, "HXPS", 4) == 0)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, 20,
+                          "an archive of version %u.%u; this program knows version 1",
+                          (unsigned)posio_le16(p + 20), (unsigned)posio_le16(p + 22));
+    fault = hexz_pack_i_check_frame(p, HEXZ_PACK_I_SUPERBLOCK, "HXPS");
+    if (fault == NULL && posio_le16(p + 20) == 0) fault = "it has no version";
+    if (fault != NULL) return hexz_pack_i_damaged(err, 0, "the superblock", fault);
+    required = posio_le32(p + 24);
+    if (required & ~HEXZ_PACK_I_REQUIRED)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, 24,
+                          "the archive needs features that this program lacks:%s%s%s%s",
+                          required & 2 ? " folders" : "", required & 4 ? " a base archive" : "",
+                          required & 8 ? " encryption" : "",
+                          required & ~15u ? " others, of a later version" : "");
+#if !defined(HEXZ_PACK_LZ4)
+    if (required & 1)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, 24,
+                          "the archive has LZ4 chunks, and this program was built without LZ4 "
+                          "(HEXZ_PACK_LZ4)");
+#endif
+    if (p[32] != DIGEST_BLAKE3) fault = "its hash is not BLAKE3";
+    if (p[33] > HEXZ_PACK_CDC || p[34] > HEXZ_PACK_CODEC_NONE) fault = "impossible parameters";
+    if (posio_le16(p + 22) == 0)
+        for (i = 68; i < 124; i++) fault = p[i] != 0 ? "what is reserved is not 0" : fault;
+    if (posio_le32(p + 48) == 0 || posio_le32(p + 48) > HEXZ_PACK_CHUNK_MAX)
+        fault = "an impossible size of chunks";
+    return fault != NULL ? hexz_pack_i_damaged(err, 0, "the superblock", fault) : POSIO_OK;
+}
+
+static posio_result hexz_pack_i_read_superblock(const posio_source *source, unsigned char *p,
+                                                posio_error *err)
+{
+    size_t n = (size_t)posio_min(source->size, HEXZ_PACK_I_SUPERBLOCK);
+    posio_result r;
+    memset(p, 0, HEXZ_PACK_I_SUPERBLOCK);
+    r = posio_read(source, 0, p, n, err);
+    if (r != POSIO_OK) return r;
+    if (n < 20 || memcmp(p + 12, "ARCHIVE", 8) != 0 || memcmp(p + 8, "HXPS", 4) != 0) {
+        /* One wrong byte is damage, not another format. */
+        size_t i, same = 0;
+        static const char first[21] = "\x5a\x2a\x4d\x18\x78\0\0\0HXPSARCHIVE";
+        for (i = 0; i < 20; i++) same += p[i] == (unsigned char)first[i];
+        if (n < 20 || same < 17) return hexz_pack_i_not_one(p, n, err);
+    }
+    if (n < HEXZ_PACK_I_SUPERBLOCK)
+        return hexz_pack_i_damaged(err, n, "the superblock", "the file ends in it");
+    return hexz_pack_i_check_superblock(p, err);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_probe(const posio_source *source, posio_error *err)
+{
+    unsigned char p[HEXZ_PACK_I_SUPERBLOCK];
+    return hexz_pack_i_read_superblock(source, p, err);
+}
+
+/* Finds the seek table by its footer, and the trailer before it. */
+static posio_result hexz_pack_i_open_end(hexz_pack *a, unsigned char trailer[HEXZ_PACK_I_TRAILER],
+                                         posio_error *err)
+{
+    static const char what[] = "the seek table at the end";
+    const uint64_t size = a->source.size;
+    unsigned char b[HEXZ_PACK_I_FOOTER];
+    uint64_t table;
+    const char *fault;
+    posio_result r;
+    if (size < HEXZ_PACK_I_SUPERBLOCK + HEXZ_PACK_I_DIRECTORY_HEAD + 4 + HEXZ_PACK_I_TRAILER + 8 +
+                   HEXZ_PACK_I_FOOTER)
+        return hexz_pack_i_damaged(err, size, "the archive", "the file ends before it does");
+    r = posio_read(&a->source, size - sizeof b, b, sizeof b, err);
+    if (r != POSIO_OK) return r;
+    if (posio_le32(b + 5) != HEXZ_PACK_I_SEEK_MAGIC || b[4] != 0)
+        return hexz_pack_i_damaged(err, size - sizeof b, what,
+                                   "its footer is not there; the file is cut off, or bytes follow");
+    a->frames = posio_le32(b);
+    table = a->frames * 8 + sizeof b;
+    if (table > size - HEXZ_PACK_I_SUPERBLOCK - HEXZ_PACK_I_TRAILER - 8)
+        return hexz_pack_i_damaged(err, size - sizeof b, what, "its footer says too many frames");
+    a->seek_offset = size - table - 8;
+    r = posio_read(&a->source, a->seek_offset, b, 8, err);
+    if (r != POSIO_OK) return r;
+    if (posio_le32(b) != HEXZ_PACK_I_SKIP_SEEK || posio_le32(b + 4) != table)
+        return hexz_pack_i_damaged(err, a->seek_offset, what,
+                                   "it does not begin where its footer says");
+    r = posio_read(&a->source, a->seek_offset - HEXZ_PACK_I_TRAILER, trailer, HEXZ_PACK_I_TRAILER,
+                   err);
+    if (r != POSIO_OK) return r;
+    fault = hexz_pack_i_check_frame(trailer, HEXZ_PACK_I_TRAILER, "HXPE");
+    return fault == NULL ? POSIO_OK
+                         : hexz_pack_i_damaged(err, a->seek_offset - HEXZ_PACK_I_TRAILER,
+                                               "the trailer", fault);
+}
+
+/* Reads the directory, and compares the root. */
+static posio_result hexz_pack_i_read_directory(hexz_pack *a, const unsigned char *trailer,
+                                               posio_error *err)
+{
+    static const char what[] = "the directory";
+    const uint64_t at = posio_le64(trailer + 16), size = posio_le64(trailer + 24);
+    const uint64_t room = a->seek_offset - HEXZ_PACK_I_TRAILER;
+    const uint64_t most = a->desc.index_max != 0 ? a->desc.index_max : (uint64_t)256 << 20;
+    const char *fault;
+    posio_result r;
+    if (size < HEXZ_PACK_I_DIRECTORY_HEAD + 4 || at < HEXZ_PACK_I_SUPERBLOCK ||
+        !posio_within(at, size, room) || (at + size != room && a->info.optional == 0))
+        return hexz_pack_i_damaged(err, room, "the trailer", "the directory is not where it says");
+    if (size > most || size > SIZE_MAX / 2)
+        return posio_fail(err, POSIO_E_LIMIT, at,
+                          "the directory has %llu bytes; index_max allows %llu",
+                          (unsigned long long)size, (unsigned long long)most);
+    a->directory = (unsigned char *)posio_allocate(&a->desc.alloc, (size_t)size);
+    if (a->directory == NULL) return hexz_pack_i_no_memory(err);
+    r = posio_read(&a->source, at, a->directory, (size_t)size, err);
+    if (r != POSIO_OK) return r;
+    fault = hexz_pack_i_check_frame(a->directory, size, "HXPD");
+    if (fault != NULL) return hexz_pack_i_damaged(err, at, what, fault);
+    hexz_pack_i_root(a->superblock, a->directory, (size_t)size, a->info.sums.root);
+    if (memcmp(a->info.sums.root, trailer + 32, 32) != 0)
+        return hexz_pack_i_damaged(err, at, what,
+                                   "its root, with the superblock, is not that of the trailer");
+    a->info.directory_offset = at;
+    return POSIO_OK;
+}
+
+/* Takes the records of the pages; all sums and offsets must fit to each other and to the file. */
+static const char *hexz_pack_i_take_pages(hexz_pack *a)
+{
+    const hexz_pack_stats *s = &a->info.sums;
+    const uint64_t pages = a->info.pages;
+    uint64_t i, at, entries = 0, tables = 0, content = 0;
+    if (s->size > INT64_MAX || s->zero_bytes > s->size ||
+        s->duplicate_bytes > s->size - s->zero_bytes ||
+        s->unique_bytes != s->size - s->zero_bytes - s->duplicate_bytes || s->stored > s->entries ||
+        s->duplicates > s->entries - s->stored)
+        return "its sums contradict each other";
+    for (i = 0, at = HEXZ_PACK_I_SUPERBLOCK; i < pages; i++) {
+        const hexz_pack_i_record r = hexz_pack_i_record_of(a, i);
+        if (r.entries == 0 || r.entries > HEXZ_PACK_I_ENTRIES ||
+            (r.entries != HEXZ_PACK_I_ENTRIES && i + 1 != pages))
+            return "a page with an impossible number of entries";
+        if (r.size < HEXZ_PACK_I_TABLE_HEAD + 4 + 2 * r.entries || r.size > HEXZ_PACK_I_TABLE_MAX)
+            return "a page of an impossible size";
+        if (i == 0 ? r.offset != 0 : r.offset <= content) return "pages out of order";
+        if (r.offset >= s->size || r.table < at || !posio_within(r.table, r.size, a->source.size))
+            return "a page outside of the archive";
+        content = r.offset;
+        at = r.table + r.size;
+        entries += r.entries;
+        tables += r.size;
+    }
+    if (entries != s->entries || (pages == 0 && s->size != 0)) return "its entries do not add up";
+    a->info.index_offset = at;
+    for (i = 0; i < pages; i++) {
+        a->pages[i] = at;
+        at += hexz_pack_i_record_of(a, i).size;
+    }
+    a->pages[pages] = at;
+    if (at != a->info.directory_offset) return "the pages do not end where it begins";
+    if (s->stored_bytes != a->info.index_offset - HEXZ_PACK_I_SUPERBLOCK - tables)
+        return "its sums do not fit to the file";
+    return NULL;
+}
+
+/* Takes the items of metadata: p up to end. */
+static const char *hexz_pack_i_take_items(hexz_pack *a, const unsigned char *p,
+                                          const unsigned char *end, char *to)
+{
+    uint32_t i;
+    for (i = 0; i < a->info.items; i++) {
+        uint32_t key, value;
+        if (end - p < 8) return "metadata reaches beyond it";
+        key = posio_le32(p);
+        value = posio_le32(p + 4);
+        p += 8;
+        if (key == 0 || key > 255 || (size_t)(end - p) < key || (size_t)(end - p) - key < value ||
+            memchr(p, 0, key) != NULL)
+            return "an impossible item of metadata";
+        memcpy(to, p, key);
+        to[key] = 0;
+        a->items[i].key = to;
+        memcpy(to + key + 1, p + key, value);
+        to[key + 1 + value] = 0;
+        a->items[i].value = to + key + 1;
+        a->items[i].size = value;
+        to += (size_t)key + value + 2;
+        p += (size_t)key + value;
+    }
+    return p == end ? NULL : "bytes follow its metadata";
+}
+
+static posio_result hexz_pack_i_take_directory(hexz_pack *a, posio_error *err)
+{
+    const unsigned char *p = a->directory;
+    const uint64_t size = posio_le32(p + 4) + (uint64_t)8, pages = posio_le32(p + 12);
+    hexz_pack_stats *s = &a->info.sums;
+    const char *fault = NULL;
+    uint64_t left = size - HEXZ_PACK_I_DIRECTORY_HEAD - 4;
+    s->size = posio_le64(p + 16);
+    s->entries = posio_le64(p + 24);
+    s->stored = posio_le64(p + 32);
+    s->duplicates = posio_le64(p + 40);
+    s->zero_bytes = posio_le64(p + 48);
+    s->duplicate_bytes = posio_le64(p + 56);
+    s->unique_bytes = posio_le64(p + 64);
+    s->stored_bytes = posio_le64(p + 72);
+    s->file_size = a->source.size;
+    a->info.items = posio_le32(p + 80);
+    a->info.pages = pages;
+    if (pages > left / HEXZ_PACK_I_RECORD) fault = "more pages than it has room for";
+    else left -= pages * HEXZ_PACK_I_RECORD;
+    if (fault == NULL && (a->info.items > HEXZ_PACK_I_ITEMS || a->info.items > left / 8 ||
+                          left > HEXZ_PACK_I_ITEM_BYTES + a->info.items * (uint64_t)8))
+        fault = "an impossible number of items";
+    if (fault == NULL && a->frames != 3 + s->stored + 2 * pages && a->info.optional == 0)
+        return hexz_pack_i_damaged(err, a->source.size - HEXZ_PACK_I_FOOTER,
+                                   "the seek table at the end", "it has another number of frames");
+    if (fault == NULL) {
+        a->pages =
+            (uint64_t *)posio_allocate(&a->desc.alloc, ((size_t)pages + 1) * sizeof *a->pages);
+        a->items = (hexz_pack_item *)posio_allocate_zeroed(
+            &a->desc.alloc, (a->info.items + (size_t)1) * sizeof *a->items);
+        a->item_bytes = (char *)posio_allocate(&a->desc.alloc, (size_t)left + 1);
+        if (a->pages == NULL || a->items == NULL || a->item_bytes == NULL)
+            return hexz_pack_i_no_memory(err);
+        fault = hexz_pack_i_take_pages(a);
+    }
+    if (fault == NULL)
+        fault = hexz_pack_i_take_items(a, p + (size_t)(size - 4 - left), p + (size_t)(size - 4),
+                                       a->item_bytes);
+    if (fault == NULL) return POSIO_OK;
+    return hexz_pack_i_damaged(err, a->info.directory_offset, "the directory", fault);
+}
+
+static void hexz_pack_i_take_superblock(hexz_pack *a)
+{
+    const unsigned char *p = a->superblock;
+    hexz_pack_metadata *i = &a->info;
+    i->version = posio_le16(p + 20);
+    i->minor_version = posio_le16(p + 22);
+    i->required = posio_le32(p + 24);
+    i->optional = posio_le32(p + 28);
+    i->chunker = p[33];
+    i->codec = p[34];
+    i->level = (int32_t)posio_le32(p + 36);
+    i->chunk_min = posio_le32(p + 40);
+    i->chunk_avg = posio_le32(p + 44);
+    i->chunk_max = posio_le32(p + 48);
+    memcpy(i->id, p + 52, 16);
+}
+
+static posio_result hexz_pack_i_open_caches(hexz_pack *a, posio_error *err)
+{
+    chunk_cache_desc d;
+    posio_result r;
+    memset(&d, 0, sizeof d);
+    d.alloc = a->desc.alloc;
+    d.chunk_size = sizeof(hexz_pack_i_page);
+    d.bytes = a->desc.index_cache != 0 ? a->desc.index_cache : (uint64_t)16 << 20;
+    if (d.bytes / d.chunk_size > a->info.pages) d.bytes = (a->info.pages + 1) * d.chunk_size;
+    r = chunk_cache_create(&a->index, &d, err);
+    if (r != POSIO_OK) return r;
+    d.chunk_size = a->info.chunk_max;
+    d.bytes = a->desc.cache_bytes != 0 ? a->desc.cache_bytes : (uint64_t)64 << 20;
+    if (d.bytes / d.chunk_size > a->info.sums.stored)
+        d.bytes = (a->info.sums.stored + 1) * d.chunk_size;
+    return chunk_cache_create(&a->chunks, &d, err);
+}
+
+static posio_result hexz_pack_i_open(hexz_pack *a, posio_error *err)
+{
+    unsigned char trailer[HEXZ_PACK_I_TRAILER];
+    posio_result r = hexz_pack_i_read_superblock(&a->source, a->superblock, err);
+    if (r != POSIO_OK) return r;
+    hexz_pack_i_take_superblock(a);
+    if (a->desc.read_chunk_max != 0 && a->info.chunk_max > a->desc.read_chunk_max)
+        return posio_fail(err, POSIO_E_LIMIT, 48,
+                          "chunks of up to %u bytes; read_chunk_max allows %u",
+                          (unsigned)a->info.chunk_max, (unsigned)a->desc.read_chunk_max);
+    r = hexz_pack_i_open_end(a, trailer, err);
+    if (r == POSIO_OK) r = hexz_pack_i_read_directory(a, trailer, err);
+    if (r == POSIO_OK) r = hexz_pack_i_take_directory(a, err);
+    if (r == POSIO_OK) r = hexz_pack_i_open_caches(a, err);
+    return r;
+}
+
+static posio_result hexz_pack_i_new(hexz_pack **out, const hexz_pack_desc *desc, posio_error *err)
+{
+    hexz_pack *a;
+    posio_result r;
+    if (desc == NULL) desc = hexz_pack_i_defaults();
+    if (!posio_alloc_is_valid(&desc->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "alloc_fn without free_fn");
+    a = (hexz_pack *)posio_allocate_zeroed(&desc->alloc, sizeof *a);
+    if (a == NULL) return hexz_pack_i_no_memory(err);
+    a->desc = *desc;
+    r = hexz_pack_i_codec_begin(&a->codec, &desc->alloc, HEXZ_PACK_CODEC_ZSTD, 3, err);
+    if (r == POSIO_OK) *out = a;
+    else posio_release(&desc->alloc, a);
+    return r;
+}
+
+static posio_result hexz_pack_i_named(const hexz_pack *a, posio_result r, posio_error *err)
+{
+#ifndef POSIO_NO_FILES
+    if (r != POSIO_OK && a->path != NULL) (void)posio_fail_in(err, a->path, 0);
+#else
+    (void)a;
+    (void)err;
+#endif
+    return r;
+}
+
+HEXZ_PACK_API posio_result hexz_pack_open_source(hexz_pack **out, const posio_source *source,
+                                                 const hexz_pack_desc *desc, posio_error *err)
+{
+    hexz_pack *a = NULL;
+    posio_result r = hexz_pack_i_new(&a, desc, err);
+    if (r != POSIO_OK) return r;
+    a->source = *source;
+    r = hexz_pack_i_open(a, err);
+    if (r == POSIO_OK) *out = a;
+    else hexz_pack_close(a);
+    return r;
+}
+
+HEXZ_PACK_API posio_result hexz_pack_open(hexz_pack **out, const char *path,
+                                          const hexz_pack_desc *desc, posio_error *err)
+{
+#ifndef POSIO_NO_FILES
+    posio_file_desc file;
+    hexz_pack *a = NULL;
+    posio_result r = hexz_pack_i_new(&a, desc, err);
+    if (r != POSIO_OK) return r;
+    memset(&file, 0, sizeof file);
+    file.alloc = a->desc.alloc;
+    r = posio_file_open(&a->file, path, &file, err);
+    if (r == POSIO_OK) {
+        a->path = (char *)posio_allocate(&a->desc.alloc, strlen(path) + 1);
+        if (a->path == NULL) r = hexz_pack_i_no_memory(err);
+        else memcpy(a->path, path, strlen(path) + 1);
+    }
+    if (r == POSIO_OK) {
+        a->source = posio_file_source(a->file);
+        r = hexz_pack_i_named(a, hexz_pack_i_open(a, err), err);
+    }
+    if (r == POSIO_OK) *out = a;
+    else hexz_pack_close(a);
+    return r;
+#else
+    (void)out;
+    (void)desc;
+    return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                      "%s: built without files (POSIO_NO_FILES)", path);
+#endif
+}
+
+HEXZ_PACK_API void hexz_pack_close(hexz_pack *archive)
+{
+    posio_alloc a;
+    if (archive == NULL) return;
+    a = archive->desc.alloc;
+    chunk_cache_destroy(archive->chunks);
+    chunk_cache_destroy(archive->index);
+    hexz_pack_i_codec_end(&archive->codec);
+    posio_release(&a, archive->directory);
+    posio_release(&a, archive->pages);
+    posio_release(&a, archive->items);
+    posio_release(&a, archive->item_bytes);
+#ifndef POSIO_NO_FILES
+    posio_file_close(archive->file);
+    posio_release(&a, archive->path);
+#endif
+    posio_release(&a, archive);
+}
+
+HEXZ_PACK_API const hexz_pack_metadata *hexz_pack_info(const hexz_pack *archive)
+{
+    return &archive->info;
+}
+
+HEXZ_PACK_API posio_result hexz_pack_item_at(const hexz_pack *archive, uint32_t i,
+                                             hexz_pack_item *out)
+{
+    if (i >= archive->info.items) return POSIO_E_RANGE;
+    *out = archive->items[i];
+    return POSIO_OK;
+}
+
+// ---------------------------------------------------------------------------------- the index
+
+/* Decodes a page whose bytes are right by their hash; NULL, or what is wrong still. */
+static const char *hexz_pack_i_decode_page(const hexz_pack *a, uint64_t page,
+                                           const unsigned char *frame, hexz_pack_i_page *out)
+{
+    const hexz_pack_i_record r = hexz_pack_i_record_of(a, page);
+    hexz_pack_i_columns c;
+    const unsigned char *hashes = NULL;
+    uint64_t offset, place;
+    uint32_t i, k = 0;
+    const char *fault = hexz_pack_i_check_frame(frame, r.size, "HXPT");
+    if (fault == NULL)
+        fault = hexz_pack_i_parse(&c, frame, r.size - (size_t)4, a->info.chunk_max, &hashes);
+    if (fault != NULL) return fault;
+    place = hexz_pack_i_group_begin(a, page);
+    if ((size_t)(frame + r.size - 4 - hashes) != (size_t)32 * c.m) return "it has another size";
+    if (c.n != r.entries || c.entry != page * HEXZ_PACK_I_ENTRIES || c.offset != r.offset ||
+        c.size != hexz_pack_i_content_end(a, page) - r.offset || c.file_offset != place ||
+        c.stored_size != r.table - place)
+        return "it is not what the directory says";
+    offset = c.offset;
+    for (i = 0; i < c.n; i++) {
+        hexz_pack_i_entry *e = &out->entries[i];
+        memset(e, 0, sizeof *e);
+        e->kind = c.kinds[i];
+        e->offset = offset;
+        e->size = c.sizes[i];
+        offset += e->size;
+        if (e->kind == HEXZ_PACK_DUPLICATE) e->place = c.entry + i - c.back[i];
+        if (!hexz_pack_i_is_stored(e->kind)) continue;
+        e->place = place;
+        e->stored = c.stored[k];
+        e->crc = posio_le32(c.crc + (size_t)4 * k);
+        memcpy(e->hash, hashes + (size_t)32 * k, 32);
+        place += e->stored;
+        k++;
+    }
+    out->n = c.n;
+    out->m = c.m;
+    out->stored_size = c.stored_size;
+    return NULL;
+}
+
+/* Reads a page, or the table that is the same, from `at` of the file. */
+static posio_result hexz_pack_i_read_page(const hexz_pack *a, uint64_t page, uint64_t at,
+                                          unsigned char *frame, hexz_pack_i_page *out,
+                                          const char **fault, posio_error *err)
+{
+    const hexz_pack_i_record record = hexz_pack_i_record_of(a, page);
+    uint8_t hash[32];
+    posio_result r = posio_read(&a->source, at, frame, record.size, err);
+    *fault = NULL;
+    if (r != POSIO_OK) return r;
+    (void)digest_of(DIGEST_BLAKE3, frame, record.size, hash);
+    if (memcmp(hash, record.hash, 32) != 0) *fault = "its BLAKE3 is not that in the directory";
+    else *fault = hexz_pack_i_decode_page(a, page, frame, out);
+    return POSIO_OK;
+}
+
+/* A flight of the index's cache: the page, or where it is damaged the table of its group. */
+static posio_result hexz_pack_i_page_flight(void *user, uint64_t page, void *chunk, size_t *size,
+                                            posio_error *err)
+{
+    const hexz_pack *a = (const hexz_pack *)user;
+    unsigned char frame[HEXZ_PACK_I_TABLE_MAX];
+    hexz_pack_i_page *out = (hexz_pack_i_page *)chunk;
+    const char *fault = NULL, *again = NULL;
+    posio_result r = hexz_pack_i_read_page(a, page, a->pages[page], frame, out, &fault, err);
+    *size = sizeof *out;
+    if (r == POSIO_OK && fault == NULL) return POSIO_OK;
+    if (hexz_pack_i_read_page(a, page, hexz_pack_i_record_of(a, page).table, frame, out, &again,
+                              NULL) == POSIO_OK &&
+        again == NULL)
+        return POSIO_OK;
+    if (r != POSIO_OK) return r;
+    return posio_fail(err, POSIO_E_DATA, a->pages[page],
+                      "page %llu of the index (content from %llu) and its table are damaged: %s",
+                      (unsigned long long)page,
+                      (unsigned long long)hexz_pack_i_record_of(a, page).offset, fault);
+}
+
+/* Entry number of the archive, which there is. */
+static posio_result hexz_pack_i_entry_of(hexz_pack *a, uint64_t number, hexz_pack_i_entry *out,
+                                         posio_error *err)
+{
+    const size_t at =
+        offsetof(hexz_pack_i_page, entries) + (size_t)(number % HEXZ_PACK_I_ENTRIES) * sizeof *out;
+    return chunk_cache_read(a->index, number / HEXZ_PACK_I_ENTRIES, at, out, sizeof *out,
+                            hexz_pack_i_page_flight, a, err);
+}
+
+/* The number of the entry at offset, which lies in the content. */
+static posio_result hexz_pack_i_search(hexz_pack *a, uint64_t offset, uint64_t *number,
+                                       hexz_pack_i_entry *out, posio_error *err)
+{
+    uint64_t low = 0, high = a->info.pages, middle, from;
+    posio_result r;
+    while (high - low > 1) {
+        middle = low + (high - low) / 2;
+        if (hexz_pack_i_record_of(a, middle).offset <= offset) low = middle;
+        else high = middle;
+    }
+    from = hexz_pack_i_record_of(a, low).offset;
+    high = hexz_pack_i_record_of(a, low).entries;
+    /* Where it is if all entries are of one size; then by halves. */
+    middle = (offset - from) / ((hexz_pack_i_content_end(a, low) - from + high - 1) / high);
+    low *= HEXZ_PACK_I_ENTRIES;
+    high += low;
+    middle += low;
+    for (;;) {
+        r = hexz_pack_i_entry_of(a, middle, out, err);
+        if (r != POSIO_OK) return r;
+        if (offset < out->offset) high = middle;
+        else if (offset - out->offset >= out->size) low = middle + 1;
+        else break;
+        middle = low + (high - low) / 2;
+    }
+    *number = middle;
+    return POSIO_OK;
+}
+
+static void hexz_pack_i_tell(uint64_t number, const hexz_pack_i_entry *e, hexz_pack_entry *out)
+{
+    memset(out, 0, sizeof *out);
+    out->number = number;
+    out->offset = e->offset;
+    out->size = e->size;
+    out->kind = e->kind;
+    out->crc = e->crc;
+    out->file_offset = hexz_pack_i_is_stored(e->kind) ? e->place : HEXZ_PACK_NONE;
+    out->original = e->kind == HEXZ_PACK_DUPLICATE ? e->place : HEXZ_PACK_NONE;
+    out->stored_size = e->stored;
+    memcpy(out->hash, e->hash, 32);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_entry_at(hexz_pack *archive, uint64_t number,
+                                              hexz_pack_entry *out, posio_error *err)
+{
+    hexz_pack_i_entry e;
+    posio_result r;
+    if (number >= archive->info.sums.entries)
+        return posio_fail(err, POSIO_E_RANGE, POSIO_NO_OFFSET, "entry %llu: there are %llu",
+                          (unsigned long long)number,
+                          (unsigned long long)archive->info.sums.entries);
+    r = hexz_pack_i_entry_of(archive, number, &e, err);
+    if (r == POSIO_OK) hexz_pack_i_tell(number, &e, out);
+    return hexz_pack_i_named(archive, r, err);
+}
+
+HEXZ_PACK_API posio_result hexz_pack_find(hexz_pack *archive, uint64_t offset, hexz_pack_entry *out,
+                                          posio_error *err)
+{
+    hexz_pack_i_entry e;
+    uint64_t number = 0;
+    posio_result r;
+    if (offset >= archive->info.sums.size)
+        return posio_fail(err, POSIO_E_RANGE, offset, "the content ends at %llu",
+                          (unsigned long long)archive->info.sums.size);
+    r = hexz_pack_i_search(archive, offset, &number, &e, err);
+    if (r == POSIO_OK) hexz_pack_i_tell(number, &e, out);
+    return hexz_pack_i_named(archive, r, err);
+}
+
+// ---------------------------------------------------------------------------------- reading
+
+static posio_result hexz_pack_i_fail_chunk(posio_error *err, posio_result code, uint64_t number,
+                                           const hexz_pack_i_entry *e, const char *reason)
+{
+    return posio_fail(err, code, e->place,
+                      "chunk %llu (%llu bytes of content at %llu) cannot be read: %s",
+                      (unsigned long long)number, (unsigned long long)e->size,
+                      (unsigned long long)e->offset, reason);
+}
+
+/* Decodes a stored chunk to `out`, and compares its BLAKE3. */
+static posio_result hexz_pack_i_fetch_chunk(hexz_pack *a, uint64_t number,
+                                            const hexz_pack_i_entry *e, void *out, posio_error *err)
+{
+    hexz_pack_i_context *c = hexz_pack_i_take(&a->codec);
+    unsigned char *stored = c != NULL ? hexz_pack_i_room(&a->codec, c, e->stored) : NULL;
+    const char *reason = NULL;
+    uint8_t hash[32];
+    posio_result r = stored != NULL ? POSIO_OK : hexz_pack_i_no_memory(err);
+    if (r == POSIO_OK) r = posio_read(&a->source, e->place, stored, e->stored, err);
+    if (r == POSIO_OK) {
+        r = hexz_pack_i_decode(c, e->kind, stored, e->stored, out, (size_t)e->size, &reason);
+        if (r == POSIO_OK) {
+            (void)digest_of(DIGEST_BLAKE3, out, (size_t)e->size, hash);
+            if (memcmp(hash, e->hash, 32) != 0) {
+                r = POSIO_E_DATA;
+                reason = "its BLAKE3 is another";
+            }
+        }
+        if (r != POSIO_OK && reason != NULL) r = hexz_pack_i_fail_chunk(err, r, number, e, reason);
+        else if (r != POSIO_OK) r = hexz_pack_i_no_memory(err);
+    }
+    hexz_pack_i_give(&a->codec, c);
+    return r;
+}
+
+/* The original of a duplicate: *e becomes it, with its *number. */
+static posio_result hexz_pack_i_resolve(hexz_pack *a, uint64_t *number, hexz_pack_i_entry *e,
+                                        posio_error *err)
+{
+    const hexz_pack_i_entry copy = *e;
+    posio_result r;
+    if (e->kind != HEXZ_PACK_DUPLICATE) return POSIO_OK;
+    r = hexz_pack_i_entry_of(a, copy.place, e, err);
+    if (r != POSIO_OK) return r;
+    if (!hexz_pack_i_is_stored(e->kind) || e->size != copy.size)
+        return posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET,
+                          "entry %llu (content at %llu) is a duplicate of entry %llu, which is not "
+                          "such a chunk",
+                          (unsigned long long)*number, (unsigned long long)copy.offset,
+                          (unsigned long long)copy.place);
+    *number = copy.place;
+    return POSIO_OK;
+}
+
+/* Keys of the cache are entries that are stored. */
+static posio_result hexz_pack_i_chunk_flight(void *user, uint64_t key, void *chunk, size_t *size,
+                                             posio_error *err)
+{
+    hexz_pack *a = (hexz_pack *)user;
+    hexz_pack_i_entry e;
+    posio_result r = hexz_pack_i_entry_of(a, key, &e, err);
+    if (r != POSIO_OK) return r;
+    *size = (size_t)e.size;
+    return hexz_pack_i_fetch_chunk(a, key, &e, chunk, err);
+}
+
+typedef struct hexz_pack_i_read {
+    hexz_pack *archive;
+    unsigned char *out;
+    uint64_t offset, end; /* of the content */
+    uint64_t first, count;
+    uint32_t parts;
+    int straight; /* whole chunks pass by the cache */
+} hexz_pack_i_read;
+
+/* What entry `number` gives to a read. */
+static posio_result hexz_pack_i_read_entry(const hexz_pack_i_read *b, uint64_t number,
+                                           hexz_pack_i_entry *e, posio_error *err)
+{
+    const uint64_t begin = e->offset, size = e->size;
+    const uint64_t from = begin > b->offset ? begin : b->offset;
+    const uint64_t to = posio_min(begin + size, b->end);
+    unsigned char *out = b->out + (size_t)(from - b->offset);
+    posio_result r;
+    if (e->kind == HEXZ_PACK_ZERO) {
+        memset(out, 0, (size_t)(to - from));
+        return POSIO_OK;
+    }
+    r = hexz_pack_i_resolve(b->archive, &number, e, err);
+    if (r != POSIO_OK) return r;
+    if (b->straight && to - from == size)
+        return hexz_pack_i_fetch_chunk(b->archive, number, e, out, err);
+    return chunk_cache_read(b->archive->chunks, number, (size_t)(from - begin), out,
+                            (size_t)(to - from), hexz_pack_i_chunk_flight, b->archive, err);
+}
+
+static posio_result hexz_pack_i_read_part(void *user, uint32_t part, posio_error *err)
+{
+    const hexz_pack_i_read *b = (const hexz_pack_i_read *)user;
+    uint64_t i = b->first + b->count / b->parts * part + posio_min(part, b->count % b->parts);
+    uint64_t n = b->count / b->parts + (part < b->count % b->parts);
+    hexz_pack_i_entry e;
+    posio_result r = POSIO_OK;
+    for (; n != 0 && r == POSIO_OK; n--, i++) {
+        r = hexz_pack_i_entry_of(b->archive, i, &e, err);
+        if (r == POSIO_OK) r = hexz_pack_i_read_entry(b, i, &e, err);
+    }
+    return r;
+}
+
+HEXZ_PACK_API posio_result hexz_pack_read_at(hexz_pack *archive, uint64_t offset, void *buf,
+                                             size_t n, posio_error *err)
+{
+    const uint64_t size = archive->info.sums.size;
+    hexz_pack_i_read b;
+    hexz_pack_i_entry e;
+    uint64_t last = 0;
+    posio_result r;
+    if (!posio_within(offset, n, size))
+        return posio_fail(
+            err, POSIO_E_RANGE, offset, "%llu bytes at %llu reach beyond the content of %llu bytes",
+            (unsigned long long)n, (unsigned long long)offset, (unsigned long long)size);
+    if (n == 0) return POSIO_OK;
+    memset(&b, 0, sizeof b);
+    b.archive = archive;
+    b.out = (unsigned char *)buf;
+    b.offset = offset;
+    b.end = offset + n;
+    b.straight = n >= HEXZ_PACK_I_BULK;
+    r = hexz_pack_i_search(archive, offset, &b.first, &e, err);
+    if (r == POSIO_OK && b.end - e.offset <= e.size) { /* no more than one */
+        r = hexz_pack_i_read_entry(&b, b.first, &e, err);
+        return hexz_pack_i_named(archive, r, err);
+    }
+    if (r == POSIO_OK) r = hexz_pack_i_search(archive, b.end - 1, &last, &e, err);
+    if (r == POSIO_OK) {
+        b.count = last - b.first + 1;
+        b.parts = (uint32_t)posio_min(b.count, b.straight ? n / HEXZ_PACK_I_GRAIN : 1);
+        if (b.parts > 1)
+            r = thread_pool_parallel_for(archive->desc.pool, b.parts, hexz_pack_i_read_part, &b,
+                                         err);
+        else r = hexz_pack_i_read_part(&b, 0, err);
+    }
+    return hexz_pack_i_named(archive, r, err);
+}
+
+static posio_result hexz_pack_i_source_read(void *self, uint64_t offset, void *buf, size_t n,
+                                            posio_error *err)
+{
+    return hexz_pack_read_at((hexz_pack *)self, offset, buf, n, err);
+}
+
+static posio_result hexz_pack_i_source_extent(void *self, uint64_t offset, posio_extent *out,
+                                              posio_error *err)
+{
+    hexz_pack *a = (hexz_pack *)self;
+    hexz_pack_i_entry e;
+    uint64_t number = 0, end, i;
+    uint32_t zero;
+    posio_result r;
+    if (offset >= a->info.sums.size)
+        return posio_fail(err, POSIO_E_RANGE, offset, "no extent beyond the end of the content");
+    r = hexz_pack_i_search(a, offset, &number, &e, err);
+    if (r != POSIO_OK) return hexz_pack_i_named(a, r, err);
+    zero = e.kind == HEXZ_PACK_ZERO;
+    end = e.offset + e.size;
+    for (i = number + 1; i < a->info.sums.entries && i - number < HEXZ_PACK_I_RUN; i++) {
+        if (hexz_pack_i_entry_of(a, i, &e, NULL) != POSIO_OK) break;
+        if ((e.kind == HEXZ_PACK_ZERO) != (zero != 0)) break;
+        end = e.offset + e.size;
+    }
+    out->length = end - offset;
+    out->kind = zero ? POSIO_EXTENT_ZERO : POSIO_EXTENT_COMPRESSED;
+    out->reserved = 0;
+    return POSIO_OK;
+}
+
+HEXZ_PACK_API posio_source hexz_pack_source(hexz_pack *archive)
+{
+    posio_source s;
+    memset(&s, 0, sizeof s);
+    s.size = archive->info.sums.size;
+    s.unit = archive->info.chunk_max;
+    s.read_at = hexz_pack_i_source_read;
+    s.extent_at = hexz_pack_i_source_extent;
+    s.self = archive;
+    return s;
+}
+
+// ---------------------------------------------------------------------------------- inspecting
+
+static uint32_t hexz_pack_i_log2(uint64_t n)
+{
+    uint32_t k = 0;
+    while (n > 1) {
+        n >>= 1;
+        k++;
+    }
+    return k;
+}
+
+static void hexz_pack_i_picture_entry(hexz_pack_picture *out, const hexz_pack_i_entry *e)
+{
+    out->count[e->kind]++;
+    out->bytes[e->kind] += e->size;
+    out->stored_bytes[e->kind] += e->stored;
+    if (e->kind == HEXZ_PACK_ZERO) return;
+    if (e->kind == HEXZ_PACK_DUPLICATE) {
+        out->duplicate_sizes[hexz_pack_i_log2(e->size)]++;
+        return;
+    }
+    out->stored_sizes[hexz_pack_i_log2(e->size)]++;
+    if (out->smallest == 0 || e->size < out->smallest) out->smallest = e->size;
+    if (e->size > out->largest) out->largest = e->size;
+}
+
+HEXZ_PACK_API posio_result hexz_pack_inspect(hexz_pack *archive, hexz_pack_picture *out,
+                                             posio_error *err)
+{
+    hexz_pack_picture picture;
+    hexz_pack_i_page *page;
+    uint64_t i;
+    uint32_t k;
+    posio_result r = POSIO_OK;
+    memset(&picture, 0, sizeof picture);
+    page = (hexz_pack_i_page *)posio_allocate(&archive->desc.alloc, sizeof *page);
+    if (page == NULL) return hexz_pack_i_no_memory(err);
+    for (i = 0; i < archive->info.pages && r == POSIO_OK; i++) {
+        r = chunk_cache_read(archive->index, i, 0, page, sizeof *page, hexz_pack_i_page_flight,
+                             archive, err);
+        for (k = 0; r == POSIO_OK && k < page->n; k++)
+            hexz_pack_i_picture_entry(&picture, &page->entries[k]);
+    }
+    posio_release(&archive->desc.alloc, page);
+    picture.index_bytes = archive->seek_offset - archive->info.sums.stored_bytes;
+    if (r == POSIO_OK) *out = picture;
+    return hexz_pack_i_named(archive, r, err);
+}
+
+// ---------------------------------------------------------------------------------- verifying
+
+/* The pipeline: produce reads a page and its table, work decodes its chunks, the lane tells what is
+   wrong and compares the seek table. */
+typedef struct hexz_pack_i_check_slot {
+    hexz_pack_i_page page;
+    const char *page_fault, *table_fault;
+    posio_result page_code, table_code;
+    const char *reasons[HEXZ_PACK_I_ENTRIES]; /* of stored chunks, in their order; NULL = good */
+    posio_result codes[HEXZ_PACK_I_ENTRIES];
+    uint32_t places[HEXZ_PACK_I_ENTRIES]; /* their entries */
+} hexz_pack_i_check_slot;
+
+typedef struct hexz_pack_i_check {
+    hexz_pack *archive;
+    int (*fault)(void *user, const hexz_pack_fault *fault);
+    void *user;
+    hexz_pack_verdict verdict;
+    posio_error first; /* the first fault */
+    hexz_pack_stats sums;
+    uint64_t *bad; /* entries, in order */
+    uint64_t bad_count, bad_room;
+    uint64_t seek_at; /* of the file: the next entry of the seek table */
+    int seek_over;    /* it is not compared further */
+    uint32_t seek_have, seek_used;
+    thread_pool_mutex lock; /* guards through */
+    uint64_t through;
+    hexz_pack_i_check_slot *slots;
+    unsigned char frames[2][HEXZ_PACK_I_TABLE_MAX]; /* produce's */
+    unsigned char seek[4096];
+} hexz_pack_i_check;
+
+static posio_result hexz_pack_i_blame(hexz_pack_i_check *k, const hexz_pack_fault *f,
+                                      const char *what, posio_error *err)
+{
+    k->verdict.faults++;
+    if (k->first.code == POSIO_OK) {
+        if (f->entry != HEXZ_PACK_NONE)
+            (void)posio_fail(&k->first, f->code, f->file_offset,
+                             "chunk %llu (%llu bytes of content at %llu) is damaged: %s",
+                             (unsigned long long)f->entry, (unsigned long long)f->size,
+                             (unsigned long long)f->offset, f->reason);
+        else
+            (void)posio_fail(&k->first, f->code, f->file_offset, "%s is damaged: %s", what,
+                             f->reason);
+    }
+    if (k->fault != NULL && k->fault(k->user, f))
+        return posio_fail(err, POSIO_E_CANCELED, POSIO_NO_OFFSET, "canceled");
+    return POSIO_OK;
+}
+
+static posio_result hexz_pack_i_blame_structure(hexz_pack_i_check *k, posio_result code,
+                                                uint64_t file_offset, uint64_t offset,
+                                                uint64_t size, const char *what, const char *reason,
+                                                posio_error *err)
+{
+    hexz_pack_fault f;
+    memset(&f, 0, sizeof f);
+    f.entry = HEXZ_PACK_NONE;
+    f.offset = offset;
+    f.size = size;
+    f.file_offset = file_offset;
+    f.reason = reason;
+    f.code = code;
+    k->verdict.bad_bytes += size;
+    return hexz_pack_i_blame(k, &f, what, err);
+}
+
+static posio_result hexz_pack_i_check_produce(void *user, thread_pool_slot *slot, posio_error *err)
+{
+    hexz_pack_i_check *k = (hexz_pack_i_check *)user;
+    const hexz_pack *a = k->archive;
+    hexz_pack_i_check_slot *s = &k->slots[slot->index];
+    hexz_pack_i_record record;
+    uint32_t i, n = 0;
+    (void)err;
+    if (slot->number == a->info.pages) return THREAD_POOL_END;
+    record = hexz_pack_i_record_of(a, slot->number);
+    s->page.n = 0;
+    s->page_fault = s->table_fault = NULL;
+    s->table_code = POSIO_E_DATA;
+    s->page_code = hexz_pack_i_read_page(a, slot->number, a->pages[slot->number], k->frames[0],
+                                         &s->page, &s->page_fault, NULL);
+    if (s->page_code != POSIO_OK) s->page_fault = "it cannot be read";
+    else s->page_code = POSIO_E_DATA;
+    if (s->page_fault != NULL) {
+        s->table_code = hexz_pack_i_read_page(a, slot->number, record.table, k->frames[1], &s->page,
+                                              &s->table_fault, NULL);
+        if (s->table_code != POSIO_OK) s->table_fault = "it cannot be read";
+        else s->table_code = POSIO_E_DATA;
+        if (s->table_fault != NULL) s->page.n = 0; /* nothing is known */
+    } else {
+        s->table_code = posio_read(&a->source, record.table, k->frames[1], record.size, NULL);
+        if (s->table_code != POSIO_OK) s->table_fault = "it cannot be read";
+        else if (memcmp(k->frames[0], k->frames[1], record.size) != 0) {
+            s->table_fault = "it is not the same as its page";
+            s->table_code = POSIO_E_DATA;
+        }
+    }
+    for (i = 0; i < s->page.n; i++)
+        if (hexz_pack_i_is_stored(s->page.entries[i].kind)) s->places[n++] = i;
+    slot->parts = (n + HEXZ_PACK_I_VERIFY_PART - 1) / HEXZ_PACK_I_VERIFY_PART;
+    return POSIO_OK;
+}
+
+/* What is wrong with a stored chunk; NULL = nothing, or *code says NOMEM. */
+static const char *hexz_pack_i_check_chunk(hexz_pack *a, hexz_pack_i_context *c,
+                                           const hexz_pack_i_entry *e, posio_result *code)
+{
+    unsigned char *stored = hexz_pack_i_room(&a->codec, c, e->stored + (size_t)e->size), *out;
+    const char *reason = NULL;
+    uint8_t hash[32];
+    if (stored == NULL) {
+        *code = POSIO_E_NOMEM;
+        return NULL;
+    }
+    out = stored + e->stored;
+    *code = posio_read(&a->source, e->place, stored, e->stored, NULL);
+    if (*code != POSIO_OK) return "it cannot be read";
+    *code = POSIO_E_DATA;
+    if (digest_crc32c(0, stored, e->stored) != e->crc) return "the CRC-32C of its frame is another";
+    *code = hexz_pack_i_decode(c, e->kind, stored, e->stored, out, (size_t)e->size, &reason);
+    if (*code != POSIO_OK) return reason;
+    (void)digest_of(DIGEST_BLAKE3, out, (size_t)e->size, hash);
+    if (memcmp(hash, e->hash, 32) == 0) return NULL;
+    *code = POSIO_E_DATA;
+    return "its BLAKE3 is another";
+}
+
+static posio_result hexz_pack_i_check_work(void *user, const thread_pool_slot *slot, uint32_t part,
+                                           posio_error *err)
+{
+    hexz_pack_i_check *k = (hexz_pack_i_check *)user;
+    hexz_pack_i_check_slot *s = &k->slots[slot->index];
+    hexz_pack *a = k->archive;
+    hexz_pack_i_context *c = hexz_pack_i_take(&a->codec);
+    uint32_t i = part * HEXZ_PACK_I_VERIFY_PART;
+    const uint32_t end = (uint32_t)posio_min(i + HEXZ_PACK_I_VERIFY_PART, s->page.m);
+    posio_result r = POSIO_OK;
+    if (c == NULL) return hexz_pack_i_no_memory(err);
+    for (; i < end && r == POSIO_OK; i++) {
+        s->reasons[i] = hexz_pack_i_check_chunk(a, c, &s->page.entries[s->places[i]], &s->codes[i]);
+        if (s->reasons[i] == NULL && s->codes[i] == POSIO_E_NOMEM) r = hexz_pack_i_no_memory(err);
+    }
+    hexz_pack_i_give(&a->codec, c);
+    return r;
+}
+
+static int hexz_pack_i_is_bad(const hexz_pack_i_check *k, uint64_t entry)
+{
+    uint64_t low = 0, high = k->bad_count;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (k->bad[middle] < entry) low = middle + 1;
+        else high = middle;
+    }
+    return low < k->bad_count && k->bad[low] == entry;
+}
+
+/* An entry that is wrong. */
+static posio_result hexz_pack_i_blame_entry(hexz_pack_i_check *k, uint64_t number,
+                                            const hexz_pack_i_entry *e, posio_result code,
+                                            const char *reason, posio_error *err)
+{
+    void *bad = k->bad;
+    hexz_pack_fault f;
+    if (!posio_grow(&k->archive->desc.alloc, &bad, k->bad_count, &k->bad_room, sizeof *k->bad))
+        return hexz_pack_i_no_memory(err);
+    k->bad = (uint64_t *)bad;
+    k->bad[k->bad_count++] = number;
+    memset(&f, 0, sizeof f);
+    f.entry = number;
+    f.offset = e->offset;
+    f.size = e->size;
+    f.file_offset = hexz_pack_i_is_stored(e->kind) ? e->place : HEXZ_PACK_NONE;
+    f.reason = reason;
+    f.code = code;
+    k->verdict.bad_entries++;
+    k->verdict.bad_bytes += e->size;
+    return hexz_pack_i_blame(k, &f, "", err);
+}
+
+/* A duplicate: is its original one, and good? */
+static posio_result hexz_pack_i_check_duplicate(hexz_pack_i_check *k, uint64_t number,
+                                                const hexz_pack_i_entry *e, posio_error *err)
+{
+    hexz_pack_i_entry original = *e;
+    uint64_t of = number;
+    posio_error ignored;
+    posio_result r = hexz_pack_i_resolve(k->archive, &of, &original, &ignored);
+    if (r == POSIO_E_NOMEM) return hexz_pack_i_no_memory(err);
+    if (r != POSIO_OK)
+        return hexz_pack_i_blame_entry(k, number, e, r, "its original is not known", err);
+    if (hexz_pack_i_is_bad(k, of))
+        return hexz_pack_i_blame_entry(k, number, e, POSIO_E_DATA,
+                                       "it is a duplicate of a damaged chunk", err);
+    return POSIO_OK;
+}
+
+/* Compares the next entry of the seek table. */
+static posio_result hexz_pack_i_check_pair(hexz_pack_i_check *k, uint64_t stored, uint64_t content,
+                                           posio_error *err)
+{
+    static const char what[] = "the seek table at the end";
+    const hexz_pack *a = k->archive;
+    const uint64_t end = a->source.size - HEXZ_PACK_I_FOOTER;
+    const unsigned char *p;
+    if (k->seek_over) return POSIO_OK;
+    if (k->seek_used == k->seek_have) {
+        uint32_t n = (uint32_t)posio_min(end - k->seek_at, sizeof k->seek);
+        posio_result r = posio_read(&a->source, k->seek_at, k->seek, n, NULL);
+        k->seek_have = n;
+        k->seek_used = 0;
+        if (r != POSIO_OK || n == 0) {
+            k->seek_over = 1;
+            return hexz_pack_i_blame_structure(k, r != POSIO_OK ? r : POSIO_E_DATA, k->seek_at, 0,
+                                               0, what, "it cannot be read to its end", err);
+        }
+    }
+    p = k->seek + k->seek_used;
+    k->seek_used += 8;
+    k->seek_at += 8;
+    if (posio_le32(p) == stored && posio_le32(p + 4) == content) return POSIO_OK;
+    k->seek_over = 1;
+    return hexz_pack_i_blame_structure(k, POSIO_E_DATA, k->seek_at - 8, 0, 0, what,
+                                       "an entry differs from its frame", err);
+}
+
+/* One entry of a page that is known; *n counts stored ones. */
+static posio_result hexz_pack_i_check_entry(hexz_pack_i_check *k, const hexz_pack_i_check_slot *s,
+                                            uint64_t number, uint32_t i, uint32_t *n,
+                                            posio_error *err)
+{
+    const hexz_pack_i_entry *e = &s->page.entries[i];
+    posio_result r;
+    if (e->kind == HEXZ_PACK_ZERO) {
+        k->sums.zero_bytes += e->size;
+        return POSIO_OK;
+    }
+    if (e->kind == HEXZ_PACK_DUPLICATE) {
+        k->sums.duplicates++;
+        k->sums.duplicate_bytes += e->size;
+        return hexz_pack_i_check_duplicate(k, number, e, err);
+    }
+    k->sums.stored++;
+    k->sums.unique_bytes += e->size;
+    k->verdict.chunks++;
+    k->verdict.bytes += e->size;
+    r = hexz_pack_i_check_pair(k, e->stored, e->kind == HEXZ_PACK_LZ4_BLOCK ? 0 : e->size, err);
+    if (r == POSIO_OK && s->reasons[*n] != NULL)
+        r = hexz_pack_i_blame_entry(k, number, e, s->codes[*n], s->reasons[*n], err);
+    ++*n;
+    return r;
+}
+
+static posio_result hexz_pack_i_check_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
+                                           posio_error *err)
+{
+    hexz_pack_i_check *k = (hexz_pack_i_check *)user;
+    const hexz_pack_i_check_slot *s = &k->slots[slot->index];
+    const hexz_pack *a = k->archive;
+    const hexz_pack_i_record record = hexz_pack_i_record_of(a, slot->number);
+    const uint64_t end = hexz_pack_i_content_end(a, slot->number);
+    const uint64_t lost = s->page.n == 0 ? end - record.offset : 0;
+    posio_result r = POSIO_OK;
+    uint32_t i, n = 0;
+    (void)lane;
+    for (i = 0; i < s->page.n && r == POSIO_OK; i++)
+        r = hexz_pack_i_check_entry(k, s, slot->number * HEXZ_PACK_I_ENTRIES + i, i, &n, err);
+    if (lost != 0) k->seek_over = 1; /* how many entries there are is not known */
+    if (r == POSIO_OK) r = hexz_pack_i_check_pair(k, record.size, 0, err);
+    if (r == POSIO_OK && s->table_fault != NULL)
+        r = hexz_pack_i_blame_structure(k, s->table_code, record.table, record.offset, 0,
+                                        "the table of a group", s->table_fault, err);
+    if (r == POSIO_OK && s->page_fault != NULL)
+        r = hexz_pack_i_blame_structure(k, s->page_code, a->pages[slot->number], record.offset,
+                                        lost, "a page of the index", s->page_fault, err);
+    thread_pool_lock(&k->lock);
+    k->through = end;
+    thread_pool_unlock(&k->lock);
+    return r;
+}
+
+static int hexz_pack_i_check_progress(void *user, uint64_t done)
+{
+    hexz_pack_i_check *k = (hexz_pack_i_check *)user;
+    const hexz_pack *a = k->archive;
+    thread_pool_lock(&k->lock);
+    done = k->through;
+    thread_pool_unlock(&k->lock);
+    return a->desc.progress(a->desc.user, done, a->info.sums.size);
+}
+
+/* What comes behind the groups. */
+static posio_result hexz_pack_i_check_end(hexz_pack_i_check *k, posio_error *err)
+{
+    const hexz_pack *a = k->archive;
+    const hexz_pack_stats *s = &a->info.sums;
+    uint64_t i;
+    posio_result r = POSIO_OK;
+    for (i = 0; i < a->info.pages && r == POSIO_OK; i++)
+        r = hexz_pack_i_check_pair(k, hexz_pack_i_record_of(a, i).size, 0, err);
+    if (r == POSIO_OK) r = hexz_pack_i_check_pair(k, posio_le32(a->directory + 4) + 8u, 0, err);
+    if (r == POSIO_OK && a->info.optional == 0)
+        r = hexz_pack_i_check_pair(k, HEXZ_PACK_I_TRAILER, 0, err);
+    if (r != POSIO_OK || k->verdict.faults != 0) return r;
+    if (k->sums.stored != s->stored || k->sums.duplicates != s->duplicates ||
+        k->sums.zero_bytes != s->zero_bytes || k->sums.unique_bytes != s->unique_bytes ||
+        k->sums.duplicate_bytes != s->duplicate_bytes)
+        r = hexz_pack_i_blame_structure(k, POSIO_E_DATA, a->info.directory_offset, 0, 0,
+                                        "the directory", "its sums are not those of the pages",
+                                        err);
+    return r;
+}
+
+static posio_result hexz_pack_i_check_all(hexz_pack_i_check *k, posio_error *err)
+{
+    static const thread_pool_lane lane = {hexz_pack_i_check_lane, 0, 0};
+    const hexz_pack *a = k->archive;
+    uint64_t slots = 2 + 2 * (uint64_t)thread_pool_threads(a->desc.pool);
+    thread_pool_job job;
+    posio_result r;
+    memset(&job, 0, sizeof job);
+    slots = posio_min(posio_min(slots, HEXZ_PACK_I_SLOTS), a->info.pages + 1);
+    k->slots =
+        (hexz_pack_i_check_slot *)posio_allocate(&a->desc.alloc, (size_t)slots * sizeof *k->slots);
+    if (k->slots == NULL) return hexz_pack_i_no_memory(err);
+    job.user = k;
+    job.slots = (uint32_t)slots;
+    job.lanes = &lane;
+    job.lane_count = 1;
+    job.flags = THREAD_POOL_PRODUCE_WAITS;
+    job.produce = hexz_pack_i_check_produce;
+    job.work = hexz_pack_i_check_work;
+    job.progress = a->desc.progress != NULL ? hexz_pack_i_check_progress : NULL;
+    job.alloc = a->desc.alloc;
+    k->seek_at = a->seek_offset + 8;
+    r = hexz_pack_i_check_pair(k, HEXZ_PACK_I_SUPERBLOCK, 0, err);
+    if (r == POSIO_OK) r = thread_pool_run(a->desc.pool, &job, err);
+    if (r == POSIO_OK) r = hexz_pack_i_check_end(k, err);
+    return r;
+}
+
+HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
+                                            int (*fault)(void *user, const hexz_pack_fault *fault),
+                                            void *user, hexz_pack_verdict *verdict,
+                                            posio_error *err)
+{
+    const posio_alloc *a = &archive->desc.alloc;
+    hexz_pack_i_check *k = (hexz_pack_i_check *)posio_allocate_zeroed(a, sizeof *k);
+    posio_result r;
+    if (k == NULL || !thread_pool_mutex_init(&k->lock)) {
+        posio_release(a, k);
+        return hexz_pack_i_no_memory(err);
+    }
+    k->archive = archive;
+    k->fault = fault;
+    k->user = user;
+    r = hexz_pack_i_check_all(k, err);
+    if (verdict != NULL) *verdict = k->verdict;
+    if (r == POSIO_OK && k->first.code != POSIO_OK) {
+        r = k->first.code;
+        if (err != NULL) *err = k->first;
+    }
+    thread_pool_mutex_destroy(&k->lock);
+    posio_release(a, k->slots);
+    posio_release(a, k->bad);
+    posio_release(a, k);
+    return hexz_pack_i_named(archive, r, err);
+}
+
+#undef HEXZ_PACK_I_MAGIC
+#undef HEXZ_PACK_I_SKIP
+#undef HEXZ_PACK_I_SKIP_LZ4
+#undef HEXZ_PACK_I_SKIP_SEEK
+#undef HEXZ_PACK_I_SEEK_MAGIC
+#undef HEXZ_PACK_I_MOST_FRAMES
+#undef HEXZ_PACK_I_REQUIRED
+#undef HEXZ_PACK_I_COMMITTED
+#undef HEXZ_PACK_TEST_KEY
+#elif defined(HEXZ_PACK_IMPLEMENTATION) && HEXZ_PACK_I_IMPLEMENTED < 100
+#error "hexz_pack.h: the functions of an older copy came first; include the newest header first"
 #endif
