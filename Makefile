@@ -17,7 +17,8 @@ WARN     = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wca
 COMPILE  = $(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) -pthread
 
 HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h $(FORMATS)
-FORMATS  = ewf_read.h vmdk_read.h qcow2_read.h vhdx_read.h mft_scan.h zstd_par.h
+FORMATS  = ewf_read.h vmdk_read.h qcow2_read.h vhdx_read.h mft_scan.h zstd_par.h \
+           hexz_pack.h
 TOOLS    = verify export mft_scan
 TOOL_HEADERS = examples/cli.h examples/open_image.h examples/split_raw.h examples/image_files.h \
            examples/media_run.h
@@ -45,26 +46,31 @@ XXHASH   = -DHAVE_XXHASH -lxxhash
 endif
 
 # zstd: the system's, or with AMALGAMATED=1 what `make amalgamation` makes, for any compiler.
-# Without it (ZSTD=) qcow2_read.h and the tools do without, and zstd_par.h is left out, with its
-# tests and unzst.
+# Without it (ZSTD=) qcow2_read.h and the tools do without, and zstd_par.h and hexz_pack.h are left
+# out, with their tests and unzst. lz4 the same way, for hexz_pack.h only.
 ifneq ($(AMALGAMATED),)
 ZSTD     = -DQCOW2_READ_ZSTD -DOPEN_IMAGE_ZSTD -isystem third_party $(ZSTD_OBJECT)
 ZSTD_OBJECT = $(BUILD)/zstd.o
+LZ4      = -DHEXZ_PACK_LZ4 -isystem third_party $(LZ4_OBJECTS)
+LZ4_OBJECTS = $(BUILD)/lz4.o $(BUILD)/lz4hc.o
 NO_ZSTD  =
 else
 NO_ZSTD  = ZSTD=
 ifeq ($(call HAVE,libzstd),yes)
 ZSTD     = -DQCOW2_READ_ZSTD -DOPEN_IMAGE_ZSTD -lzstd
 endif
+ifeq ($(call HAVE,liblz4),yes)
+LZ4      = -DHEXZ_PACK_LZ4 -llz4
+endif
 endif
 ifneq ($(ZSTD),)
 TOOLS   += unzst
-TESTS   += zstd_par
+TESTS   += zstd_par hexz_pack
 BENCHES += zstd_par
-FUZZERS += zstd_par
+FUZZERS += zstd_par hexz_pack
 TEST_UNZST = "tests/test_unzst.sh $(BUILD)/unzst $(BUILD)/unzst-cli"
 else
-TEST_UNZST = "echo SKIP zstd_par: libzstd-dev is not installed"
+TEST_UNZST = "echo SKIP zstd_par hexz_pack: libzstd-dev is not installed"
 endif
 
 .PHONY: all setup setup-ci demo test test-native test-programs test-core test-clang test-32 test-s390x test-arm test-wine test-asan \
@@ -84,14 +90,18 @@ $(BUILD)/zstd.o: third_party/zstd.c
 	@mkdir -p $(@D)
 	$(CC) -O2 $(CPPFLAGS) $(CFLAGS) -w -c $< -o $@
 
-third_party/zstd.c:
+$(BUILD)/lz4.o $(BUILD)/lz4hc.o: $(BUILD)/%.o: third_party/%.c
+	@mkdir -p $(@D)
+	$(CC) -O2 $(CPPFLAGS) $(CFLAGS) -w -c $< -o $@
+
+third_party/zstd.c third_party/lz4.c third_party/lz4hc.c:
 	tools/amalgamate.sh third_party
 
 # ------------------------------------------------------------------ set-up
 
 setup:                                      ## install what `demo` and `test` need (Debian)
 	@tools/setup.sh gcc libc6-dev make pkg-config ewf-tools ntfs-3g zlib1g-dev \
-	    libzstd-dev zstd qemu-utils libvmdk-utils libvhdi-utils 7zip fuse3 sleuthkit attr python3
+	    libzstd-dev liblz4-dev zstd qemu-utils libvmdk-utils libvhdi-utils 7zip fuse3 sleuthkit attr python3
 
 setup-ci: setup                             ## install what all tiers need (Debian)
 	@tools/setup.sh g++ clang libclang-rt-14-dev tcc musl-tools valgrind strace time \
@@ -117,6 +127,8 @@ $(BUILD)/tests/test_%$(EXE): tests/test_%.c $(TEST_HEADERS) $(HEADERS)
 $(BUILD)/tests/test_deflate_read$(EXE): LDLIBS += $(ZLIB)
 $(BUILD)/tests/test_qcow2_read$(EXE) $(BUILD)/tests/test_zstd_par$(EXE): LDLIBS += $(ZSTD)
 $(BUILD)/tests/test_qcow2_read$(EXE) $(BUILD)/tests/test_zstd_par$(EXE): | $(ZSTD_OBJECT)
+$(BUILD)/tests/test_hexz_pack$(EXE): LDLIBS += $(LZ4) $(ZSTD)
+$(BUILD)/tests/test_hexz_pack$(EXE): | $(ZSTD_OBJECT) $(LZ4_OBJECTS)
 
 # (not to be slowed down by sanitizers)
 FIXTURE_CFLAGS = $(CFLAGS)
@@ -136,7 +148,7 @@ $(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< tests/fuzz/replay.c -o $@ $(LDFLAGS) $(LDLIBS)
 
-$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(BUILDERS)
+$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(BUILDERS) posio.h digest.h
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 
@@ -146,9 +158,12 @@ $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(HEADERS)
 	    -fno-sanitize-recover=undefined \
 	    -pthread $< -o $@ $(LDLIBS)
 
-ZSTD_FUZZERS = $(foreach f,qcow2_read zstd_par,$(BUILD)/fuzz/replay_$(f) $(BUILD)/fuzz/fuzz_$(f))
+ZSTD_FUZZERS = $(foreach f,qcow2_read zstd_par hexz_pack,$(BUILD)/fuzz/replay_$(f) \
+               $(BUILD)/fuzz/fuzz_$(f))
 $(ZSTD_FUZZERS): LDLIBS += $(ZSTD)
 $(ZSTD_FUZZERS): | $(ZSTD_OBJECT)
+$(BUILD)/fuzz/replay_hexz_pack $(BUILD)/fuzz/fuzz_hexz_pack: LDLIBS += $(LZ4)
+$(BUILD)/fuzz/replay_hexz_pack $(BUILD)/fuzz/fuzz_hexz_pack: | $(LZ4_OBJECTS)
 $(BUILD)/fuzz/fuzz_deflate_read: LDLIBS += $(ZLIB)
 $(BUILD)/fuzz/fuzz_digest: LDLIBS += $(OPENSSL)
 
@@ -229,7 +244,7 @@ test-cli-asan:                              ## the command lines under ASan and 
 test-tsan:                                  ## the threaded tests under ThreadSanitizer
 	$(call TIER,tsan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=thread" \
 	    TESTS="posio thread_pool chunk_cache ewf_read qcow2_read vmdk_read vhdx_read \
-	        mft_scan $(if $(ZSTD),zstd_par)")
+	        mft_scan $(if $(ZSTD),zstd_par hexz_pack)")
 
 test-valgrind:                              ## the parsing tests under valgrind
 	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" $(SLOW) \

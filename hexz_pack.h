@@ -1067,10 +1067,10 @@ static posio_result hexz_pack_i_slot_begin(hexz_pack_i_engine *e, hexz_pack_i_sl
     if (s->out == NULL) s->out = (unsigned char *)posio_allocate(a, hexz_pack_i_out_room(e));
     if (s->tasks == NULL || s->parts == NULL || s->in == NULL || s->out == NULL)
         return hexz_pack_i_no_memory(err);
-    s->count = s->part_count = 0;
-    s->used = 0;
     if (e->left != 0) /* the old slot is in use still, or it is this one */
         memmove(s->in, e->ring[e->left_in].in + e->ring[e->left_in].used, e->left);
+    s->count = s->part_count = 0;
+    s->used = 0;
     return POSIO_OK;
 }
 
@@ -2603,7 +2603,7 @@ static posio_result hexz_pack_i_open_end(hexz_pack *a, unsigned char trailer[HEX
     r = posio_read(&a->source, a->seek_offset, b, 8, err);
     if (r != POSIO_OK) return r;
     if (posio_le32(b) != HEXZ_PACK_I_SKIP_SEEK || posio_le32(b + 4) != table)
-        return hexz_pack_i_damaged(err, a->seek_offset, what,
+        return hexz_pack_i_damaged(err, size - HEXZ_PACK_I_FOOTER, what,
                                    "it does not begin where its footer says");
     r = posio_read(&a->source, a->seek_offset - HEXZ_PACK_I_TRAILER, trailer, HEXZ_PACK_I_TRAILER,
                    err);
@@ -3194,9 +3194,12 @@ HEXZ_PACK_API posio_result hexz_pack_read_at(hexz_pack *archive, uint64_t offset
     uint64_t last = 0;
     posio_result r;
     if (!posio_within(offset, n, size))
-        return posio_fail(
-            err, POSIO_E_RANGE, offset, "%llu bytes at %llu reach beyond the content of %llu bytes",
-            (unsigned long long)n, (unsigned long long)offset, (unsigned long long)size);
+        return hexz_pack_i_named(
+            archive,
+            posio_fail(err, POSIO_E_RANGE, offset,
+                       "%llu bytes at %llu reach beyond the content of %llu bytes",
+                       (unsigned long long)n, (unsigned long long)offset, (unsigned long long)size),
+            err);
     if (n == 0) return POSIO_OK;
     memset(&b, 0, sizeof b);
     b.archive = archive;

@@ -27,7 +27,7 @@ for h in ewf_read vmdk_read qcow2_read vhdx_read mft_scan zstd_par hexz_pack; do
 done
 
 # Headers that need <zstd.h>, which a cross compiler may not have: third_party has it, if anything.
-wants_zstd=" zstd_par "
+wants_zstd=" zstd_par hexz_pack "
 if [ -f "$root/third_party/zstd.h" ]; then
     export C_INCLUDE_PATH=$root/third_party CPLUS_INCLUDE_PATH=$root/third_party
 fi
@@ -516,7 +516,7 @@ quick_start() {
 }
 
 # What the program of a header, or an example, is linked with.
-libraries() { case $1 in zstd_par | unzst) echo -lzstd ;; esac; }
+libraries() { case $1 in zstd_par | hexz_pack | unzst) echo -lzstd ;; esac; }
 
 quick_start_check() {
     local h=$1 name="quick start: $1.h" log argument= program=./quick_$1
@@ -700,7 +700,7 @@ warnings() {
 }
 
 : > results
-for cc in $no_zstd; do skip "zstd_par.h by $cc" "it has no <zstd.h> (make amalgamation)"; done
+for cc in $no_zstd; do skip "zstd_par.h, hexz_pack.h by $cc" "it has no <zstd.h> (make amalgamation)"; done
 folding
 linking
 refusals
