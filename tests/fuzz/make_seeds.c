@@ -6,9 +6,12 @@
    once took time or memory out of proportion), qcow2_read (every variant of qcow2_build.h, and such
    inputs), vmdk_read, vhdx_read (every variant of vmdk_build.h and vhdx_build.h),
    mft_scan (of mft_fixtures.h), deflate_read,
-   digest, zstd_par. Seeds are made anew for each run and not kept; what a fuzzer found is kept in
+   digest, zstd_par, hexz_pack (of hexz_build.h). Seeds are made anew for each run and not kept; what a fuzzer found is kept in
    tests/fuzz/corpus. */
+#define DIGEST_IMPLEMENTATION
+#include "../../digest.h"
 #include "../fixtures/ewf_build.h"
+#include "../fixtures/hexz_build.h"
 #include "../fixtures/qcow2_build.h"
 #include "../fixtures/mft_fixtures.h"
 #include "../fixtures/vhdx_build.h"
@@ -614,6 +617,66 @@ static void seeds_of_zstd_par(const char *folder)
     free(b.data);
 }
 
+/* ------------------------------------------------------------------ hexz_pack */
+
+static void seed_archive(const char *folder, const char *name, hexz_build *h)
+{
+    static const unsigned choices[] = {0, 2, 7};
+    char prefix[8];
+    size_t i;
+    hexz_build_end(h);
+    hexz_build_repair(h->data, h->size);
+    for (i = 0; i < sizeof choices / sizeof choices[0]; i++) {
+        ewf_build_bytes b = {NULL, 0, 0};
+        snprintf(prefix, sizeof prefix, "%u-", choices[i]);
+        ewf_build_put8(&b, choices[i]);
+        ewf_build_put(&b, h->data, h->size);
+        write_seed(folder, prefix, name, &b);
+        free(b.data);
+    }
+    hexz_build_free(h);
+}
+
+static void seeds_of_hexz_pack(const char *folder)
+{
+    static hexz_build h;
+    static const uint8_t lz4[] = {0x5b, 0x2a, 0x4d, 0x18, 6, 0, 0, 0, 0x50, 'h', 'e', 'l', 'l', 'o'};
+    uint8_t media[2000], frame[400] = {0};
+    ewf_build_bytes b = {NULL, 0, 0};
+    size_t i;
+    small_media(media, sizeof media, 300);
+    hexz_build_begin(&h, 1, 256, 256, 256);
+    seed_archive(folder, "empty", &h);
+    hexz_build_begin(&h, 1, 256, 256, 256);
+    hexz_build_zeros(&h, (uint64_t)1 << 40);
+    seed_archive(folder, "zeros", &h);
+    hexz_build_begin(&h, 2, 64, 256, 1024);
+    hexz_build_chunk(&h, media, 1000);
+    hexz_build_zeros(&h, 300);
+    hexz_build_duplicate(&h, 0);
+    hexz_build_chunk(&h, media + 1000, 64);
+    h.keys[0] = "case";
+    h.values[0] = "17";
+    h.items = 1;
+    seed_archive(folder, "mixed", &h);
+    put_frame(&b, 0x60);
+    memset(frame, 'r', 100);
+    hexz_build_begin(&h, 1, 400, 400, 400);
+    hexz_build_stored(&h, 3, b.data, b.size, frame, 400);
+    hexz_build_stored(&h, 4, lz4, sizeof lz4, "hello", 5);
+    hexz_build_duplicate(&h, 0);
+    h.data[24] = 1; /* LZ4 is needed */
+    seed_archive(folder, "codecs", &h);
+    free(b.data);
+    hexz_build_begin(&h, 1, 64, 64, 64);
+    for (i = 0; i < 520; i++) {
+        if (i % 4 == 0) hexz_build_chunk(&h, media + i * 3, 64);
+        else if (i % 4 == 1) hexz_build_zeros(&h, i);
+        else hexz_build_duplicate(&h, i / 8 * 4);
+    }
+    seed_archive(folder, "tables", &h);
+}
+
 /* ------------------------------------------------------------------ digest */
 
 /* The input of fuzz_digest.c: a few calls for a number of streams that all features, then fewer and
@@ -698,7 +761,8 @@ int main(int argc, char **argv)
     } targets[] = {{"ewf_read", seeds_of_ewf_read},         {"qcow2_read", seeds_of_qcow2_read},
                    {"vmdk_read", seeds_of_vmdk_read},       {"vhdx_read", seeds_of_vhdx_read},
                    {"deflate_read", seeds_of_deflate_read}, {"digest", seeds_of_digest},
-                   {"zstd_par", seeds_of_zstd_par},         {"mft_scan", seeds_of_mft_scan}};
+                   {"zstd_par", seeds_of_zstd_par},         {"hexz_pack", seeds_of_hexz_pack},
+                   {"mft_scan", seeds_of_mft_scan}};
     size_t i;
     for (i = 0; argc == 3 && i < sizeof targets / sizeof targets[0]; i++)
         if (strcmp(argv[1], targets[i].name) == 0) targets[i].make(argv[2]);
