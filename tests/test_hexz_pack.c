@@ -491,6 +491,7 @@ static size_t cut_naively(const unsigned char *p, size_t n, size_t least, size_t
         x = (x ^ x >> 27) * 0x94d049bb133111ebu;
         table[i] = x ^ x >> 31;
     }
+    for (i = least - 64; i < least && n > least; i++) h = 2 * h + table[p[i]];
     for (i = least; i < n && i < most; i++) {
         unsigned k = i < average ? bits + 2 : bits - 2, j;
         int all = 1;
@@ -609,7 +610,7 @@ TEST(holes)
             CHECK(h.reads < in->n - 100000);
             {
                 bytes all = {NULL, 0, 0};
-                memcpy(extend(&all, t), "abc", t);
+                if (t != 0) memcpy(extend(&all, t), "abc", t);
                 memcpy(extend(&all, in->n), in->p, in->n);
                 check_archive(&out, all.p, all.n);
                 CHECK_EQ(pack(&plain, all.p, all.n, &d, SOURCE, NULL, &err), POSIO_OK);
