@@ -54,18 +54,19 @@
 
    MEMORY
      T threads, chunks of at most M bytes (desc.chunk_max):
-     writing   in flight: n x 2.02 x (b + M), where n = 2 T + 2 slots, b = 1 MiB of input each; less
-               of both, but one slot of 2.02 x M, where desc.memory (256 MiB) or desc.chunks (1,000)
-               are too little for that; and the same b + M again with hexz_pack_append.
-               index: 100 bytes for each chunk that is stored, 14 for one that is not; twice that
-               while a table grows. At 64 KiB a chunk, 1.6 GB for a TB without any duplicates.
-               contexts of the codec, one for each thread: zstd as the level needs (3: 1.5 MiB),
-               LZ4 16 KiB, LZ4 HC 256 KiB; and 64 KiB.
-     reading   56 bytes for each 512 chunks, checked against desc.index_max (256 MiB) before; a
-               cache of 32 KiB pages of the index (desc.index_cache, 16 MiB), and one of decoded
-               chunks (desc.cache_bytes, 64 MiB; one chunk at least); a decoder (160 KiB) and a
-               stored chunk for each thread.
-     verifying for each thread two chunks more, and 2 T + 2 pages of 48 KiB.
+     writing   600 KiB. In flight: n x 2.02 x (b + M), where n = 2 T + 2 slots, of b = 1 MiB of
+               input each; less of both, but one slot of 2.02 x M, where desc.memory (256 MiB) or
+               desc.chunks (1,000) are too little for that. hexz_pack_append: n x b more.
+               Index: 60 to 110 bytes for each chunk that is stored (what holds them is doubled from
+               time to time), 8 for one that is not. At 64 KiB a chunk, 0.9 to 1.7 GB for a TB
+               without any duplicates.
+               Contexts of the codec, one for each thread: zstd as the level needs (3: 1.5 MiB),
+               LZ4 16 KiB, LZ4 HC 256 KiB.
+     reading   64 bytes for each 512 entries, checked against desc.index_max (256 MiB) before, and
+               the metadata; a cache of 37 KB pages of the index (desc.index_cache, 16 MiB), and one
+               of decoded chunks (desc.cache_bytes, 64 MiB; one chunk at least); a decoder (160 KiB)
+               and a stored chunk for each thread.
+     verifying for each thread a decoded chunk more; 2 T + 2 pages of 45 KB.
      Contexts are libzstd's and liblz4's, from malloc; all else is desc.alloc's.
 
    ERRORS
@@ -1911,14 +1912,20 @@ static posio_result hexz_pack_i_run(hexz_pack_writer *w, const hexz_pack_i_input
     return hexz_pack_i_failed(w, r, err);
 }
 
-/* Makes room in the carry. What is there is only ever less than a chunk, but for append. */
-static posio_result hexz_pack_i_carry_room(hexz_pack_writer *w, posio_error *err)
+/* Makes room in the carry for less than a chunk, or for all that append gathers. */
+static posio_result hexz_pack_i_carry_room(hexz_pack_writer *w, int gathers, posio_error *err)
 {
-    size_t room = w->engine.slots * w->engine.batch;
-    if (w->carry != NULL) return POSIO_OK;
-    if (room < 2 * (size_t)w->desc.chunk_max) room = 2 * (size_t)w->desc.chunk_max;
-    w->carry = (unsigned char *)posio_allocate(&w->desc.alloc, room);
-    if (w->carry == NULL) return hexz_pack_i_failed(w, hexz_pack_i_no_memory(&w->failure), err);
+    size_t room = w->desc.chunk_max;
+    unsigned char *carry;
+    if (gathers && w->engine.slots * w->engine.batch > room)
+        room = w->engine.slots * w->engine.batch;
+    if (gathers && room < 2 * (size_t)w->desc.chunk_max) room = 2 * (size_t)w->desc.chunk_max;
+    if (w->carry_room >= room) return POSIO_OK;
+    carry = (unsigned char *)posio_allocate(&w->desc.alloc, room);
+    if (carry == NULL) return hexz_pack_i_failed(w, hexz_pack_i_no_memory(&w->failure), err);
+    if (w->carry_n != 0) memcpy(carry, w->carry, w->carry_n);
+    posio_release(&w->desc.alloc, w->carry);
+    w->carry = carry;
     w->carry_room = room;
     return POSIO_OK;
 }
@@ -1934,10 +1941,10 @@ static posio_result hexz_pack_i_settle(hexz_pack_writer *w, posio_error *err)
 }
 
 /* May bytes be appended now? Chunks of the caller's go first. */
-static posio_result hexz_pack_i_ready_for_bytes(hexz_pack_writer *w, posio_error *err)
+static posio_result hexz_pack_i_ready_for_bytes(hexz_pack_writer *w, int gathers, posio_error *err)
 {
     posio_result r = hexz_pack_i_failed(w, POSIO_OK, err);
-    if (r == POSIO_OK) r = hexz_pack_i_carry_room(w, err);
+    if (r == POSIO_OK) r = hexz_pack_i_carry_room(w, gathers, err);
     if (r == POSIO_OK && w->ready_n != 0) r = hexz_pack_i_settle(w, err);
     return r;
 }
@@ -1946,7 +1953,7 @@ HEXZ_PACK_API posio_result hexz_pack_append(hexz_pack_writer *w, const void *dat
                                             posio_error *err)
 {
     hexz_pack_i_input in;
-    posio_result r = hexz_pack_i_ready_for_bytes(w, err);
+    posio_result r = hexz_pack_i_ready_for_bytes(w, 1, err);
     if (r != POSIO_OK) return r;
     if (n <= w->carry_room - w->carry_n) {
         if (n != 0) memcpy(w->carry + w->carry_n, data, n);
@@ -1963,7 +1970,7 @@ HEXZ_PACK_API posio_result hexz_pack_append_stream(hexz_pack_writer *w, const po
                                                    posio_error *err)
 {
     hexz_pack_i_input in;
-    posio_result r = hexz_pack_i_ready_for_bytes(w, err);
+    posio_result r = hexz_pack_i_ready_for_bytes(w, 0, err);
     if (r != POSIO_OK) return r;
     memset(&in, 0, sizeof in);
     in.stream = stream;
@@ -1974,7 +1981,7 @@ HEXZ_PACK_API posio_result hexz_pack_append_source(hexz_pack_writer *w, const po
                                                    posio_error *err)
 {
     hexz_pack_i_input in;
-    posio_result r = hexz_pack_i_ready_for_bytes(w, err);
+    posio_result r = hexz_pack_i_ready_for_bytes(w, 0, err);
     if (r != POSIO_OK) return r;
     memset(&in, 0, sizeof in);
     in.source = source;
@@ -1991,7 +1998,7 @@ HEXZ_PACK_API posio_result hexz_pack_append_chunk(hexz_pack_writer *w, const voi
     if (r != POSIO_OK) return r;
     if (n == 0 || n > w->desc.chunk_max)
         return posio_fail(err, POSIO_E_ARG, w->stats.size, "a chunk has 1 to chunk_max bytes");
-    r = hexz_pack_i_carry_room(w, err);
+    r = hexz_pack_i_carry_room(w, 1, err);
     if (r == POSIO_OK && w->ready == NULL) {
         w->ready = (uint32_t *)posio_allocate(&w->desc.alloc, HEXZ_PACK_I_READY * sizeof *w->ready);
         if (w->ready == NULL) r = hexz_pack_i_failed(w, hexz_pack_i_no_memory(&w->failure), err);

@@ -1531,6 +1531,60 @@ TEST(reader_faults)
     drop(&out);
 }
 
+typedef struct meter {
+    size_t now, most;
+} meter;
+static void *meter_alloc(size_t n, void *user)
+{
+    meter *m = (meter *)user;
+    size_t *p = (size_t *)malloc(n + 16);
+    if (p == NULL) return NULL;
+    p[0] = n;
+    m->now += n;
+    if (m->now > m->most) m->most = m->now;
+    return p + 16 / sizeof *p;
+}
+static void meter_free(void *block, void *user)
+{
+    size_t *p = (size_t *)block;
+    if (p == NULL) return;
+    p -= 16 / sizeof *p;
+    ((meter *)user)->now -= *p;
+    free(p);
+}
+
+/* As much as the header says (one thread; contexts are libzstd's): small slots, many chunks. */
+TEST(memory)
+{
+    bytes in = {NULL, 0, 0}, out = {NULL, 0, 0};
+    size_t kind;
+    posio_error err;
+    put_noise(&in, 6 << 20, 30);
+    for (kind = 0; kind < 3; kind++) {
+        hexz_pack_desc d = desc_of(HEXZ_PACK_FIXED, kind == 0 ? 128 : 65536);
+        const size_t most = d.chunk_avg, batch = kind == 2 ? 0 : 1 << 20, slots = kind == 2 ? 1 : 4;
+        hexz_pack_stats s;
+        meter m = {0, 0};
+        size_t allowed;
+        d.codec = HEXZ_PACK_CODEC_NONE;
+        d.memory = kind == 2 ? 1 : 0;
+        d.alloc.alloc_fn = meter_alloc;
+        d.alloc.free_fn = meter_free;
+        d.alloc.user = &m;
+        out.n = 0;
+        CHECK_EQ(pack(&out, in.p, in.n, &d, SOURCE, &s, &err), POSIO_OK);
+        allowed = (600 << 10) + slots * ((batch + most) * 202 / 100) + (size_t)s.stored * 110;
+        allowed += 16 * 64 * 48; /* the first nodes of 16 shards */
+        CHECK(m.most <= allowed);
+        if (m.most > allowed) printf("%lu bytes, %lu allowed\n", (unsigned long)m.most,
+                                     (unsigned long)allowed);
+        CHECK(m.most > allowed / 5);
+        CHECK_EQ(m.now, 0);
+    }
+    drop(&in);
+    drop(&out);
+}
+
 // ---------------------------------------------------------------------------------- files, limits
 
 #ifndef POSIO_NO_FILES
@@ -1700,4 +1754,4 @@ TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(cl
           RUN(every_byte); RUN(truncations); RUN(hostile); RUN(refused_by_name);
           RUN(damaged_index); RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
           RUN(pipeline_failures); RUN(pipeline_impossible); RUN(writer_faults);
-          RUN(reader_faults); RUN_FILES; RUN(arguments); RUN(large_chunks);)
+          RUN(reader_faults); RUN(memory); RUN_FILES; RUN(arguments); RUN(large_chunks);)
