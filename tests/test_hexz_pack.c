@@ -541,7 +541,8 @@ TEST(content_defined)
 typedef struct holey {
     const unsigned char *p;
     uint64_t size, real; /* what it says, and what there is */
-    uint64_t grain, reads, in_holes;
+    uint64_t grain;
+    uint32_t reads; /* bytes, by any thread */
 } holey;
 
 static int holey_is_hole(const holey *h, uint64_t offset)
@@ -557,7 +558,7 @@ static posio_result holey_read(void *self, uint64_t offset, void *buf, size_t n,
     if (!posio_within(offset, n, h->real))
         return posio_fail(err, POSIO_E_IO, h->real, "the file has become shorter");
     memcpy(buf, h->p + offset, n);
-    h->reads += n;
+    (void)posio_atomic_add(&h->reads, (uint32_t)n);
     return POSIO_OK;
 }
 static posio_result holey_extent(void *self, uint64_t offset, posio_extent *out, posio_error *err)
@@ -1177,7 +1178,8 @@ TEST(damaged_index)
 
 typedef struct line {
     uint64_t seed, produced, most; /* chunks */
-    uint64_t written, offset, in_flight, most_in_flight;
+    uint64_t written, offset, most_in_flight;
+    uint32_t seen; /* written, as `next` sees it */
     uint64_t fail_next, fail_claim, fail_compress, fail_write; /* numbers, or UINT64_MAX */
     uint64_t slow;
     uint64_t cancel_at;
@@ -1215,7 +1217,7 @@ static posio_result line_next(void *user, hexz_pack_feed *f, posio_error *err)
         fill_chunk(f->data, f->size, l->produced);
     }
     l->produced++;
-    now = l->produced - l->in_flight; /* in_flight: those that have been written */
+    now = l->produced - posio_atomic_load(&l->seen);
     if (now > l->most_in_flight) l->most_in_flight = now;
     return POSIO_OK;
 }
@@ -1266,7 +1268,7 @@ static posio_result line_write(void *user, const hexz_pack_chunk *k, posio_error
         if (k->ticket != k->number * 3) l->bad = 7;
     }
     if (memcmp(hash, k->hash, 32) != 0) l->bad = 8;
-    l->in_flight = l->written;
+    posio_atomic_store(&l->seen, (uint32_t)l->written);
     return POSIO_OK;
 }
 static int line_progress(void *user, uint64_t done, uint64_t total)
