@@ -19,7 +19,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { POOL = 1, REPAIR = 2, LITTLE = 4, CONTENT = 1 << 20, LIMIT = 64 << 20 };
+enum { POOL = 1, REPAIR = 2, LITTLE = 4, CONTENT = 200000, LIMIT = 64 << 20 };
 
 static void require_at(int x, const char *what, int line)
 {
