@@ -1201,7 +1201,8 @@ static line line_of(uint64_t chunks)
 static void fill_chunk(unsigned char *p, size_t n, uint64_t number)
 {
     size_t i;
-    for (i = 0; i < n; i++) p[i] = (unsigned char)(number * 7 + i / 16 + (i == 0 ? number >> 8 : 0));
+    for (i = 0; i < n; i++) p[i] = (unsigned char)(number * 7 + i / 16);
+    p[0] = (unsigned char)(p[0] + (number >> 8));
 }
 static posio_result line_next(void *user, hexz_pack_feed *f, posio_error *err)
 {

@@ -6,8 +6,8 @@
    once took time or memory out of proportion), qcow2_read (every variant of qcow2_build.h, and such
    inputs), vmdk_read, vhdx_read (every variant of vmdk_build.h and vhdx_build.h),
    mft_scan (of mft_fixtures.h), deflate_read,
-   digest, zstd_par, hexz_pack (of hexz_build.h). Seeds are made anew for each run and not kept; what a fuzzer found is kept in
-   tests/fuzz/corpus. */
+   digest, zstd_par, hexz_pack (of hexz_build.h). Seeds are made anew for each run and not kept;
+   what a fuzzer found is kept in tests/fuzz/corpus. */
 #define DIGEST_IMPLEMENTATION
 #include "../../digest.h"
 #include "../fixtures/ewf_build.h"
@@ -640,7 +640,8 @@ static void seed_archive(const char *folder, const char *name, hexz_build *h)
 static void seeds_of_hexz_pack(const char *folder)
 {
     static hexz_build h;
-    static const uint8_t lz4[] = {0x5b, 0x2a, 0x4d, 0x18, 6, 0, 0, 0, 0x50, 'h', 'e', 'l', 'l', 'o'};
+    static const uint8_t lz4[] = {0x5b, 0x2a, 0x4d, 0x18, 6,   0,   0,
+                                  0,    0x50, 'h',  'e',  'l', 'l', 'o'};
     uint8_t media[2000], frame[400] = {0};
     ewf_build_bytes b = {NULL, 0, 0};
     size_t i;
