@@ -21,7 +21,7 @@ FORMATS  = ewf_read.h vmdk_read.h qcow2_read.h vhdx_read.h mft_scan.h zstd_par.h
            hexz_pack.h
 TOOLS    = verify export mft_scan
 TOOL_HEADERS = examples/cli.h examples/open_image.h examples/split_raw.h examples/image_files.h \
-           examples/media_run.h
+           examples/media_run.h examples/media_write.h
 TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read qcow2_read vmdk_read \
            vhdx_read mft_scan faults
 BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read vmdk_read vhdx_read mft_scan
@@ -47,7 +47,7 @@ endif
 
 # zstd: the system's, or with AMALGAMATED=1 what `make amalgamation` makes, for any compiler.
 # Without it (ZSTD=) qcow2_read.h and the tools do without, and zstd_par.h and hexz_pack.h are left
-# out, with their tests and unzst. lz4 the same way, for hexz_pack.h only.
+# out, with their tests, unzst and pack. lz4 the same way, for hexz_pack.h only.
 ifneq ($(AMALGAMATED),)
 ZSTD     = -DQCOW2_READ_ZSTD -DOPEN_IMAGE_ZSTD -isystem third_party $(ZSTD_OBJECT)
 ZSTD_OBJECT = $(BUILD)/zstd.o
@@ -64,11 +64,13 @@ LZ4      = -DHEXZ_PACK_LZ4 -llz4
 endif
 endif
 ifneq ($(ZSTD),)
-TOOLS   += unzst
+HEXZ     = -DOPEN_IMAGE_HEXZ $(LZ4)
+TOOLS   += unzst pack
 TESTS   += zstd_par hexz_pack
 BENCHES += zstd_par
 FUZZERS += zstd_par hexz_pack
-TEST_UNZST = "tests/test_unzst.sh $(BUILD)/unzst $(BUILD)/unzst-cli"
+TEST_UNZST = "tests/test_unzst.sh $(BUILD)/unzst $(BUILD)/unzst-cli" \
+           "tests/test_pack.sh $(BUILD) $(BUILD)/pack-cli"
 else
 TEST_UNZST = "echo SKIP zstd_par hexz_pack: libzstd-dev is not installed"
 endif
@@ -83,8 +85,8 @@ $(BUILD)/%$(EXE): examples/%.c $(TOOL_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
-$(TOOLS:%=$(BUILD)/%$(EXE)): LDLIBS += $(ZSTD)
-$(TOOLS:%=$(BUILD)/%$(EXE)): | $(ZSTD_OBJECT)
+$(TOOLS:%=$(BUILD)/%$(EXE)): LDLIBS += $(ZSTD) $(HEXZ)
+$(TOOLS:%=$(BUILD)/%$(EXE)): | $(ZSTD_OBJECT) $(LZ4_OBJECTS)
 
 $(BUILD)/zstd.o: third_party/zstd.c
 	@mkdir -p $(@D)

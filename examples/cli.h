@@ -5,6 +5,7 @@
 #ifndef CHUNKWISE_CLI_H
 #define CHUNKWISE_CLI_H
 
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -77,6 +78,26 @@ static CLI_UNUSED int cli_columns(void)
     if (ioctl(2, TIOCGWINSZ, &w) == 0 && w.ws_col > 0) return w.ws_col;
 #endif
     return 80;
+}
+
+/* Standard input (0) or output (1), for posio_pipe. */
+static CLI_UNUSED intptr_t cli_standard_handle(int output)
+{
+#if defined(_WIN32)
+    return (intptr_t)GetStdHandle(output ? STD_OUTPUT_HANDLE : STD_INPUT_HANDLE);
+#else
+    return output;
+#endif
+}
+
+/* Has the reader of a pipe gone away? It has enough: that is no news. */
+static CLI_UNUSED int cli_reader_is_gone(const posio_error *err)
+{
+#if defined(_WIN32)
+    return err->os_error == ERROR_NO_DATA || err->os_error == ERROR_BROKEN_PIPE;
+#else
+    return err->os_error == EPIPE;
+#endif
 }
 
 /* A signal asks; whoever reports progress answers. A second one, a moment later, ends the program at
@@ -255,6 +276,14 @@ static CLI_UNUSED void cli_text(cli_out *f, const char *s)
         else cli_write(f, s, n);
         s += n != 0 ? n : 1;
     }
+}
+
+/* A line of a report. */
+static CLI_UNUSED void cli_line(cli_out *f, const char *name, const char *value)
+{
+    cli_printf(f, "  %-18s", name);
+    cli_text(f, value);
+    cli_puts(f, "\n");
 }
 
 /* 1,234,567 */
@@ -494,14 +523,10 @@ static CLI_UNUSED int cli_bytes(const char *s, const char **end, uint64_t *out)
 
 // ---------------------------------------------------------------------------------- JSON
 
-/* A JSON string. Bytes that are not UTF-8 become \udcXX, as Python's surrogateescape reads them. */
-static CLI_UNUSED void cli_json_string(cli_out *f, const char *s)
+/* What stands between the quotes of a JSON string. Bytes that are not UTF-8 become \udcXX, as
+   Python's surrogateescape reads them. */
+static CLI_UNUSED void cli_json_text(cli_out *f, const char *s)
 {
-    if (s == NULL) {
-        cli_puts(f, "null");
-        return;
-    }
-    cli_puts(f, "\"");
     while (*s != 0) {
         uint32_t c = 0;
         size_t n = cli_decode(s, &c);
@@ -511,6 +536,16 @@ static CLI_UNUSED void cli_json_string(cli_out *f, const char *s)
         else cli_write(f, s, n);
         s += n != 0 ? n : 1;
     }
+}
+
+static CLI_UNUSED void cli_json_string(cli_out *f, const char *s)
+{
+    if (s == NULL) {
+        cli_puts(f, "null");
+        return;
+    }
+    cli_puts(f, "\"");
+    cli_json_text(f, s);
     cli_puts(f, "\"");
 }
 
@@ -549,19 +584,26 @@ static CLI_UNUSED const char *cli_duration(double left, double rate, char out[32
     return out;
 }
 
-/* Draws at most ten times a second. Returns non-zero once Ctrl-C was pressed. */
-/* "name [####....]  42 %  1.2 GiB/s  ETA 3 s", without an end of line. */
+/* "name [####....]  42 %  1.2 GiB/s  ETA 0:03", without an end of line; of what has no known end
+   (total UINT64_MAX) "name  4.2 GiB  1.2 GiB/s". */
 static CLI_UNUSED void cli_progress_print(const cli_progress *p, uint64_t done, uint64_t total)
 {
     double rate = (double)done / (cli_now() - p->begin);
     char speed[32], left[32], tail[128], label[256];
-    int width, filled, i;
+    int width, filled, i, endless = total == UINT64_MAX;
     snprintf(tail, sizeof tail, " %3d %%  %s/s  ETA %s",
              total != 0 ? (int)((double)done * 100 / (double)total) : 100, cli_size(rate, speed),
              cli_duration((double)(total - done), rate, left));
+    if (endless)
+        snprintf(tail, sizeof tail, "  %s  %s/s", cli_size((double)done, left),
+                 cli_size(rate, speed));
     for (i = 0; i < 32 && p->label[i] != 0; i++) /* a name, of plain characters only */
         label[i] = p->label[i] >= 0x20 && p->label[i] < 0x7f ? p->label[i] : '?';
     label[i] = 0;
+    if (endless) {
+        fprintf(stderr, "%s%s", label, tail);
+        return;
+    }
     width = cli_columns() - 1 - (int)strlen(tail) - i - 3;
     if (width > 50) width = 50;
     if (width < 0) width = 0;
@@ -571,6 +613,7 @@ static CLI_UNUSED void cli_progress_print(const cli_progress *p, uint64_t done, 
     fprintf(stderr, "]%s", tail);
 }
 
+/* Draws at most ten times a second. Returns non-zero once Ctrl-C was pressed. */
 static CLI_UNUSED int cli_progress_update(cli_progress *p, uint64_t done, uint64_t total)
 {
     if (!p->enabled || cli_now() - p->last < 0.1) return cli_interrupted != 0;

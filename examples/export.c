@@ -24,10 +24,15 @@
 #define ZSTD_PAR_IMPLEMENTATION
 #include "../zstd_par.h"
 #endif
+#if defined(OPEN_IMAGE_HEXZ)
+#define HEXZ_PACK_IMPLEMENTATION
+#include "../hexz_pack.h"
+#endif
 #include "cli.h"
 #include "open_image.h"
 #include "image_files.h"
 #include "media_run.h"
+#include "media_write.h"
 
 // ---------------------------------------------------------------------------------- arguments
 
@@ -111,17 +116,6 @@ static const char *const status_names[] = {"ok", "mismatch", "damaged", "error"}
 
 enum { MATCH_NOT, MATCH_EXACT, MATCH_UNTRIMMED };
 
-/* The lane that writes. */
-typedef struct write_state {
-    posio_sink sink;
-    posio_file_sink *file; /* NULL: standard output */
-    posio_pipe pipe;
-    int keeps_holes;
-    uint64_t resumed_to; /* offset in the media; what lies before is in NAME.part already */
-    uint64_t written, holes;
-    int failed; /* the error is one of writing */
-} write_state;
-
 /* The lane that hashes windows: one digest of each kind at a time. */
 typedef struct window_state {
     digest state[DIGESTS];
@@ -149,7 +143,7 @@ typedef struct job {
     uint64_t offset, length; /* of the range */
     cli_out out;             /* where the report goes: not where the bytes go */
     int begun;               /* the report is */
-    write_state writer;
+    media_writer writer;
     uint32_t digests; /* bit i: digest_ids[i] */
     digest state[DIGESTS];
     uint8_t computed[DIGESTS][DIGEST_MAX_SIZE];
@@ -174,72 +168,6 @@ static int exit_code_of(const job *j)
 static int to_stdout(const arguments *a)
 {
     return a->output != NULL && strcmp(a->output, "-") == 0;
-}
-
-// ---------------------------------------------------------------------------------- writing
-
-/* Blocks of zeros become holes in steps of this size, as file systems have them. */
-enum { HOLE_STEP = 4096 };
-
-static int is_zeros(const unsigned char *p, size_t n)
-{
-    /* The first and the last byte decide most blocks that hold something. */
-    return p[0] == 0 && p[n - 1] == 0 && memcmp(p, p + 1, n - 1) == 0;
-}
-
-/* How many of n bytes, which go to this position of the file, can be handled alike. */
-static size_t alike(const unsigned char *p, size_t n, uint64_t position, int *zeros)
-{
-    size_t done = (size_t)posio_min(HOLE_STEP - position % HOLE_STEP, n);
-    *zeros = is_zeros(p, done);
-    while (done < n) {
-        size_t step = (size_t)posio_min(HOLE_STEP, n - done);
-        if (is_zeros(p + done, step) != *zeros) break;
-        done += step;
-    }
-    return done;
-}
-
-static posio_result write_zeros(write_state *w, uint64_t n, posio_error *err)
-{
-    posio_result r = POSIO_OK;
-    if (w->keeps_holes) {
-        w->holes += n;
-        return w->sink.hole(w->sink.self, n, err);
-    }
-    for (; n != 0 && r == POSIO_OK; n -= posio_min(n, MEDIA_ZEROS))
-        r = w->sink.write(w->sink.self, media_zeros(), (size_t)posio_min(n, MEDIA_ZEROS), err);
-    return r;
-}
-
-static posio_result write_sparse(write_state *w, const unsigned char *p, size_t n, posio_error *err)
-{
-    posio_result r = POSIO_OK;
-    while (n != 0 && r == POSIO_OK) {
-        int zeros;
-        size_t take = alike(p, n, posio_file_sink_size(w->file), &zeros);
-        r = zeros ? write_zeros(w, take, err) : w->sink.write(w->sink.self, p, take, err);
-        p += take;
-        n -= take;
-    }
-    return r;
-}
-
-static posio_result write_lane(void *user, const media_piece *piece, posio_error *err)
-{
-    write_state *w = (write_state *)user;
-    uint64_t skip = 0, n = piece->size;
-    const unsigned char *p = piece->data;
-    posio_result r;
-    if (piece->offset < w->resumed_to) skip = posio_min(w->resumed_to - piece->offset, n);
-    n -= skip;
-    if (n == 0) return POSIO_OK;
-    if (p == NULL) r = write_zeros(w, n, err);
-    else if (w->keeps_holes) r = write_sparse(w, p + skip, (size_t)n, err);
-    else r = w->sink.write(w->sink.self, p + skip, (size_t)n, err);
-    if (r == POSIO_OK) w->written += n;
-    else w->failed = 1;
-    return r;
 }
 
 // ---------------------------------------------------------------------------------- windows
@@ -407,12 +335,12 @@ typedef struct comparison {
    zeros to their end: these are not another image's. */
 static posio_result judge_difference(comparison *c, uint64_t at, posio_error *err)
 {
-    size_t n = (size_t)posio_min(HOLE_STEP - at % HOLE_STEP, c->part.size - at);
+    size_t n = (size_t)posio_min(MEDIA_HOLE_STEP - at % MEDIA_HOLE_STEP, c->part.size - at);
     posio_result r = posio_read(&c->part, at, c->bytes, n, err);
-    c->good_to = at - at % HOLE_STEP;
+    c->good_to = at - at % MEDIA_HOLE_STEP;
     c->unread = r != POSIO_OK;
     if (r != POSIO_OK) return r;
-    c->differs = !is_zeros(c->bytes, n);
+    c->differs = !media_is_zeros(c->bytes, n);
     if (c->differs) c->good_to = at;
     return POSIO_E_CANCELED; /* there is nothing more to compare */
 }
@@ -507,7 +435,7 @@ static posio_result measure_part(job *j, comparison *c, uint64_t *good)
 /* Finds out where to go on, and cuts NAME.part there. */
 static posio_result resume(job *j)
 {
-    write_state *w = &j->writer;
+    media_writer *w = &j->writer;
     char *name = image_files_join(j->asked->output, strlen(j->asked->output), ".part");
     comparison *c = (comparison *)calloc(1, sizeof *c);
     posio_file *file = NULL;
@@ -523,7 +451,7 @@ static posio_result resume(job *j)
     }
     posio_file_close(file);
     if (r == POSIO_OK) r = posio_file_sink_cut(w->file, good, &j->error);
-    if (r == POSIO_OK) w->resumed_to = j->offset + good;
+    if (r == POSIO_OK) w->from = j->offset + good;
     free(name);
     free(c);
     return r;
@@ -549,14 +477,10 @@ static int is_device(const char *path)
 
 static posio_result open_stdout(job *j)
 {
-    write_state *w = &j->writer;
+    media_writer *w = &j->writer;
     if (cli_is_terminal(stdout) && !j->asked->force)
         return refuse_output(j, POSIO_E_ARG, "raw bytes are not written to a terminal");
-#if defined(_WIN32)
-    w->pipe.handle = (intptr_t)GetStdHandle(STD_OUTPUT_HANDLE);
-#else
-    w->pipe.handle = 1;
-#endif
+    w->pipe.handle = cli_standard_handle(1);
     w->sink = posio_pipe_sink(&w->pipe);
     return POSIO_OK;
 }
@@ -564,7 +488,7 @@ static posio_result open_stdout(job *j)
 static posio_result open_file(job *j)
 {
     const arguments *a = j->asked;
-    write_state *w = &j->writer;
+    media_writer *w = &j->writer;
     posio_file_sink_desc desc;
     posio_result r;
     memset(&desc, 0, sizeof desc);
@@ -590,7 +514,7 @@ static posio_result open_file(job *j)
 static posio_result open_output(job *j)
 {
     posio_result r = POSIO_OK;
-    j->writer.resumed_to = j->offset;
+    j->writer.from = j->offset;
     j->writer.failed = 1;
     if (to_stdout(j->asked)) r = open_stdout(j);
     else if (j->asked->output != NULL) r = open_file(j);
@@ -599,13 +523,6 @@ static posio_result open_output(job *j)
 }
 
 // ---------------------------------------------------------------------------------- the report
-
-static void line(cli_out *f, const char *name, const char *value)
-{
-    cli_printf(f, "  %-18s", name);
-    cli_text(f, value);
-    cli_puts(f, "\n");
-}
 
 static void begin_json(job *j)
 {
@@ -632,16 +549,16 @@ static void begin_text(job *j)
     if (j->asked->quiet) return;
     cli_text(f, j->path);
     cli_puts(f, "\n");
-    line(f, "format", open_image_format_name(j->image));
+    cli_line(f, "format", open_image_format_name(j->image));
     cli_printf(f, "  %-18s%s (%s bytes)\n", "media size", cli_size((double)j->source.size, a),
                cli_grouped(j->source.size, b));
     if (j->asked->has_range)
         cli_printf(f, "  %-18s%s bytes at offset %llu\n", "range", cli_grouped(j->length, a),
                    (unsigned long long)j->offset);
-    if (j->asked->output != NULL) line(f, "output", j->asked->output);
-    if (j->writer.resumed_to != j->offset)
+    if (j->asked->output != NULL) cli_line(f, "output", j->asked->output);
+    if (j->writer.from != j->offset)
         cli_printf(f, "  %-18s%s bytes were there already\n", "resumed",
-                   cli_grouped(j->writer.resumed_to - j->offset, a));
+                   cli_grouped(j->writer.from - j->offset, a));
 }
 
 /* What is known before the run; maps and windows follow it as they come. */
@@ -773,7 +690,7 @@ static void end_json(job *j)
     cli_printf(f, ",\"bytes\":%llu,\"written\":%llu,\"holes\":%llu,\"resumed\":%llu",
                (unsigned long long)(j->done ? j->length : 0), (unsigned long long)j->writer.written,
                (unsigned long long)j->writer.holes,
-               (unsigned long long)(j->writer.resumed_to - j->offset));
+               (unsigned long long)(j->writer.from - j->offset));
     cli_printf(f, ",\"status\":\"%s\"", status_names[j->status]);
     json_digests(j);
     json_damage(j);
@@ -814,7 +731,7 @@ static uint32_t make_lanes(job *j, media_lane lanes[DIGESTS + 2])
     uint32_t n = 0, i;
     memset(lanes, 0, (DIGESTS + 2) * sizeof lanes[0]);
     if (j->asked->output != NULL) {
-        lanes[n].run = write_lane;
+        lanes[n].run = media_write_lane;
         lanes[n++].user = &j->writer;
     }
     for (i = 0; i < DIGESTS; i++) {
@@ -843,7 +760,7 @@ static posio_result run_lanes(job *j)
     memset(&d, 0, sizeof d);
     d.source = j->source;
     d.offset =
-        decodes_all(j) ? j->offset : j->writer.resumed_to;
+        decodes_all(j) ? j->offset : j->writer.from;
     d.length = j->total = j->offset + j->length - d.offset;
     d.pool = j->pool;
     d.lanes = lanes;
@@ -908,15 +825,6 @@ static void judge(job *j)
     if (j->damaged_bytes != 0) j->status = STATUS_DAMAGED;
 }
 
-static int reader_is_gone(const job *j)
-{
-#if defined(_WIN32)
-    return j->error.os_error == ERROR_NO_DATA || j->error.os_error == ERROR_BROKEN_PIPE;
-#else
-    return j->error.os_error == EPIPE;
-#endif
-}
-
 /* Says what happened, and how to go on. A pipe whose reader has enough is no news. */
 static void fail(job *j, posio_result r)
 {
@@ -926,13 +834,13 @@ static void fail(job *j, posio_result r)
     if (r == POSIO_E_CANCELED) (void)posio_fail(&j->error, r, POSIO_NO_OFFSET, "interrupted");
     else if (j->status == STATUS_DAMAGED && a->on_damage == MEDIA_DAMAGE_ERROR)
         (void)posio_fail_while(&j->error, "--damage zeros goes on");
-    if (!(j->writer.failed && reader_is_gone(j))) cli_error(path, &j->error);
+    if (!(j->writer.failed && cli_reader_is_gone(&j->error))) cli_error(path, &j->error);
 }
 
 /* The file is complete, or what there is of it waits for --resume. */
 static posio_result finish_output(job *j, posio_result r)
 {
-    write_state *w = &j->writer;
+    media_writer *w = &j->writer;
     cli_out f;
     if (w->file == NULL) return r;
     if (r == POSIO_OK) {
@@ -958,7 +866,7 @@ static posio_result choose_range(job *j)
         return posio_fail(&j->error, POSIO_E_RANGE, POSIO_NO_OFFSET,
                           "the range reaches beyond the end of the media, which has %llu bytes",
                           (unsigned long long)size);
-    j->offset = j->writer.resumed_to = a->offset;
+    j->offset = j->writer.from = a->offset;
     j->length = length;
     return POSIO_OK;
 }

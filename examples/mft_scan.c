@@ -26,6 +26,10 @@
 #define ZSTD_PAR_IMPLEMENTATION
 #include "../zstd_par.h"
 #endif
+#if defined(OPEN_IMAGE_HEXZ)
+#define HEXZ_PACK_IMPLEMENTATION
+#include "../hexz_pack.h"
+#endif
 #include "cli.h"
 #include "open_image.h"
 #include "image_files.h"

@@ -15,6 +15,7 @@
      VHDX           *.vhdx *.avhdx, or another name, and its signature
      VHD            *.vhd *.avhd; or another name, if it begins with the signature. A fixed VHD has
                     it at the end only, as a raw image might: there the name decides.
+     hexz           *.hexz, or another name, and the superblock of a hexz_pack archive
      zstd           *.zst *.zstd that is one; what lies in it follows from the name under that:
                     evidence.raw.zst, disk.qcow2.zst, evidence.E01.zst (one segment)
      raw            *.raw *.dd *.img *.bin *-flat.vmdk, a device, or whatever desc says is raw
@@ -28,7 +29,9 @@
 
    zstd files are read at random, frame by frame: those of pzstd, of the seekable format, or put
    together from several; in one frame of at most 128 MiB; larger ones are refused. They need
-   zstd_par.h, and OPEN_IMAGE_ZSTD defined: otherwise they are recognised, and refused.
+   zstd_par.h, and OPEN_IMAGE_ZSTD defined: otherwise they are recognised, and refused. So are
+   archives without hexz_pack.h and OPEN_IMAGE_HEXZ. They are zstd files, too, but of what they hold
+   only once: under the name of a zstd file they are refused.
 
    Images form a stack. An image may lie in another one, its container; and it may stand on others,
    its parents. A QCOW2 names the format of its parent (backing file): raw, ewf, qcow2, vmdk, vhdx,
@@ -58,6 +61,7 @@ typedef enum open_image_format {
     OPEN_IMAGE_VMDK,
     OPEN_IMAGE_VHDX,
     OPEN_IMAGE_VHD,
+    OPEN_IMAGE_HEXZ_FILE,
     OPEN_IMAGE_ZSTD_FILE, /* of one frame or many; a container */
     OPEN_IMAGE_FORMATS
 } open_image_format;
@@ -100,6 +104,9 @@ typedef struct open_image {
     vmdk_read *vmdk;
     vhdx_read *vhdx; /* VHD, too */
     split_raw *split;
+#if defined(OPEN_IMAGE_HEXZ)
+    hexz_pack *hexz;
+#endif
 #if defined(OPEN_IMAGE_ZSTD)
     zstd_par *zstd;
 #endif
@@ -159,6 +166,20 @@ static posio_result open_image_probe_vhd(const posio_source *source, posio_error
     return open_image_probe_either(source, "conectix", err);
 }
 
+/* Archives of this collection, and those of the hexz tool (*.hxz), which are refused by name. */
+static posio_result open_image_probe_hexz(const posio_source *source, posio_error *err)
+{
+#if defined(OPEN_IMAGE_HEXZ)
+    return hexz_pack_probe(source, err);
+#else
+    unsigned char p[20];
+    if (source->size >= sizeof p && posio_read(source, 0, p, sizeof p, NULL) == POSIO_OK &&
+        posio_le32(p) == 0x184d2a5a && memcmp(p + 8, "HXPSARCHIVE", 12) == 0)
+        return POSIO_OK;
+    return posio_fail(err, POSIO_E_FORMAT, 0, "it does not begin with a superblock");
+#endif
+}
+
 /* What is to be known of a format, but for how it is opened. */
 typedef struct open_image_kind {
     const char *name, *alias;  /* what --format and other images call it */
@@ -178,6 +199,7 @@ static const open_image_kind *open_image_kind_of(open_image_format format)
         {"vmdk", "", "a VMDK file", {".vmdk"}, 1, vmdk_read_probe},
         {"vhdx", "", "a VHDX file", {".vhdx", ".avhdx"}, 1, open_image_probe_vhdx},
         {"vhd", "vpc", "a VHD file", {".vhd", ".avhd"}, 1, open_image_probe_vhd},
+        {"hexz", "", "a hexz_pack archive", {".hexz"}, 0, open_image_probe_hexz},
         {"zstd", "", "a zstd file", {".zst", ".zstd"}, 0, NULL}};
     return &kinds[format];
 }
@@ -222,8 +244,8 @@ static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const ch
         size_t n = strcspn(value, "/");
         desc->formats[i] = open_image_format_of(value, n);
         if (desc->formats[i] == OPEN_IMAGE_AUTO)
-            return "unknown format; one of raw, ewf, qcow2, vmdk, vhdx, vhd, zstd, auto, or with "
-                   "an image in an image ewf/qcow2";
+            return "unknown format; one of raw, ewf, qcow2, vmdk, vhdx, vhd, hexz, zstd, auto, or "
+                   "with an image in an image ewf/qcow2";
         if (value[n] == 0 && i != 0 && desc->formats[i] == OPEN_IMAGE_ZSTD_FILE)
             return "what lies in the zstd file must be said: zstd/raw, for example";
         if (value[n] == 0) return NULL;
@@ -234,7 +256,7 @@ static OPEN_IMAGE_UNUSED const char *open_image_take_format(void *user, const ch
 
 /* The options of the tools that say how images are opened, for their tables. */
 #define OPEN_IMAGE_OPTIONS(d)                                                                     \
-    {"format", "NAME", "raw, ewf, qcow2, vmdk, vhdx, vhd, zstd or auto (by content and name); "   \
+    {"format", "NAME", "raw, ewf, qcow2, vmdk, vhdx, vhd, hexz, zstd, auto (content and name); "  \
      "ewf/qcow2 for one in the other", NULL, NULL, open_image_take_format, (d)},                  \
     {"snapshot", "NAME", "read this internal snapshot (ID or name) of a QCOW2 image", NULL,       \
      &(d)->snapshot, NULL, NULL},                                                                 \
@@ -286,6 +308,7 @@ static OPEN_IMAGE_UNUSED const char *open_image_format_name(const open_image *im
     case OPEN_IMAGE_VMDK: return open_image_vmdk_name(image->vmdk);
     case OPEN_IMAGE_VHDX:
     case OPEN_IMAGE_VHD: return vhdx_read_info(image->vhdx)->layout;
+    case OPEN_IMAGE_HEXZ_FILE: return "hexz_pack archive";
 #if defined(OPEN_IMAGE_ZSTD)
     case OPEN_IMAGE_ZSTD_FILE:
         return zstd_par_index_info(zstd_par_index_of(image->zstd))->has_seek_table ? "seekable zstd"
@@ -306,6 +329,9 @@ static void open_image_close(open_image *image)
     vmdk_read_close(image->vmdk);
     vhdx_read_close(image->vhdx);
     split_raw_close(image->split);
+#if defined(OPEN_IMAGE_HEXZ)
+    hexz_pack_close(image->hexz);
+#endif
 #if defined(OPEN_IMAGE_ZSTD)
     zstd_par_close(image->zstd);
 #endif
@@ -364,6 +390,12 @@ static posio_result open_image_look(const posio_source *source, open_image_forma
     return POSIO_OK;
 }
 
+static int open_image_is_archive(const posio_source *source)
+{
+    const posio_result r = open_image_probe_hexz(source, NULL);
+    return r == POSIO_OK || r == POSIO_E_UNSUPPORTED || r == POSIO_E_DATA;
+}
+
 /* Decides the format by what the file begins with and what its name promises. */
 static posio_result open_image_decide(const char *path, open_image_format *format,
                                       posio_error *err)
@@ -380,6 +412,8 @@ static posio_result open_image_decide(const char *path, open_image_format *forma
     device = posio_file_get_info(file).is_device != 0;
     if (!device && promised != OPEN_IMAGE_ZSTD_FILE)
         r = open_image_look(&source, promised, &found, &why);
+    else if (!device && open_image_is_archive(&source))
+        found = OPEN_IMAGE_HEXZ_FILE; /* what zstd makes of it need not be what it holds */
     posio_file_close(file);
     if (r != POSIO_OK) {
         if (err != NULL) *err = why;
@@ -651,6 +685,27 @@ static posio_result open_image_open_ewf(open_image *image, const posio_source *f
     return r;
 }
 
+static posio_result open_image_open_hexz(open_image *image, const posio_source *file,
+                                         posio_error *err)
+{
+#if defined(OPEN_IMAGE_HEXZ)
+    hexz_pack_desc d;
+    posio_result r;
+    memset(&d, 0, sizeof d);
+    d.pool = image->desc.pool;
+    d.cache_bytes = open_image_cache(image);
+    r = hexz_pack_open_source(&image->hexz, file, &d, err);
+    if (r == POSIO_OK) image->source = hexz_pack_source(image->hexz);
+    return r;
+#else
+    (void)image;
+    (void)file;
+    return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
+                      "a hexz_pack archive; this program was built without zstd "
+                      "(-DOPEN_IMAGE_HEXZ -lzstd)");
+#endif
+}
+
 /* zstd: in a container, or named by the user. Frames that do not say their size, as those of pzstd,
    are decoded once to learn it. */
 static posio_result open_image_open_zstd(open_image *image, const posio_source *file,
@@ -695,6 +750,7 @@ static posio_result open_image_open_in(open_image *image, const posio_source *fi
     case OPEN_IMAGE_VMDK: return open_image_open_vmdk(image, file, err);
     case OPEN_IMAGE_VHDX:
     case OPEN_IMAGE_VHD: return open_image_open_vhdx(image, file, err);
+    case OPEN_IMAGE_HEXZ_FILE: return open_image_open_hexz(image, file, err);
     case OPEN_IMAGE_ZSTD_FILE: return open_image_open_zstd(image, file, err);
     default: break;
     }

@@ -202,11 +202,7 @@ static posio_result open_stdout(job *j)
 {
     if (cli_is_terminal(stdout) && !j->asked->force)
         return refuse(j, POSIO_E_ARG, "decompressed bytes are not written to a terminal");
-#if defined(_WIN32)
-    j->pipe.handle = (intptr_t)GetStdHandle(STD_OUTPUT_HANDLE);
-#else
-    j->pipe.handle = 1;
-#endif
+    j->pipe.handle = cli_standard_handle(1);
     j->sink = posio_pipe_sink(&j->pipe);
     return POSIO_OK;
 }
@@ -331,13 +327,6 @@ static posio_result decompress(job *j)
 
 // ---------------------------------------------------------------------------------- the report
 
-static void line(cli_out *f, const char *name, const char *value)
-{
-    cli_printf(f, "  %-18s", name);
-    cli_text(f, value);
-    cli_puts(f, "\n");
-}
-
 /* How --list would decompress it. */
 static const char *mode_to_use(const job *j)
 {
@@ -374,33 +363,33 @@ static void print_list(cli_out *f, const job *j)
     char a[32], b[32], text[160];
     snprintf(text, sizeof text, "%s, and %s skippable", cli_grouped(m->frames, a),
              cli_grouped(m->skippable_frames, b));
-    line(f, "frames", text);
-    line(f, "blocks", cli_grouped(m->blocks, a));
+    cli_line(f, "frames", text);
+    cli_line(f, "blocks", cli_grouped(m->blocks, a));
     snprintf(text, sizeof text, "%s bytes", cli_grouped(m->file_size, a));
-    line(f, "compressed", text);
+    cli_line(f, "compressed", text);
     if (m->content_size == ZSTD_PAR_UNKNOWN)
         snprintf(text, sizeof text, "not said; at most %s bytes", cli_grouped(m->bound, a));
     else
         snprintf(text, sizeof text, "%s bytes, %.3f times as many", cli_grouped(m->content_size, a),
                  m->file_size != 0 ? (double)m->content_size / (double)m->file_size : 0.0);
-    line(f, "content", text);
-    line(f, "largest window", cli_size((double)m->largest_window, a));
+    cli_line(f, "content", text);
+    cli_line(f, "largest window", cli_size((double)m->largest_window, a));
     snprintf(text, sizeof text, "of %s frames", cli_grouped(m->checksums, a));
-    line(f, "checksums", text);
+    cli_line(f, "checksums", text);
     if (m->dictionary != 0) {
         snprintf(text, sizeof text, "%u", (unsigned)m->dictionary);
-        line(f, "dictionary", text);
+        cli_line(f, "dictionary", text);
     }
-    line(f, "seek table",
+    cli_line(f, "seek table",
          m->has_seek_table             ? "yes"
          : m->seek_table_fault != NULL ? m->seek_table_fault
                                        : "none");
     if (m->hints != 0) {
         snprintf(text, sizeof text, "%s, %s of them wrong", cli_grouped(m->hints, a),
                  cli_grouped(m->wrong_hints, b));
-        line(f, "pzstd's hints", text);
+        cli_line(f, "pzstd's hints", text);
     }
-    line(f, "mode", mode_to_use(j));
+    cli_line(f, "mode", mode_to_use(j));
     if (!j->asked->quiet) print_frames(f, j);
 }
 
@@ -501,9 +490,7 @@ static void judge(job *j, posio_result r)
     if (r == POSIO_OK) return;
     j->status = r == POSIO_E_DATA && !j->sink_failed ? STATUS_DAMAGED : STATUS_ERROR;
     if (r == POSIO_E_CANCELED) (void)refuse(j, r, "interrupted");
-#if !defined(_WIN32)
-    if (j->sink_failed && j->output == NULL && j->error.os_error == 32) return; /* EPIPE */
-#endif
+    if (j->sink_failed && j->output == NULL && cli_reader_is_gone(&j->error)) return;
     cli_error(path, &j->error);
 }
 

@@ -24,6 +24,10 @@
 #define ZSTD_PAR_IMPLEMENTATION
 #include "../zstd_par.h"
 #endif
+#if defined(OPEN_IMAGE_HEXZ)
+#define HEXZ_PACK_IMPLEMENTATION
+#include "../hexz_pack.h"
+#endif
 #include "cli.h"
 #include "open_image.h"
 #include "image_files.h"
@@ -352,13 +356,6 @@ static void verify_other(report *r, thread_pool *pool)
 
 // ---------------------------------------------------------------------------------- as text
 
-static void line(cli_out *f, const char *name, const char *value)
-{
-    cli_printf(f, "  %-18s", name);
-    cli_text(f, value);
-    cli_puts(f, "\n");
-}
-
 static void print_texts(cli_out *f, const ewf_read_metadata *m)
 {
     char name[64];
@@ -369,7 +366,7 @@ static void print_texts(cli_out *f, const ewf_read_metadata *m)
         snprintf(name, sizeof name, "%s", ewf_read_text_name(i));
         for (k = 0; name[k] != 0; k++)
             if (name[k] == '_') name[k] = ' ';
-        line(f, name, m->text[i]);
+        cli_line(f, name, m->text[i]);
     }
 }
 
@@ -445,7 +442,7 @@ static void print_snapshots(cli_out *f, qcow2_read *q)
         cli_text(f, s.name);
         cli_printf(f, "\", %s, %s\n", utc(s.date, when), cli_size((double)s.media_size, size));
     }
-    if (i < count && i < MOST_RANGES) line(f, "", "the others cannot be read");
+    if (i < count && i < MOST_RANGES) cli_line(f, "", "the others cannot be read");
     else if (i < count)
         cli_printf(f, "  %-18s... and %s more\n", "", cli_grouped(count - i, more));
 }
@@ -456,7 +453,7 @@ static void print_qcow2(cli_out *f, qcow2_read *q)
     char size[32];
     cli_printf(f, "  %-18s%s, %s%s\n", "clusters", cli_size(m->cluster_size, size), m->compression,
                m->has_extended_l2 ? ", extended L2 entries" : "");
-    if (m->data_name != NULL) line(f, "data file", m->data_name);
+    if (m->data_name != NULL) cli_line(f, "data file", m->data_name);
     if (m->backing_name != NULL) {
         cli_printf(f, "  %-18s", "stands on");
         cli_text(f, m->backing_name);
@@ -507,19 +504,19 @@ static void print_vhdx(cli_out *f, const vhdx_read *v)
     const char *key, *name;
     char size[32];
     uint32_t i;
-    if (m->block_size != 0) line(f, "blocks", cli_size(m->block_size, size));
+    if (m->block_size != 0) cli_line(f, "blocks", cli_size(m->block_size, size));
     cli_printf(f, "  %-18s%u bytes, physical %u\n", "sectors", (unsigned)m->logical_sector_size,
                (unsigned)m->physical_sector_size);
-    if (m->identity != NULL) line(f, "identifier", m->identity);
-    if (m->disk_id != NULL) line(f, "disk identifier", m->disk_id);
-    if (m->parent_identity != NULL) line(f, "stands on", m->parent_identity);
+    if (m->identity != NULL) cli_line(f, "identifier", m->identity);
+    if (m->disk_id != NULL) cli_line(f, "disk identifier", m->disk_id);
+    if (m->parent_identity != NULL) cli_line(f, "stands on", m->parent_identity);
     for (i = 0; i < MOST_RANGES && vhdx_read_get_parent_name(v, i, &key, &name) == POSIO_OK; i++) {
         cli_printf(f, "  %-18s", "");
         cli_text(f, key);
         print_name(f, name);
         cli_puts(f, "\n");
     }
-    if (m->creator != NULL) line(f, "creator", m->creator);
+    if (m->creator != NULL) cli_line(f, "creator", m->creator);
     if (m->log_entries_replayed != 0)
         cli_printf(f, "  %-18s%llu entries replayed in memory\n", "log",
                    (unsigned long long)m->log_entries_replayed);
@@ -557,11 +554,11 @@ static void print_stored(cli_out *f, const ewf_read_metadata *m)
     char hex[65];
     if (m->has_md5) {
         digest_hex(m->md5, 16, hex);
-        line(f, "MD5 stored", hex);
+        cli_line(f, "MD5 stored", hex);
     }
     if (m->has_sha1) {
         digest_hex(m->sha1, 20, hex);
-        line(f, "SHA-1 stored", hex);
+        cli_line(f, "SHA-1 stored", hex);
     }
 }
 
@@ -599,7 +596,7 @@ static void print_digests(cli_out *f, const report *r)
             char stored[32];
             snprintf(stored, sizeof stored, "%s stored", digest_title(d->algorithm));
             digest_hex(d->stored, d->size, hex);
-            line(f, stored, hex);
+            cli_line(f, stored, hex);
         }
         digest_hex(d->computed, d->size, hex);
         cli_printf(f, "  %-18s%s  %s\n", name,
@@ -640,9 +637,9 @@ static void print_issues(cli_out *f, const report *r)
         cli_printf(f, "  %-18s... and %s more\n", "",
                    cli_grouped(r->corruptions + r->leaks - i, more));
     if (r->incomplete)
-        line(f, "structure", "not checked to the end: its tables refer to each other too often");
+        cli_line(f, "structure", "not checked to the end: its tables refer to each other too often");
     else if (r->checked != 0 && r->corruptions == 0)
-        line(f, "structure", r->leaks == 0 ? "no errors" : "no errors, but space is lost");
+        cli_line(f, "structure", r->leaks == 0 ? "no errors" : "no errors, but space is lost");
 }
 
 static void print_damage(cli_out *f, const report *r)
@@ -736,7 +733,7 @@ static void print_text(cli_out *f, const report *r)
     cli_text(f, r->path);
     cli_puts(f, "\n");
     if (r->image == NULL) {
-        line(f, "error", r->error.message);
+        cli_line(f, "error", r->error.message);
         return;
     }
     print_media(f, r);
@@ -748,7 +745,7 @@ static void print_text(cli_out *f, const report *r)
     }
     print_warnings(f, r);
     if (r->verified) print_verdict(f, r);
-    else if (r->status == STATUS_ERROR) line(f, "error", r->error.message);
+    else if (r->status == STATUS_ERROR) cli_line(f, "error", r->error.message);
 }
 
 // ---------------------------------------------------------------------------------- as JSON
