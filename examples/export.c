@@ -955,8 +955,8 @@ static const char *contradiction(const arguments *a, int count, const char **arg
 static const char summary[] =
     "Writes the media of an image as raw bytes: decoded on all cores, written in order, holes\n"
     "kept. Reads EnCase E01 (any segment names the set), SMART S01, QCOW2, VMDK, VHDX, VHD, raw\n"
-    "and split raw (.001) images, and all of these in zstd files. Images are never written.\n"
-    "FILE.part becomes FILE when it is complete.";
+    "and split raw (.001) images, archives of pack, and all of these in zstd files. Images are\n"
+    "never written. FILE.part becomes FILE when it is complete.";
 
 static const char details[] =
     "Without -o nothing is written: --digest, --piecewise and --map may be used alone.\n"

@@ -38,6 +38,7 @@
 #include "image_files.h"
 #include "media_run.h"
 #include "media_write.h"
+#include "pack_items.h"
 #if !defined(_WIN32)
 #include <poll.h>
 #endif
@@ -760,59 +761,11 @@ static void print_codecs(cli_out *f, const hexz_pack_picture *p)
     }
 }
 
-/* Metadata is hostile, and may be long. */
-enum { MOST_OF_AN_ITEM = 1000 };
-
-static void item_text(cli_out *f, const hexz_pack_item *item)
-{
-    const char *p = (const char *)item->value;
-    const size_t n = item->size < MOST_OF_AN_ITEM ? item->size : (size_t)MOST_OF_AN_ITEM;
-    char part[MOST_OF_AN_ITEM + 1];
-    size_t i = 0;
-    memcpy(part, p, n);
-    part[n] = 0;
-    while (i < n) {
-        cli_text(f, part + i);
-        i += strlen(part + i);
-        if (i < n) cli_puts(f, "\\x00");
-        i++;
-    }
-    if (n < item->size) cli_printf(f, "... (%llu bytes)", (unsigned long long)item->size);
-}
-
-static void item_json(cli_out *f, const hexz_pack_item *item)
-{
-    const char *p = (const char *)item->value; /* a 0 is behind it */
-    size_t i = 0;
-    cli_puts(f, "\"");
-    while (i < item->size) {
-        cli_json_text(f, p + i);
-        i += strlen(p + i);
-        if (i < item->size) cli_puts(f, "\\u0000");
-        i++;
-    }
-    cli_puts(f, "\"");
-}
-
 static posio_result info(job *j)
 {
     posio_result r = open_archive(j);
     if (r == POSIO_OK) j->stats = hexz_pack_info(j->archive)->sums;
     return r;
-}
-
-static void print_items(cli_out *f, const hexz_pack *archive)
-{
-    hexz_pack_item item;
-    uint32_t i;
-    for (i = 0; hexz_pack_item_at(archive, i, &item) == POSIO_OK; i++) {
-        cli_puts(f, "  ");
-        cli_text(f, item.key);
-        cli_printf(f, "%*s", strlen(item.key) < 17 ? 17 - (int)strlen(item.key) : 0, "");
-        cli_puts(f, " ");
-        item_text(f, &item);
-        cli_puts(f, "\n");
-    }
 }
 
 static void print_archive(cli_out *f, const hexz_pack_metadata *m)
@@ -849,24 +802,9 @@ static void info_text(job *j)
     }
     digest_hex(s->root, 32, hex);
     cli_line(f, "root", hex);
-    print_items(f, j->archive);
+    pack_items_print(f, j->archive);
     if (r == POSIO_OK) print_histogram(f, &p);
     else fail(j, r);
-}
-
-static void json_items(cli_out *f, const hexz_pack *archive)
-{
-    hexz_pack_item item;
-    uint32_t i;
-    cli_puts(f, ",\"metadata\":[");
-    for (i = 0; hexz_pack_item_at(archive, i, &item) == POSIO_OK; i++) {
-        cli_puts(f, i != 0 ? ",{\"key\":" : "{\"key\":");
-        cli_json_string(f, item.key);
-        cli_puts(f, ",\"value\":");
-        item_json(f, &item);
-        cli_puts(f, "}");
-    }
-    cli_puts(f, "]");
 }
 
 static void json_picture(cli_out *f, const hexz_pack_picture *p)
@@ -913,7 +851,7 @@ static void info_json(job *j)
     if (j->archive == NULL) return;
     memset(&p, 0, sizeof p);
     json_archive(&j->out, hexz_pack_info(j->archive));
-    json_items(&j->out, j->archive);
+    pack_items_json(&j->out, j->archive);
     r = hexz_pack_inspect(j->archive, &p, &j->error);
     if (r == POSIO_OK) json_picture(&j->out, &p);
     else fail(j, r);

@@ -32,6 +32,9 @@
 #include "open_image.h"
 #include "image_files.h"
 #include "media_run.h"
+#if defined(OPEN_IMAGE_HEXZ)
+#include "pack_items.h"
+#endif
 
 // ---------------------------------------------------------------------------------- arguments
 
@@ -208,6 +211,31 @@ static int media_progress(void *user, uint64_t done)
     return cli_progress_update(&r->progress, done, r->verdict.bytes);
 }
 
+/* The digest of the media that was stored in the E01 that an archive was made from. */
+static int find_stored(const report *r, uint32_t i, uint8_t *out)
+{
+#if defined(OPEN_IMAGE_HEXZ)
+    const char *value = NULL;
+    if (r->image->hexz != NULL && algorithms[i] == EWF_READ_MD5)
+        value = pack_items_find(r->image->hexz, "ewf.md5");
+    if (r->image->hexz != NULL && algorithms[i] == EWF_READ_SHA1)
+        value = pack_items_find(r->image->hexz, "ewf.sha1");
+    return value != NULL && digest_from_hex(value, out, digest_size(digest_ids[i])) == POSIO_OK;
+#else
+    (void)r;
+    (void)i;
+    (void)out;
+    return 0;
+#endif
+}
+
+static void compare_with_stored(report *r, ewf_read_digest *d, uint32_t i)
+{
+    d->has_stored = (uint32_t)find_stored(r, i, d->stored);
+    d->match = d->has_stored && d->has_computed && memcmp(d->stored, d->computed, d->size) == 0;
+    if (d->has_stored && d->has_computed && !d->match) r->verdict.mismatches++;
+}
+
 /* Where an image has nothing to compare with, digests are computed by the pipeline that exports
    use. Media that is not all there has none. */
 static posio_result verify_media(report *r, uint32_t digests, thread_pool *pool)
@@ -243,6 +271,7 @@ static posio_result verify_media(report *r, uint32_t digests, thread_pool *pool)
         out->algorithm = algorithms[i];
         out->size = (uint32_t)digest_result(&state[i], out->computed);
         out->has_computed = r->verdict.damaged_chunks == 0;
+        compare_with_stored(r, out, i);
     }
     free(state);
     return result;
@@ -273,31 +302,81 @@ static int check_progress(void *user, uint64_t done, uint64_t total)
     return cli_progress_update(&((const check *)user)->report->progress, done, total);
 }
 
-/* The structure of every image of the stack that has one to check. */
-static posio_result check_structure(report *r)
+static posio_result check_qcow2(check *c)
 {
-    const open_image *image;
+    report *r = c->report;
     qcow2_read_check_report found;
     qcow2_read_check_desc d;
-    check c;
-    uint32_t i;
+    posio_result result;
     memset(&d, 0, sizeof d);
     d.issue = keep_issue;
     d.progress = check_progress;
-    d.user = &c;
-    c.report = r;
-    for (i = 0; (image = open_image_in_stack(r->image, i)) != NULL; i++) {
-        posio_result result;
-        if (image->qcow2 == NULL) continue;
-        c.image = image;
-        result = qcow2_read_check(image->qcow2, &d, &found, &r->error);
-        if (result != POSIO_OK) return result;
-        r->corruptions += found.corruptions;
-        r->leaks += found.leaks;
-        r->incomplete |= !found.is_complete;
-        r->checked++;
-    }
+    d.user = c;
+    result = qcow2_read_check(c->image->qcow2, &d, &found, &r->error);
+    if (result != POSIO_OK) return result;
+    r->corruptions += found.corruptions;
+    r->leaks += found.leaks;
+    r->incomplete |= !found.is_complete;
+    r->checked++;
     return POSIO_OK;
+}
+
+#if defined(OPEN_IMAGE_HEXZ)
+static int keep_fault(void *user, const hexz_pack_fault *fault)
+{
+    const check *c = (const check *)user;
+    qcow2_read_issue what;
+    memset(&what, 0, sizeof what);
+    what.severity = QCOW2_READ_CORRUPTION;
+    what.offset = fault->file_offset;
+    if (fault->entry == HEXZ_PACK_NONE)
+        posio_format(what.message, sizeof what.message, "%s", fault->reason);
+    else
+        posio_format(what.message, sizeof what.message, "chunk %llu: %s",
+                     (unsigned long long)fault->entry, fault->reason);
+    c->report->corruptions++;
+    keep_issue(user, &what);
+    return 0;
+}
+
+/* All of the file, with every hash and checksum; opened once more, to be interrupted. */
+static posio_result check_archive(check *c)
+{
+    const open_image *image = c->image;
+    report *r = c->report;
+    posio_source file = image->container != NULL ? image->container->source
+                                                 : posio_layer_source(image->layer);
+    hexz_pack *archive = NULL;
+    hexz_pack_verdict verdict;
+    hexz_pack_desc d;
+    posio_result result;
+    memset(&d, 0, sizeof d);
+    d.pool = image->desc.pool;
+    d.progress = check_progress;
+    d.user = c;
+    result = hexz_pack_open_source(&archive, &file, &d, &r->error);
+    if (result != POSIO_OK) return result;
+    result = hexz_pack_verify(archive, keep_fault, c, &verdict, &r->error);
+    hexz_pack_close(archive);
+    r->checked++;
+    return result != POSIO_E_CANCELED && verdict.faults != 0 ? POSIO_OK : result;
+}
+#endif
+
+/* The structure of every image of the stack that has one to check. */
+static posio_result check_structure(report *r)
+{
+    posio_result result = POSIO_OK;
+    uint32_t i;
+    check c;
+    c.report = r;
+    for (i = 0; (c.image = open_image_in_stack(r->image, i)) != NULL && result == POSIO_OK; i++) {
+        if (c.image->qcow2 != NULL) result = check_qcow2(&c);
+#if defined(OPEN_IMAGE_HEXZ)
+        if (c.image->hexz != NULL) result = check_archive(&c);
+#endif
+    }
+    return result;
 }
 
 // ---------------------------------------------------------------------------------- verifying
@@ -306,9 +385,11 @@ static posio_result check_structure(report *r)
 static uint32_t digests_to_compute(const report *r)
 {
     const ewf_read_metadata *m = ewf_of(r) != NULL ? ewf_read_info(ewf_of(r)) : NULL;
-    if (r->asked->digests != 0 || (m != NULL && (m->has_md5 || m->has_sha1)))
-        return r->asked->digests;
-    return EWF_READ_MD5;
+    uint8_t stored[DIGEST_MAX_SIZE];
+    uint32_t i, wanted = r->asked->digests;
+    for (i = 0; i < EWF_READ_MAX_DIGESTS && ewf_of(r) == NULL; i++)
+        if (find_stored(r, i, stored)) wanted |= algorithms[i];
+    return wanted != 0 || (m != NULL && (m->has_md5 || m->has_sha1)) ? wanted : EWF_READ_MD5;
 }
 
 /* A new report on an image, which is opened if it can be; NULL without memory. is_first: none is in
@@ -522,6 +603,19 @@ static void print_vhdx(cli_out *f, const vhdx_read *v)
                    (unsigned long long)m->log_entries_replayed);
 }
 
+#if defined(OPEN_IMAGE_HEXZ)
+static void print_hexz(cli_out *f, const hexz_pack *archive)
+{
+    const hexz_pack_metadata *m = hexz_pack_info(archive);
+    char a[32], b[32], hex[65];
+    cli_printf(f, "  %-18s%s stored, %s duplicates\n", "chunks", cli_grouped(m->sums.stored, a),
+               cli_grouped(m->sums.duplicates, b));
+    digest_hex(m->sums.root, 32, hex);
+    cli_line(f, "root", hex);
+    pack_items_print(f, archive);
+}
+#endif
+
 static void print_media(cli_out *f, const report *r)
 {
     static const uint8_t no_guid[16] = {0};
@@ -538,6 +632,9 @@ static void print_media(cli_out *f, const report *r)
     if (r->image->qcow2 != NULL) print_qcow2(f, r->image->qcow2);
     if (r->image->vmdk != NULL) print_vmdk(f, r->image->vmdk);
     if (r->image->vhdx != NULL) print_vhdx(f, r->image->vhdx);
+#if defined(OPEN_IMAGE_HEXZ)
+    if (r->image->hexz != NULL) print_hexz(f, r->image->hexz);
+#endif
     if (m == NULL) return;
     cli_printf(f, "  %-18s%s, %s sectors of %u bytes\n", "media", media_type_name(m->media_type),
                cli_grouped(m->sector_count, a), (unsigned)m->sector_size);
@@ -700,6 +797,12 @@ static void print_warnings(cli_out *f, const report *r)
     }
 }
 
+/* It has hashes of its own for every chunk. */
+static int is_archive(const report *r)
+{
+    return r->image->format == OPEN_IMAGE_HEXZ_FILE && r->checked != 0;
+}
+
 static void print_verdict(cli_out *f, const report *r)
 {
     char a[32], b[32];
@@ -716,6 +819,8 @@ static void print_verdict(cli_out *f, const report *r)
                    r->verdict.damaged_chunks == 1 ? "" : "s");
     else if (r->status == STATUS_MISMATCH)
         cli_puts(f, "MISMATCH: all chunks are intact, but a digest differs\n");
+    else if (stored == 0 && r->asked->expected == 0 && is_archive(r))
+        cli_puts(f, "OK: every hash and checksum of the archive matches\n");
     else if (stored == 0 && r->asked->expected == 0)
         cli_puts(f, "OK as far as can be told: no digest is stored in the image\n");
     else
@@ -1014,6 +1119,17 @@ static void json_vhdx(cli_out *f, const vhdx_read *v)
     cli_puts(f, "]");
 }
 
+#if defined(OPEN_IMAGE_HEXZ)
+static void json_hexz(cli_out *f, const hexz_pack *archive)
+{
+    const hexz_pack_metadata *m = hexz_pack_info(archive);
+    cli_printf(f, ",\"stored_chunks\":%llu,\"duplicate_chunks\":%llu,",
+               (unsigned long long)m->sums.stored, (unsigned long long)m->sums.duplicates);
+    json_hex(f, "root", 1, m->sums.root, 32);
+    pack_items_json(f, archive);
+}
+#endif
+
 static void json_error(cli_out *f, const posio_error *err)
 {
     cli_puts(f, ",\"error\":");
@@ -1049,6 +1165,9 @@ static void print_json(cli_out *f, const report *r)
     else if (r->image != NULL && r->image->qcow2 != NULL) json_qcow2(f, r->image->qcow2);
     else if (r->image != NULL && r->image->vmdk != NULL) json_vmdk(f, r->image->vmdk);
     else if (r->image != NULL && r->image->vhdx != NULL) json_vhdx(f, r->image->vhdx);
+#if defined(OPEN_IMAGE_HEXZ)
+    if (r->image != NULL && r->image->hexz != NULL) json_hexz(f, r->image->hexz);
+#endif
     if (r->status == STATUS_ERROR) json_error(f, &r->error);
     cli_printf(f, ",\"seconds\":%.3f,\"bytes_per_second\":%.0f,\"threads\":%u}\n", r->seconds,
                r->seconds > 0 ? (double)r->verdict.bytes / r->seconds : 0.0, (unsigned)r->threads);
@@ -1387,7 +1506,8 @@ int main(int argc, char **argv)
         "Checks forensic images: decodes every chunk, computes digests, and compares them with\n"
         "those stored in the image; checks the structure of QCOW2. Reads EnCase E01 (any segment\n"
         "names the set), SMART S01, QCOW2, VMDK, VHDX and VHD with what they stand on, raw and\n"
-        "split raw (.001) images, and all of these in zstd files. Images are never written.",
+        "split raw (.001) images, archives of pack, and all of these in zstd files. Images are\n"
+        "never written.",
         "Exit codes: 0 = good, 1 = damaged or mismatch, 2 = could not do it; of several images\n"
         "the highest.",
         options, sizeof options / sizeof options[0]};
