@@ -110,7 +110,7 @@ setup-ci: setup                             ## install what all tiers need (Debi
 	    gcc-i686-linux-gnu libc6-dev-i386-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross \
 	    gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-mingw-w64-i686 \
 	    qemu-user-static gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64 \
-	    libssl-dev libdeflate-dev libisal-dev
+	    libssl-dev libdeflate-dev libisal-dev b3sum
 
 # ------------------------------------------------------------------ demo
 
