@@ -21,8 +21,7 @@ FORMATS  = ewf_read.h vmdk_read.h qcow2_read.h vhdx_read.h mft_scan.h zstd_par.h
            hexz_pack.h
 TOOLS    = verify export mft_scan
 TOOL_HEADERS = examples/cli.h examples/open_image.h examples/split_raw.h examples/image_files.h \
-           examples/media_run.h examples/media_write.h \
-           examples/pack_items.h
+           examples/media_run.h examples/media_write.h examples/pack_items.h
 TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read qcow2_read vmdk_read \
            vhdx_read mft_scan faults
 BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read vmdk_read vhdx_read mft_scan
@@ -68,7 +67,7 @@ ifneq ($(ZSTD),)
 HEXZ     = -DOPEN_IMAGE_HEXZ $(LZ4)
 TOOLS   += unzst pack
 TESTS   += zstd_par hexz_pack
-BENCHES += zstd_par
+BENCHES += zstd_par hexz_pack
 FUZZERS += zstd_par hexz_pack
 TEST_UNZST = "tests/test_unzst.sh $(BUILD)/unzst $(BUILD)/unzst-cli" \
            "tests/test_pack.sh $(BUILD) $(BUILD)/pack-cli"
@@ -282,6 +281,8 @@ $(BUILD)/bench/bench_digest: LDLIBS += $(OPENSSL) $(LIBDEFLATE) $(ZLIB) $(XXHASH
 $(BUILD)/bench/bench_deflate_read: LDLIBS += -lz $(LIBDEFLATE) $(ISAL)
 $(BUILD)/bench/bench_qcow2_read $(BUILD)/bench/bench_zstd_par: LDLIBS += $(ZSTD)
 $(BUILD)/bench/bench_qcow2_read $(BUILD)/bench/bench_zstd_par: | $(ZSTD_OBJECT)
+$(BUILD)/bench/bench_hexz_pack: LDLIBS += $(LZ4) $(ZSTD)
+$(BUILD)/bench/bench_hexz_pack: | $(ZSTD_OBJECT) $(LZ4_OBJECTS)
 
 bench: all $(BENCHES:%=$(BUILD)/bench/bench_%) ## ours and its peers, side by side (setup-ci)
 	@for b in $(BENCHES); do echo "== $$b"; $(BUILD)/bench/bench_$$b || exit 1; done

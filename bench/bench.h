@@ -171,16 +171,27 @@ static inline void bench_remove(const char *file)
     (void)unlink(bench_path(path, file));
 }
 
+/* A file, or a folder with all that is in it; no link is followed. */
+static inline void bench_remove_tree(const char *path)
+{
+    char inner[BENCH_PATH + 260];
+    struct dirent *e;
+    DIR *d = opendir(path);
+    struct stat st;
+    if (lstat(path, &st) != 0) return;
+    if (d == NULL || !S_ISDIR(st.st_mode)) (void)unlink(path);
+    while (d != NULL && S_ISDIR(st.st_mode) && (e = readdir(d)) != NULL)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+            snprintf(inner, sizeof inner, "%s/%s", path, e->d_name) < BENCH_PATH)
+            bench_remove_tree(inner);
+    if (d != NULL) closedir(d);
+    (void)rmdir(path);
+}
+
 static inline void bench_close_folder(void)
 {
-    struct dirent *e;
-    DIR *d;
     if (bench.own[0] == 0 || bench.owner != getpid()) return;
-    d = opendir(bench.own);
-    while (d != NULL && (e = readdir(d)) != NULL)
-        if (strlen(e->d_name) < 190) bench_remove(e->d_name);
-    if (d != NULL) closedir(d);
-    (void)rmdir(bench.own);
+    bench_remove_tree(bench.own);
     bench.own[0] = 0;
 }
 

@@ -516,7 +516,7 @@ quick_start() {
 }
 
 # What the program of a header, or an example, is linked with.
-libraries() { case $1 in zstd_par | hexz_pack | unzst) echo -lzstd ;; esac; }
+libraries() { case $1 in zstd_par | hexz_pack | unzst | pack) echo -lzstd ;; esac; }
 
 quick_start_check() {
     local h=$1 name="quick start: $1.h" log argument= program=./quick_$1
@@ -565,8 +565,8 @@ example() {
 as_printed() {
     local h
     for h in $headers; do start quick_start_check $h; done
-    for h in verify export mft_scan unzst; do
-        [ $h = unzst ] && [ -z "$(those_of gcc zstd_par)" ] && continue
+    for h in verify export mft_scan unzst pack; do
+        case $h in unzst | pack) [ -n "$(those_of gcc zstd_par)" ] || continue ;; esac
         [ $h != verify ] && [ ! -f "$root/examples/$h.c" ] || start example $h
     done
 }
