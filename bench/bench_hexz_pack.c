@@ -157,7 +157,8 @@ static void make_unique(const char *path)
 static void copy_range(FILE *in, FILE *out, uint64_t from, uint64_t to, uint64_t n)
 {
     static unsigned char buf[MIB];
-    require(fseeko(in, (off_t)from, SEEK_SET) == 0 && fseeko(out, (off_t)to, SEEK_SET) == 0, "seek");
+    require(fseeko(in, (off_t)from, SEEK_SET) == 0 && fseeko(out, (off_t)to, SEEK_SET) == 0,
+            "seeking in content");
     while (n != 0) {
         size_t k = n < sizeof buf ? (size_t)n : sizeof buf;
         require(fread(buf, 1, k, in) == k && fwrite(buf, 1, k, out) == k, "copying content");

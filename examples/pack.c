@@ -223,7 +223,10 @@ static int fills_stdout(const arguments *a, const char *path)
 }
 
 /* Is the error one of reading what was to be read, and no fault of the system? */
-static int is_damage(const job *j, posio_result r) { return r == POSIO_E_DATA && !j->writer.failed; }
+static int is_damage(const job *j, posio_result r)
+{
+    return r == POSIO_E_DATA && !j->writer.failed;
+}
 
 /* Says what happened, and to which of the files. */
 static void fail(job *j, posio_result r)
@@ -751,12 +754,12 @@ static void print_codecs(cli_out *f, const hexz_pack_picture *p)
     const char *title = "stored by";
     int i;
     for (i = HEXZ_PACK_RAW; i < HEXZ_PACK_KINDS; i++) {
+        const double bytes = (double)p->bytes[i], stored = (double)p->stored_bytes[i];
         char a[32], b[32], c[32];
         if (p->count[i] == 0) continue;
         cli_printf(f, "  %-18s%s: %s chunks, %s to %s, ratio %.3f\n", title, kind_names[i],
-                   cli_grouped(p->count[i], a), cli_size((double)p->bytes[i], b),
-                   cli_size((double)p->stored_bytes[i], c),
-                   p->stored_bytes[i] != 0 ? (double)p->bytes[i] / (double)p->stored_bytes[i] : 0.0);
+                   cli_grouped(p->count[i], a), cli_size(bytes, b), cli_size(stored, c),
+                   stored > 0 ? bytes / stored : 0.0);
         title = "";
     }
 }
@@ -1175,9 +1178,9 @@ static const char *choose(arguments *a, char **operands, int count, const char *
 static const char summary[] =
     "create packs INPUT into ARCHIVE, on all cores: chunks cut by content or of one size, each\n"
     "stored once, compressed, hashed with BLAKE3. INPUT is E01, S01, QCOW2, VMDK, VHDX, VHD, raw\n"
-    "or split raw, an archive, or one of these in a zstd file: its media is packed, holes skipped,\n"
-    "and what it says of itself is kept. --format raw packs the bytes of any file. - is standard\n"
-    "input or output. info, list and verify take several archives.\n"
+    "or split raw, an archive, or one of these in a zstd file: its media is packed, holes are\n"
+    "skipped, and what it says of itself is kept. --format raw packs the bytes of any file. - is\n"
+    "standard input or output. info, list and verify take several archives.\n"
     "  create ARCHIVE INPUT    pack\n"
     "  info ARCHIVE...         sums, codecs, sizes of chunks, metadata, the root hash\n"
     "  list ARCHIVE...         one line for each chunk\n"

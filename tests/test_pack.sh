@@ -108,8 +108,9 @@ prepare() {
 test_options() {
     local bad
     run --help
-    check "--help" 'code 0' 'silent' 'says "usage: pack COMMAND"' 'says "--codec"' 'says "--chunk"' \
-        'says "--threads"' 'says "--force"' 'says "--json"' 'says "--quiet"' 'says "--offset"' \
+    check "--help" 'code 0' 'silent' 'says "usage: pack COMMAND"' 'says "--codec"' \
+        'says "--chunk"' 'says "--threads"' 'says "--force"' 'says "--json"' 'says "--quiet"' \
+        'says "--offset"' \
         'says "--version"' 'says "  create "' 'says "  verify "' 'says "Exit codes"'
     run --version
     check "--version" 'code 0' 'silent' 'lines 1' 'says "pack (chunkwise)"'
@@ -347,6 +348,9 @@ test_images() {
     packs "raw in zstd" disk.raw.zst disk.raw
     "$build/make_ewf" encase6 e > make.log 2>&1 || fail "make_ewf" "$(tail -n 1 make.log)"
     packs "E01 of the fixtures" e.E01 e.raw
+    "$build/make_ewf" flip-zlib flip > make.log 2>&1 || fail "make_ewf" "$(tail -n 1 make.log)"
+    run create flip.hexz flip.E01
+    check "a damaged E01" 'code 1' 'begins "flip.E01: "' 'absent flip.hexz'
     if have ewfacquire; then
         ewfacquire -u -q -f encase6 -c fast -b 64 -S 2097152 -d sha1 -C "case é 7" -E ev1 \
             -D d -e examiner -N n -m fixed -M physical -t disk disk.raw > acquire.log 2>&1
@@ -355,7 +359,8 @@ test_images() {
         run cat i.hexz
         check "E01: as ewfexport has it" 'same out exported.raw'
         run info i.hexz
-        check "E01: case data" 'says "ewf.case_number   case é 7"' 'says "ewf.examiner      examiner"' \
+        check "E01: case data" 'says "ewf.case_number   case é 7"' \
+            'says "ewf.examiner      examiner"' \
             'says "source.format     EWF-E01"' "says \"ewf.md5           $(md5sum < disk.raw |
                 cut -d ' ' -f 1)\""
         tool verify --json i.hexz
@@ -427,7 +432,8 @@ test_tools() {
         'says "\"computed\":null"' 'says "\"media_offset\":32768,\"length\":16384"' \
         'says "\"message\":\"chunk 2: "'
     tool verify t.hexz
-    check "verify, as text" 'code 1' 'says "media 32768 to 49151: chunk 2 "' 'says "DAMAGED: 1 chunk"'
+    check "verify, as text" 'code 1' 'says "media 32768 to 49151: chunk 2 "' \
+        'says "DAMAGED: 1 chunk"'
     tool export --damage zeros -o - t.hexz
     check "export, a damaged chunk" 'code 1' \
         'same out <(head -c 32768 d.raw; head -c 16384 /dev/zero; tail -c +49153 d.raw)'
@@ -501,7 +507,8 @@ test_damage() {
         'says "chunk 0, offset 0, 65,536 bytes, at 128 of the archive: "'
     run verify --json bad
     check "a damaged chunk, as JSON" 'code 1' 'json' 'says "\"status\":\"damaged\""' \
-        'says "\"bad_bytes\":65536"' 'says "\"chunk\":0,\"offset\":0,\"size\":65536,\"file_offset\":128"'
+        'says "\"bad_bytes\":65536"' \
+        'says "\"chunk\":0,\"offset\":0,\"size\":65536,\"file_offset\":128"'
     rm -f o
     run cat bad
     check "a damaged chunk, cat" 'code 1' 'begins "bad: "' 'complains "chunk 0 "'
@@ -599,7 +606,8 @@ test_outputs() {
         code=$?
         check "no more than $size KiB for the archive" 'code 2' 'begins "d/full: "' 'absent d/full'
     done
-    (trap '' XFSZ; ulimit -f 500; exec timeout -s KILL 20 "$pack" extract -o d/full d/a) > out 2> err
+    (trap '' XFSZ; ulimit -f 500
+        exec timeout -s KILL 20 "$pack" extract -o d/full d/a) > out 2> err
     code=$?
     check "no more than 500 KiB for the content" 'code 2' 'begins "d/full: "' 'absent d/full'
     if mkdir -p disk && mount -t tmpfs -o size=600k tmpfs disk 2> /dev/null; then
@@ -662,6 +670,27 @@ test_interrupt() {
     rm -f i.never fifo
 }
 
+# on_terminal ARGUMENT...: pack, with all of its output on a terminal; that is in out.
+on_terminal() {
+    timeout -s KILL 20 "$python" -c 'import os, pty, sys
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' "$pack" "$@" > out 2> err < /dev/null
+    code=$?
+}
+
+test_terminal() {
+    "$python" -c 'import os, pty; os.waitstatus_to_exitcode' 2> /dev/null ||
+        { skip "terminals" "python3 missing, or before 3.9"; return; }
+    on_terminal cat old
+    check "no raw bytes on a terminal" 'code 2' 'says "not written to a terminal"'
+    on_terminal create - d.raw
+    check "and no archive" 'code 2' 'says "not written to a terminal"'
+    on_terminal create --force --codec zstd:15 t large.raw
+    check "progress, with the time that is left" 'code 0' 'says "large.raw [#"' 'says "  ETA 0:0"'
+    on_terminal create --force --codec zstd:15 --quiet t large.raw
+    check "--quiet" 'code 0' 'prints_nothing'
+    rm -f t
+}
+
 # An input that becomes shorter while it is read.
 test_shrink() {
     local chunk
@@ -696,5 +725,6 @@ test_damage
 test_outputs
 test_kill
 test_interrupt
+test_terminal
 test_shrink
 finish
