@@ -77,6 +77,15 @@ check() {
     pass "$name"
 }
 
+# Waits until a file is there, of a program that has just been started.
+await() {
+    local i
+    for i in $(seq 200); do
+        [ ! -e "$1" ] || return
+        sleep 0.02
+    done
+}
+
 text() { seq 1 "$1" | sed 's/$/ lines of text that compress as text does/'; }
 # Bytes that do not repeat, and do not compress: always the same.
 noise() { seq "$1" 900000 | zstd -q -c -1 | tail -c +1000 | head -c "$2"; }
@@ -654,14 +663,15 @@ test_interrupt() {
     mkfifo fifo
     sleep 10 > fifo & # which keeps it open, and silent
     "$pack" create i.never - < fifo > out 2> err &
-    sleep 0.3
+    await i.never.part
+    sleep 0.1
     kill -INT $! 2> /dev/null
     wait $!
     code=$?
     kill %?sleep 2> /dev/null
     check "Ctrl-C while the input is silent" 'code 2' 'absent i.never' 'complains "interrupted"'
     "$pack" create --quiet --codec zstd:19 i.never large.raw > out 2> err &
-    sleep 0.3
+    await i.never.part
     kill -INT $! 2> /dev/null
     wait $!
     code=$?
@@ -698,7 +708,7 @@ test_shrink() {
         cp large.raw shrinks.raw
         "$pack" create --threads 1 --quiet --codec zstd:19 --memory 1 --chunk $chunk s.never \
             shrinks.raw > out 2> err &
-        sleep 0.15
+        await s.never.part
         truncate -s 1000000 shrinks.raw
         wait $!
         code=$?
