@@ -4,12 +4,12 @@
        bench_hexz_pack [--json] [--rounds N] [--mib N] [--folder DIR] [--only SECTION]
 
    and for LZ4 -DHEXZ_PACK_LZ4 -llz4. Figures are the best of N rounds (3) in which all engines take
-   turns, each in a process of its own; CPU is that of the process. Content is files of this system,
+   turns, each in a process of its own; CPU is that of the process. Content: files of this system,
    --mib (512) MiB of them where it has so many; about twelve times that is needed in DIR (TMPDIR).
    Nothing is synced by us. Peers that are not installed are left out: zstd, mksquashfs, unsquashfs
    (squashfs-tools), borg (borgbackup), restic.
 
-     unique       files of this system, none twice. limit: pread, BLAKE3, compress, write, one chunk
+     unique       files of this system, no piece of 4 KiB twice. limit: pread, BLAKE3, compress, write, one chunk
                   of 64 KiB after the other, and nothing else; its CPU time / 2. Fixed chunks and
                   content-defined ones; zstd -T2 -3; mksquashfs with the same blocks, processors
      generations  an image, then twice 5 % of it overwritten by extents of 4 KiB to 1 MiB; the three
@@ -35,6 +35,10 @@ enum { MIB = 1 << 20, CHUNK = 64 << 10, THREADS = 2 };
 
 static uint32_t rounds = 3;
 static uint64_t mib = 512;
+
+/* Paths in the folder. */
+static char unique_path[BENCH_PATH], large_path[BENCH_PATH], made_path[BENCH_PATH],
+    repository[BENCH_PATH];
 
 static void require(int x, const char *what)
 {
@@ -131,10 +135,10 @@ static FILE *create(const char *path)
     return f;
 }
 
-/* Programs, libraries, data, headers: a quarter each at most, and then what else there is. */
-static void make_unique(const char *path)
+/* Programs, libraries, data, headers: a quarter of n bytes each at most, and then what else. */
+static void collect_all(const char *path, uint64_t n)
 {
-    static const char *const places[] = {"/usr/bin", library_folder, "/usr/share", "/usr/include",
+    static const char *const places[] = {"/usr/bin", library_folder, "/usr/share",   "/usr/include",
                                          "/usr/lib", "/usr/sbin",    "/usr/libexec", "/opt"};
     collector c;
     size_t i;
@@ -143,15 +147,13 @@ static void make_unique(const char *path)
     c.buf = (unsigned char *)malloc(MIB);
     require(c.buf != NULL, "memory");
     for (i = 0; i < sizeof places / sizeof places[0]; i++) {
-        const uint64_t share = (mib << 20) / 4, rest = (mib << 20) - (uint64_t)ftello(c.out);
-        c.left = i < 4 && rest > share ? share : rest;
+        const uint64_t rest = n - (uint64_t)ftello(c.out);
+        c.left = i < 4 && rest > n / 4 ? n / 4 : rest;
         c.skip = i < 4 ? NULL : library_folder;
         collect(&c, places[i]);
     }
     require(fclose(c.out) == 0, path);
     free(c.buf);
-    if (size_of_file(path) < mib << 20 && !bench.json)
-        printf("(this system has %.0f MiB of files)\n", (double)size_of_file(path) / MIB);
 }
 
 static void copy_range(FILE *in, FILE *out, uint64_t from, uint64_t to, uint64_t n)
@@ -231,7 +233,7 @@ static void make_sparse(const char *path, const char *unique)
 
 typedef struct packing {
     const char *in, *out;
-    uint32_t codec, chunker;
+    uint32_t codec, chunker, chunk_avg;
     int32_t level;
 } packing;
 
@@ -250,6 +252,7 @@ static int pack_it(const void *user)
     desc.codec = p->codec;
     desc.level = p->level;
     desc.chunker = p->chunker;
+    desc.chunk_avg = p->chunk_avg;
     desc.flags = HEXZ_PACK_NO_SYNC | HEXZ_PACK_FORCE;
     if (r == POSIO_OK) source = posio_file_source(file);
     if (r == POSIO_OK) r = hexz_pack_begin(&w, p->out, &desc, &err);
@@ -330,6 +333,53 @@ static int limit_it(const void *user)
         at += (uint64_t)n;
     }
     return n != 0;
+}
+
+// ---------------------------------------------------------------------------------- unique content
+
+/* What files have in common is found by chunks of some 4 KiB, and comes once. */
+static int keep_unique(const void *user)
+{
+    const packing *p = (const packing *)user;
+    const uint64_t most = mib << 20;
+    unsigned char *buf = (unsigned char *)malloc(16384);
+    hexz_pack *archive = NULL;
+    hexz_pack_entry x;
+    FILE *in = fopen(p->in, "rb"), *out = fopen(unique_path, "wb");
+    uint64_t i, n = 0;
+    int ok = buf != NULL && in != NULL && out != NULL &&
+             hexz_pack_open(&archive, p->out, NULL, NULL) == POSIO_OK;
+    if (!ok) return 1;
+    for (i = 0; n < most && hexz_pack_entry_at(archive, i, &x, NULL) == POSIO_OK; i++) {
+        size_t size = x.size < most - n ? (size_t)x.size : (size_t)(most - n);
+        if (x.kind == HEXZ_PACK_DUPLICATE || x.kind == HEXZ_PACK_ZERO) continue;
+        if (fseeko(in, (off_t)x.offset, SEEK_SET) != 0 || fread(buf, 1, size, in) != size ||
+            fwrite(buf, 1, size, out) != size)
+            return 1;
+        n += size;
+    }
+    hexz_pack_close(archive);
+    free(buf);
+    fclose(in);
+    return fclose(out) != 0;
+}
+
+static void make_unique(void)
+{
+    packing p;
+    bench_cost ignored;
+    memset(&p, 0, sizeof p);
+    p.in = large_path;
+    p.out = made_path;
+    p.codec = HEXZ_PACK_CODEC_NONE;
+    p.chunk_avg = 4096;
+    collect_all(large_path, (mib << 20) + (mib << 19));
+    require(bench_child(pack_it, &p, &ignored) == 0, "finding what is unique");
+    require(bench_child(keep_unique, &p, &ignored) == 0, "keeping what is unique");
+    (void)unlink(large_path);
+    (void)unlink(made_path);
+    if (size_of_file(unique_path) < mib << 20 && !bench.json)
+        printf("(this system has %.0f MiB of files)\n", (double)size_of_file(unique_path) / MIB);
 }
 
 // ---------------------------------------------------------------------------------- engines
@@ -535,10 +585,6 @@ static engine borg_peer(const char *name, const char *in, const char *made, cons
 }
 
 // ---------------------------------------------------------------------------------- sections
-
-/* Paths in the folder. */
-static char unique_path[BENCH_PATH], large_path[BENCH_PATH], made_path[BENCH_PATH],
-    repository[BENCH_PATH];
 
 static void bench_unique(void)
 {
@@ -829,7 +875,7 @@ int main(int argc, char **argv)
     (void)bench_path(made_path, "made");
     (void)bench_path(repository, "repository");
     set_environment();
-    make_unique(unique_path);
+    make_unique();
     if (bench_wants("unique")) bench_unique();
     if (bench_wants("generations")) bench_generations();
     if (bench_wants("duplicates")) bench_duplicates();

@@ -1152,6 +1152,16 @@ static const char *misplaced(const arguments *a, const char **arg)
     return NULL;
 }
 
+/* Standard input is no image: its bytes are packed as they are. */
+static int opens_as_image(const arguments *a)
+{
+    open_image_desc as_it_is;
+    memset(&as_it_is, 0, sizeof as_it_is);
+    if (memcmp(&a->image, &as_it_is, sizeof as_it_is) == 0) return 0;
+    as_it_is.formats[0] = OPEN_IMAGE_RAW;
+    return memcmp(&a->image, &as_it_is, sizeof as_it_is) != 0;
+}
+
 /* Finds the command, and what is wrong with the rest; NULL when nothing is. *arg: to blame. */
 static const char *choose(arguments *a, char **operands, int count, const char **arg)
 {
@@ -1166,8 +1176,10 @@ static const char *choose(arguments *a, char **operands, int count, const char *
     wrong = misplaced(a, arg);
     if (wrong != NULL) return wrong;
     *arg = operands[0];
-    if (i == CREATE)
-        return count == 3 ? NULL : "needs two names: of the archive, then of the input";
+    if (i == CREATE && count != 3) return "needs two names: of the archive, then of the input";
+    if (i == CREATE && is_stdio(operands[2]) && opens_as_image(a))
+        return "standard input is packed as it is: images are read at random";
+    if (i == CREATE) return NULL;
     if (count == 1) return "no archive given";
     if ((i == CAT || i == EXTRACT) && count != 2) return "one archive at a time";
     for (i = 1; i < count; i++)

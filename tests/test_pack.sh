@@ -151,6 +151,11 @@ test_options() {
         run $bad
         check "misplaced: $bad" 'code 2' 'complains "goes with"' 'prints_nothing' 'absent a'
     done
+    run create --format qcow2 a -
+    check "an image from a pipe" 'code 2' 'complains "packed as it is"' 'absent a'
+    run create --format raw --quiet a -
+    check "but raw bytes" 'code 0' 'silent'
+    rm -f a
     run cat --offset 5Q a
     check "--offset 5Q" 'code 2' 'begins "--offset 5Q: "'
     run extract -o "" a
