@@ -9,9 +9,10 @@
    Nothing is synced by us. Peers that are not installed are left out: zstd, mksquashfs, unsquashfs
    (squashfs-tools), borg (borgbackup), restic.
 
-     unique       files of this system, no piece of 4 KiB twice. limit: pread, BLAKE3, compress, write, one chunk
-                  of 64 KiB after the other, and nothing else; its CPU time / 2. Fixed chunks and
-                  content-defined ones; zstd -T2 -3; mksquashfs with the same blocks, processors
+     unique       files of this system, no piece of 4 KiB twice. limit: pread, BLAKE3, compress,
+                  write, one chunk of 64 KiB after the other, and nothing else; its CPU time / 2.
+                  Fixed chunks and content-defined ones; zstd -T2 -3; mksquashfs with the same
+                  blocks and processors
      generations  an image, then twice 5 % of it overwritten by extents of 4 KiB to 1 MiB; the three
                   states one behind the other. restic, borg, borg with chunks of our size
      duplicates   2 MiB of it, again and again: no chunk but the first few is new

@@ -428,6 +428,17 @@ test_tools() {
     check "export" 'code 0' 'same out d.raw'
     tool export --map t.hexz
     check "export --map" 'code 0' 'says "  zero"' 'says "  compressed"'
+    if have mkntfs; then
+        truncate -s 8M ntfs.raw
+        mkntfs -F -q -s 512 -p 0 -H 1 -S 1 ntfs.raw > mkntfs.log 2>&1
+        run create --force --quiet ntfs.hexz ntfs.raw
+        tool mft_scan ntfs.raw
+        cp out names
+        tool mft_scan ntfs.hexz
+        check "mft_scan" 'code 0' 'same out names' 'says "\$MFT"'
+    else skip "mft_scan" "mkntfs missing"; fi
+    tool verify --info t.hexz
+    check "verify --info" 'code 0' 'says "root "' 'says "hexz_pack archive"'
     cp t.hexz t.raw.zst
     tool verify t.raw.zst
     check "an archive under the name of a zstd file" 'code 2' 'complains "--format hexz"'
