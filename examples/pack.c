@@ -314,7 +314,9 @@ static posio_result open_input(job *j)
     /* Fixed chunks are read by all threads; what is to be cut, by one: it gets help. */
     if (j->desc.chunker != HEXZ_PACK_FIXED) desc.pool = j->pool;
     desc.pool_to_measure = j->pool;
+    cli_idle(1);
     r = open_image_open(&j->image, j->input, &desc, &j->error);
+    cli_idle(0);
     if (r != POSIO_OK) return r;
     j->media = open_image_source(j->image);
     if (!is_stdio(j->path) && image_files_is_read(j->image, j->path)) {
