@@ -1174,6 +1174,38 @@ TEST(damaged_index)
     drop(&out);
 }
 
+/* A read of a damaged chunk says so, cached or straight; its neighbours are read. */
+TEST(reading_damage)
+{
+    bytes in = {NULL, 0, 0}, out = {NULL, 0, 0};
+    hexz_pack_desc d = desc_of(HEXZ_PACK_FIXED, 4096);
+    static unsigned char back[300000];
+    posio_memory m;
+    posio_error err;
+    hexz_pack_entry e;
+    hexz_pack *a;
+    int i;
+    d.codec = HEXZ_PACK_CODEC_NONE;
+    put_noise(&in, sizeof back, 40);
+    CHECK_EQ(pack(&out, in.p, in.n, &d, SOURCE, NULL, &err), POSIO_OK);
+    a = open_bytes(&m, out.p, out.n, &err);
+    REQUIRE(a != NULL && hexz_pack_find(a, 50000, &e, &err) == POSIO_OK);
+    out.p[e.file_offset + 2000] ^= 4;
+    for (i = 0; i < 2; i++) { /* failures are not kept, nor is what is wrong */
+        CHECK_EQ(hexz_pack_read_at(a, 50000, back, 10, &err), POSIO_E_DATA);
+        CHECK_EQ(err.offset, e.file_offset);
+        CHECK(strstr(err.message, "chunk 12 (4096 bytes of content at 49152)") != NULL);
+        CHECK(strstr(err.message, "BLAKE3") != NULL);
+        CHECK_EQ(hexz_pack_read_at(a, 0, back, sizeof back, &err), POSIO_E_DATA);
+        CHECK_EQ(err.offset, e.file_offset);
+        CHECK_EQ(hexz_pack_read_at(a, e.offset - 100, back, 100, &err), POSIO_OK);
+        CHECK_MEM(back, in.p + e.offset - 100, 100);
+    }
+    hexz_pack_close(a);
+    drop(&in);
+    drop(&out);
+}
+
 // ---------------------------------------------------------------------------------- the pipeline
 
 typedef struct line {
@@ -1755,6 +1787,7 @@ TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(cl
           RUN(a_stream_of_zstd); RUN(content_defined); RUN(holes); RUN(archive_in_archive);
           RUN(shrinking_source); RUN(ready_chunks); RUN(reading_by_many); RUN(inspecting);
           RUN(every_byte); RUN(truncations); RUN(hostile); RUN(refused_by_name);
-          RUN(damaged_index); RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
+          RUN(damaged_index); RUN(reading_damage);
+          RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
           RUN(pipeline_failures); RUN(pipeline_impossible); RUN(writer_faults);
           RUN(reader_faults); RUN(memory); RUN_FILES; RUN(arguments); RUN(large_chunks);)
