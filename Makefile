@@ -66,9 +66,9 @@ endif
 ifneq ($(ZSTD),)
 HEXZ     = -DOPEN_IMAGE_HEXZ $(LZ4)
 TOOLS   += unzst pack
-TESTS   += zstd_par hexz_pack
+TESTS   += zstd_par zstd_blocks hexz_pack
 BENCHES += zstd_par hexz_pack
-FUZZERS += zstd_par hexz_pack
+FUZZERS += zstd_par zstd_block hexz_pack
 TEST_UNZST = "tests/test_unzst.sh $(BUILD)/unzst $(BUILD)/unzst-cli" \
            "tests/test_pack.sh $(BUILD) $(BUILD)/pack-cli"
 else
@@ -120,17 +120,19 @@ demo: $(BUILD)/verify                       ## make a real E01 with an NTFS volu
 # ------------------------------------------------------------------ tests
 
 BUILDERS = $(wildcard tests/fixtures/*_build.h tests/fixtures/mft_*.h)
-TEST_HEADERS = tests/test.h tests/fixtures/faults.h tests/fixtures/watched.h $(BUILDERS)
+TEST_HEADERS = tests/test.h tests/zstd_check.h tests/fixtures/faults.h tests/fixtures/watched.h \
+           $(BUILDERS)
 
 $(BUILD)/tests/test_%$(EXE): tests/test_%.c $(TEST_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/tests/test_deflate_read$(EXE): LDLIBS += $(ZLIB)
-$(BUILD)/tests/test_qcow2_read$(EXE) $(BUILD)/tests/test_zstd_par$(EXE): LDLIBS += $(ZSTD)
-$(BUILD)/tests/test_qcow2_read$(EXE) $(BUILD)/tests/test_zstd_par$(EXE): | $(ZSTD_OBJECT)
-$(BUILD)/tests/test_hexz_pack$(EXE): LDLIBS += $(LZ4) $(ZSTD)
-$(BUILD)/tests/test_hexz_pack$(EXE): | $(ZSTD_OBJECT) $(LZ4_OBJECTS)
+ZSTD_TESTS = $(foreach t,qcow2_read zstd_par zstd_blocks hexz_pack,$(BUILD)/tests/test_$(t)$(EXE))
+$(ZSTD_TESTS): LDLIBS += $(ZSTD)
+$(ZSTD_TESTS): | $(ZSTD_OBJECT)
+$(BUILD)/tests/test_hexz_pack$(EXE): LDLIBS += $(LZ4)
+$(BUILD)/tests/test_hexz_pack$(EXE): | $(LZ4_OBJECTS)
 
 # (not to be slowed down by sanitizers)
 FIXTURE_CFLAGS = $(CFLAGS)
@@ -160,7 +162,7 @@ $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(HEADERS)
 	    -fno-sanitize-recover=undefined \
 	    -pthread $< -o $@ $(LDLIBS)
 
-ZSTD_FUZZERS = $(foreach f,qcow2_read zstd_par hexz_pack,$(BUILD)/fuzz/replay_$(f) \
+ZSTD_FUZZERS = $(foreach f,qcow2_read zstd_par zstd_block hexz_pack,$(BUILD)/fuzz/replay_$(f) \
                $(BUILD)/fuzz/fuzz_$(f))
 $(ZSTD_FUZZERS): LDLIBS += $(ZSTD)
 $(ZSTD_FUZZERS): | $(ZSTD_OBJECT)
@@ -246,7 +248,7 @@ test-cli-asan:                              ## the command lines under ASan and 
 test-tsan:                                  ## the threaded tests under ThreadSanitizer
 	$(call TIER,tsan,$(firstword $(CC)),CFLAGS="-g -O1 -fsanitize=thread" \
 	    TESTS="posio thread_pool chunk_cache ewf_read qcow2_read vmdk_read vhdx_read \
-	        mft_scan $(if $(ZSTD),zstd_par hexz_pack)")
+	        mft_scan $(if $(ZSTD),zstd_par zstd_blocks hexz_pack)")
 
 test-valgrind:                              ## the parsing tests under valgrind
 	$(call TIER,valgrind,valgrind,CFLAGS="-g -O1" $(SLOW) \
