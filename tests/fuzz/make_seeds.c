@@ -6,8 +6,9 @@
    once took time or memory out of proportion), qcow2_read (every variant of qcow2_build.h, and such
    inputs), vmdk_read, vhdx_read (every variant of vmdk_build.h and vhdx_build.h),
    mft_scan (of mft_fixtures.h), deflate_read,
-   digest, zstd_par, hexz_pack (of hexz_build.h). Seeds are made anew for each run and not kept;
-   what a fuzzer found is kept in tests/fuzz/corpus. */
+   digest, zstd_par, zstd_block (every variant of zstd_build.h that is small), hexz_pack (of
+   hexz_build.h). Seeds are made anew for each run and not kept; what a fuzzer found is kept in
+   tests/fuzz/corpus. */
 #define DIGEST_IMPLEMENTATION
 #include "../../digest.h"
 #include "../fixtures/ewf_build.h"
@@ -16,6 +17,7 @@
 #include "../fixtures/mft_fixtures.h"
 #include "../fixtures/vhdx_build.h"
 #include "../fixtures/vmdk_build.h"
+#include "../fixtures/zstd_build.h"
 
 enum { SEED_MAX = 64 << 10 };
 
@@ -617,6 +619,24 @@ static void seeds_of_zstd_par(const char *folder)
     free(b.data);
 }
 
+/* Every frame of zstd_build.h that is small, some with more blocks around. */
+static void seeds_of_zstd_block(const char *folder)
+{
+    size_t i;
+    for (i = 0; i < zstd_build_variant_count(); i++) {
+        const zstd_build_variant *v = &zstd_build_variants[i];
+        ewf_build_bytes b = {NULL, 0, 0};
+        zstd_build z;
+        zstd_build_make(&z, v, i % 4 == 3 ? 12 : 0);
+        ewf_build_put8(&b, (unsigned)i * 7 & 63);
+        ewf_build_put8(&b, i % 5 == 4 ? 200 : 0);
+        ewf_build_put(&b, z.data, z.size);
+        if (z.size <= SEED_MAX) write_seed(folder, "", v->name, &b);
+        free(b.data);
+        zstd_build_free(&z);
+    }
+}
+
 /* ------------------------------------------------------------------ hexz_pack */
 
 static void seed_archive(const char *folder, const char *name, hexz_build *h)
@@ -763,6 +783,7 @@ int main(int argc, char **argv)
                    {"vmdk_read", seeds_of_vmdk_read},       {"vhdx_read", seeds_of_vhdx_read},
                    {"deflate_read", seeds_of_deflate_read}, {"digest", seeds_of_digest},
                    {"zstd_par", seeds_of_zstd_par},         {"hexz_pack", seeds_of_hexz_pack},
+                   {"zstd_block", seeds_of_zstd_block},
                    {"mft_scan", seeds_of_mft_scan}};
     size_t i;
     for (i = 0; argc == 3 && i < sizeof targets / sizeof targets[0]; i++)
