@@ -1,7 +1,8 @@
 /* bench_zstd_par.c - many frames on two threads, beside libzstd, zstd and pzstd.
 
        cc -O2 -pthread bench/bench_zstd_par.c -o bench_zstd_par -lzstd
-       bench_zstd_par [--json] [--rounds N] [--mib N] [--gib N] [--only SECTION]
+       bench_zstd_par [--json] [--rounds N] [--mib N] [--gib N] [--block-mib N]
+           [--only SECTION]
 
    Content is text collected from this system (64 MiB of it, again and again), at level 3. Figures
    are the best of N rounds (5) in which all engines take turns; CPU is that of the process, or of
@@ -15,6 +16,10 @@
      file       the same from a file to a file: zstd -d, pzstd -d -p 2, and ours; pzstd's file, ours
      walk       an index by its headers, with the caches full of something else
      random     4 KiB reads all over a seekable file of --gib (10), by one thread and two
+     blocks     one ordinary frame: text, binaries and a disk image of this system, 96 MiB each, at
+                levels 1, 3, 19 and with --long=27: ZSTD_decompressDCtx, and the block mode with one
+                thread, two, and eight. To compress them takes minutes, so TMPDIR keeps them in
+                bench_zstd_par.cache; --block-mib makes them smaller
 
    Whatever was timed is compared with the content. Exit code 1 when anything differs, never for a
    time. */
@@ -42,7 +47,7 @@ enum { MIB = 1 << 20, CORPUS = 64 << 20, FRAMES = 10000 };
 
 static int json, bad;
 static uint32_t rounds = 5;
-static size_t mib = 512, gib = 10;
+static size_t mib = 512, gib = 10, block_mib = 96;
 static const char *only; /* a section; NULL = all */
 static unsigned char *corpus;
 static thread_pool *two;
@@ -738,6 +743,301 @@ static void bench_random(void)
     (void)unlink(path_large);
 }
 
+// ---------------------------------------------------------------------------------- data for blocks
+
+static char cache[300]; /* what is kept from run to run */
+
+/* Files of this system that differ, one behind the other. */
+typedef struct collection {
+    unsigned char *p;
+    size_t n, room, slice; /* at most so much of each file */
+    uint64_t seen[1 << 16];
+    size_t count;
+    int programs; /* ELF files; else text */
+} collection;
+
+static void collect_unique(collection *c, const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    unsigned char *p = c->p + c->n;
+    size_t n, most = c->room - c->n < c->slice ? c->room - c->n : c->slice, i;
+    uint64_t hash;
+    if (f == NULL) return;
+    n = fread(p, 1, most, f);
+    fclose(f);
+    if (n < 512 || c->count == sizeof c->seen / sizeof c->seen[0]) return;
+    if (c->programs ? memcmp(p, "\177ELF", 4) != 0 : memchr(p, 0, n < 4096 ? n : 4096) != NULL)
+        return;
+    hash = digest_xxh64(p, n, 0);
+    for (i = 0; i < c->count; i++)
+        if (c->seen[i] == hash) return;
+    c->seen[c->count++] = hash;
+    c->n += n;
+}
+
+/* In the order of names, so that it is the same each time. */
+static void collect_below(collection *c, const char *path, int depth)
+{
+    struct dirent **list = NULL;
+    char inner[1024];
+    struct stat st;
+    int i, n;
+    if (c->n == c->room || depth > 12 || lstat(path, &st) != 0) return;
+    if (S_ISREG(st.st_mode)) collect_unique(c, path);
+    if (!S_ISDIR(st.st_mode) || (n = scandir(path, &list, NULL, alphasort)) < 0) return;
+    for (i = 0; i < n; i++) {
+        if (list[i]->d_name[0] != '.' &&
+            snprintf(inner, sizeof inner, "%s/%s", path, list[i]->d_name) < (int)sizeof inner)
+            collect_below(c, inner, depth + 1);
+        free(list[i]);
+    }
+    free(list);
+}
+
+static size_t make_files(int programs, unsigned char *p, size_t room)
+{
+    static const char *const texts[] = {"/usr/include", "/usr/lib/python3", "/usr/share", NULL};
+    static const char *const binaries[] = {"/usr/bin", "/usr/lib", NULL};
+    const char *const *place = programs ? binaries : texts;
+    collection *c = (collection *)calloc(1, sizeof *c);
+    size_t n;
+    require(c != NULL, "memory");
+    c->p = p;
+    c->room = room;
+    c->programs = programs;
+    c->slice = programs ? 1 << 20 : 256 << 10;
+    for (; *place != NULL; place++) collect_below(c, *place, 0);
+    n = c->n;
+    free(c);
+    return n;
+}
+
+/* Writes pieces of p as files of 1 KiB to 1 MiB. */
+static void spread(const char *dir, const char *stem, const unsigned char *p, size_t n)
+{
+    char path[400];
+    size_t i, k, number = 0;
+    for (i = 0; i < n; i += k) {
+        k = (size_t)1024 << number % 11;
+        if (k > n - i) k = n - i;
+        snprintf(path, sizeof path, "%s/%s%zu", dir, stem, number++);
+        require(save(path, p + i, k), path);
+    }
+}
+
+static size_t load(const char *path, unsigned char *p, size_t room)
+{
+    FILE *f = fopen(path, "rb");
+    size_t n;
+    if (f == NULL) return 0;
+    n = fread(p, 1, room, f);
+    fclose(f);
+    return n;
+}
+
+/* An ext4 image, two thirds of it files: half text, half programs, a little noise. 0: no mkfs. */
+static size_t make_disk(unsigned char *p, size_t room)
+{
+    char dir[320], line[1000], image[320];
+    size_t third = room / 3, n, i;
+    uint64_t seed = 1;
+    snprintf(dir, sizeof dir, "%s/disk", folder);
+    snprintf(image, sizeof image, "%s/disk.img", folder);
+    require(mkdir(dir, 0700) == 0, dir);
+    n = make_files(0, p, third - room / 24);
+    spread(dir, "text", p, n);
+    n = make_files(1, p, third - room / 24);
+    spread(dir, "program", p, n);
+    for (i = 0; i < room / 16; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        p[i] = (unsigned char)(seed >> 56);
+    }
+    spread(dir, "noise", p, room / 16);
+    snprintf(line, sizeof line,
+             "PATH=$PATH:/usr/sbin:/sbin; mkfs.ext4 -q -F -d %s %s %zuK "
+             "> /dev/null 2>&1", dir, image,
+             room / 1024);
+    n = system(line) == 0 ? load(image, p, room) : 0;
+    snprintf(line, sizeof line, "rm -rf %s %s", dir, image);
+    if (system(line) != 0) complain(dir, "cannot be removed");
+    return n;
+}
+
+static size_t make_block_data(int kind, unsigned char *p)
+{
+    static const char *const names[] = {"text", "binaries", "disk"};
+    const size_t room = block_mib << 20;
+    char path[400];
+    size_t n;
+    snprintf(path, sizeof path, "%s/%s-%zu", cache, names[kind], block_mib);
+    if ((n = load(path, p, room)) != 0) return n;
+    n = kind == 2 ? make_disk(p, room) : make_files(kind, p, room);
+    if (n != 0 && n < room && !json) printf("  (%s: only %zu MiB)\n", names[kind], n >> 20);
+    require(n == 0 || save(path, p, n), path);
+    return n;
+}
+
+// ---------------------------------------------------------------------------------- blocks
+
+typedef struct block_level {
+    const char *name;
+    int level, window_log; /* 0 = the level's */
+} block_level;
+
+/* One frame with a size and a checksum, as `zstd -T2` makes it. */
+static size_t compress_one(const whole *w, const unsigned char *data, const block_level *l)
+{
+    ZSTD_CCtx *c = ZSTD_createCCtx();
+    size_t n;
+    ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, l->level);
+    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+    ZSTD_CCtx_setParameter(c, ZSTD_c_nbWorkers, 2); /* where it was built with them */
+    if (l->window_log != 0) {
+        ZSTD_CCtx_setParameter(c, ZSTD_c_enableLongDistanceMatching, 1);
+        ZSTD_CCtx_setParameter(c, ZSTD_c_windowLog, l->window_log);
+    }
+    n = ZSTD_compress2(c, w->packed.p, w->packed.room, data, w->size);
+    require(!ZSTD_isError(n), "compress");
+    ZSTD_freeCCtx(c);
+    return n;
+}
+
+static void pack_blocks(whole *w, const unsigned char *data, int kind, const block_level *l)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/%d-%zu-%d-%d.zst", cache, kind, block_mib, l->level,
+             l->window_log);
+    w->packed.n = load(path, w->packed.p, w->packed.room);
+    if (w->packed.n != 0 &&
+        ZSTD_decompressDCtx(w->loop, w->dst, w->size, w->packed.p, w->packed.n) == w->size &&
+        memcmp(w->dst, data, w->size) == 0)
+        return;
+    w->packed.n = compress_one(w, data, l);
+    require(save(path, w->packed.p, w->packed.n), path);
+}
+
+/* What the library itself takes at most. */
+typedef struct ledger {
+    uint32_t now, most; /* atomic */
+} ledger;
+
+static void *ledger_alloc(size_t n, void *user)
+{
+    ledger *l = (ledger *)user;
+    unsigned char *p = (unsigned char *)malloc(n + 64);
+    uint32_t bytes;
+    if (p == NULL) return NULL;
+    memcpy(p, &n, sizeof n);
+    bytes = posio_atomic_add(&l->now, (uint32_t)n) + (uint32_t)n;
+    if (bytes > posio_atomic_load(&l->most)) posio_atomic_store(&l->most, bytes);
+    return p + 64;
+}
+
+static void ledger_free(void *block, void *user)
+{
+    unsigned char *p = (unsigned char *)block;
+    size_t n;
+    if (p == NULL) return;
+    memcpy(&n, p - 64, sizeof n);
+    (void)posio_atomic_add(&((ledger *)user)->now, 0 - (uint32_t)n);
+    free(p - 64);
+}
+
+enum { AUTO_1, BLOCK_1, AUTO_2, BLOCK_2, BLOCK_8, BLOCK_WAYS };
+static const char *const block_ways[] = {"auto, 1 thread", "blocks, 1 thread", "auto, 2 threads",
+                                         "blocks, 2 threads", "blocks, 8 threads"};
+
+/* Takes turns; the ratios of libzstd's wall time to ours go to `ratio`. */
+static void bench_one_frame(whole *w, const unsigned char *data, const char *name,
+                            thread_pool *eight, double ratio[BLOCK_WAYS])
+{
+    cost lib = {0, 0, 0}, ours[BLOCK_WAYS];
+    char line[120];
+    ledger l = {0, 0};
+    uint32_t r;
+    int i;
+    memset(ours, 0, sizeof ours);
+    for (r = 0; r < rounds; r++) {
+        take(&lib, memory_libzstd, w, "ZSTD_decompressDCtx");
+        for (i = 0; i < BLOCK_WAYS; i++) {
+            size_t at;
+            for (at = 0; at < w->size; at += 4096) w->dst[at] ^= 0x55;
+            memset(&w->desc, 0, sizeof w->desc);
+            w->desc.mode = i == AUTO_1 || i == AUTO_2 ? ZSTD_PAR_AUTO : ZSTD_PAR_BLOCK;
+            w->desc.pool = i == AUTO_1 || i == BLOCK_1 ? NULL : i == BLOCK_8 ? eight : two;
+            take(&ours[i], memory_ours, w, block_ways[i]);
+            if (memcmp(w->dst, data, w->size) != 0) complain(block_ways[i], "wrong bytes");
+        }
+    }
+    w->desc.mode = ZSTD_PAR_BLOCK;
+    w->desc.pool = two;
+    w->desc.alloc.alloc_fn = ledger_alloc;
+    w->desc.alloc.free_fn = ledger_free;
+    w->desc.alloc.user = &l;
+    if (memory_ours(w) != 0) complain(name, "fails when memory is counted");
+    if (!json)
+        printf("  %s: %.1f to 1, %.1f MiB of memory with 2 threads\n", name,
+               (double)w->size / (double)w->packed.n, (double)l.most / MIB);
+    for (i = -1; i < BLOCK_WAYS; i++) {
+        snprintf(line, sizeof line, "%s%s%s", json ? name : "", json ? ": " : "  ",
+                 i < 0 ? "ZSTD_decompressDCtx" : block_ways[i]);
+        report("blocks", line, i < 0 ? &lib : &ours[i], (double)w->size, i < 0 ? NULL : &lib);
+        if (i < 0) continue;
+        ratio[i] = ours[i].wall > 0 ? lib.wall / ours[i].wall : 0;
+    }
+}
+
+static void bench_blocks(void)
+{
+    static const char *const kinds[] = {"text", "binaries", "disk"};
+    static const block_level levels[] = {
+        {"level 1", 1, 0}, {"level 3", 3, 0}, {"level 19", 19, 0}, {"--long=27", 3, 27}};
+    double worst[BLOCK_WAYS], sum[BLOCK_WAYS];
+    thread_pool *eight = thread_pool_create(8);
+    const size_t room = block_mib << 20;
+    unsigned char *data = (unsigned char *)malloc(room);
+    int kind, k, i, files = 0;
+    whole w;
+    memset(&w, 0, sizeof w);
+    memset(worst, 0, sizeof worst);
+    memset(sum, 0, sizeof sum);
+    w.packed.room = ZSTD_compressBound(room);
+    w.packed.p = (unsigned char *)malloc(w.packed.room);
+    w.dst = (unsigned char *)malloc(room);
+    w.loop = ZSTD_createDCtx();
+    require(data != NULL && w.packed.p != NULL && w.dst != NULL && w.loop != NULL, "memory");
+    require(mkdir(cache, 0700) == 0 || access(cache, W_OK) == 0, cache);
+    title("one ordinary frame, memory to memory; ratios to ZSTD_decompressDCtx");
+    for (kind = 0; kind < 3; kind++) {
+        w.size = make_block_data(kind, data);
+        if (w.size == 0) fprintf(stderr, "SKIP: no mkfs.ext4\n");
+        for (k = 0; k < 4 && w.size != 0; k++) {
+            double ratio[BLOCK_WAYS];
+            char name[60];
+            snprintf(name, sizeof name, "%s, %s", kinds[kind], levels[k].name);
+            pack_blocks(&w, data, kind, &levels[k]);
+            bench_one_frame(&w, data, name, eight, ratio);
+            if (levels[k].window_log != 0) continue; /* not one of the nine */
+            files++;
+            for (i = 0; i < BLOCK_WAYS; i++) {
+                sum[i] += ratio[i];
+                if (files == 1 || ratio[i] < worst[i]) worst[i] = ratio[i];
+            }
+        }
+    }
+    title("  of the files at levels 1, 3, 19: the worst, the mean");
+    for (i = 0; i < BLOCK_WAYS && files != 0; i++)
+        if (json)
+            printf("{\"section\":\"blocks\",\"engine\":\"%s\",\"worst\":%.3f,\"mean\":%.3f}\n",
+                   block_ways[i], worst[i], sum[i] / files);
+        else printf("    %-32s x%.2f  x%.2f\n", block_ways[i], worst[i], sum[i] / files);
+    (void)thread_pool_destroy(eight);
+    ZSTD_freeDCtx(w.loop);
+    free(w.packed.p);
+    free(w.dst);
+    free(data);
+}
+
 // ---------------------------------------------------------------------------------- main
 
 static void remove_files(void)
@@ -777,9 +1077,11 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "--rounds") == 0) rounds = (uint32_t)n;
         else if (strcmp(argv[i], "--mib") == 0) mib = n;
         else if (strcmp(argv[i], "--gib") == 0) gib = n;
+        else if (strcmp(argv[i], "--block-mib") == 0) block_mib = n;
         else if (strcmp(argv[i], "--only") == 0) only = value;
         else {
-            fputs("usage: bench_zstd_par [--json] [--rounds N] [--mib N] [--gib N] [--only NAME]\n",
+            fputs("usage: bench_zstd_par [--json] [--rounds N] [--mib N] [--gib N] [--block-mib N] "
+                  "[--only NAME]\n",
                   stderr);
             return 2;
         }
@@ -791,10 +1093,12 @@ int main(int argc, char **argv)
     snprintf(path_pzstd, sizeof path_pzstd, "%s/pzstd.zst", folder);
     snprintf(path_out, sizeof path_out, "%s/out", folder);
     snprintf(path_large, sizeof path_large, "%s/large.zst", folder);
+    snprintf(cache, sizeof cache, "%s/bench_zstd_par.cache", tmp != NULL ? tmp : "/tmp");
     (void)atexit(remove_files);
-    make_corpus();
+    if (only == NULL || strcmp(only, "blocks") != 0) make_corpus();
     two = thread_pool_create(2);
     if (is_wanted("random")) bench_random(); /* first: a child's peak begins with our memory */
+    if (is_wanted("blocks")) bench_blocks();
     if (is_wanted("batch")) bench_batch();
     if (is_wanted("small")) bench_small();
     if (is_wanted("memory") || is_wanted("file") || is_wanted("walk")) {
