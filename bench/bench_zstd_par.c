@@ -743,7 +743,7 @@ static void bench_random(void)
     (void)unlink(path_large);
 }
 
-// ---------------------------------------------------------------------------------- data for blocks
+// ---------------------------------------------------------------------------------- their data
 
 static char cache[300]; /* what is kept from run to run */
 

@@ -1,6 +1,6 @@
-/* test_zstd_blocks.c - the block mode of zstd_par.h against libzstd: frames built by hand with every
-   trap of the format, frames of libzstd's, damaged and cut ones. The verdict and the bytes are those
-   of ZSTD_decompress, in any room, on any number of threads. */
+/* test_zstd_blocks.c - the block mode of zstd_par.h against libzstd: frames built by hand with
+   every trap of the format, frames of libzstd's, damaged and cut ones. The verdict and the bytes
+   are those of ZSTD_decompress, in any room, on any number of threads. */
 #define ZSTD_PAR_IMPLEMENTATION
 #define THREAD_POOL_IMPLEMENTATION
 #include "../zstd_par.h"
@@ -207,8 +207,8 @@ static void check_fixtures(uint32_t filler, zstd_par_codec *codec)
 
 TEST(fixtures) { check_fixtures(0, NULL); }
 
-/* With other blocks before and behind; all with one codec, in which nothing may be left of the frame
-   before: a tree, tables, offsets. */
+/* With other blocks before and behind; all with one codec, in which nothing may be left of the
+   frame before: a tree, tables, offsets. */
 TEST(fixtures_among_other_blocks)
 {
     zstd_par_codec *codec = NULL;
@@ -259,7 +259,7 @@ TEST(block_mode_is_used)
 
 enum { KINDS = 6 };
 
-/* Data of a kind: 0 text, 1 records of a program, 2 long runs, 3 sparse, 4 noise, 5 all of these. */
+/* Data of a kind: 0 text, 1 records, 2 long runs, 3 sparse, 4 noise, 5 all of these. */
 static unsigned char *make_kind(int kind, size_t n)
 {
     unsigned char *p = (unsigned char *)calloc(n + 16, 1);
@@ -517,7 +517,8 @@ static posio_result one_of_many(void *user, uint32_t part, posio_error *err)
     return POSIO_OK;
 }
 
-/* Many calls at once with one codec, on the pool whose threads make the calls; every fourth fails. */
+/* Many calls at once with one codec, on the pool whose threads make the calls; every fourth
+   fails. */
 TEST(many_at_once)
 {
     many m;
@@ -540,7 +541,8 @@ TEST(many_at_once)
     }
 }
 
-/* Without memory for it the result is an error or the right bytes, never wrong ones; nothing leaks. */
+/* Without memory for it the result is an error or the right bytes, never wrong ones; nothing
+   leaks. */
 TEST(every_allocation_fails_once)
 {
     unsigned char *data = make_kind(5, 500000), *dst = (unsigned char *)malloc(500000);
