@@ -9,7 +9,7 @@
 #include "fixtures/faults.h"
 #include "fixtures/zstd_build.h"
 
-enum { ROOM = 6 << 20, CANARY = 64, FILLER = 30 };
+enum { ROOM = 40 << 20, CANARY = 64, FILLER = 30 };
 
 static char where[200]; /* what is tried, for messages */
 
@@ -217,6 +217,20 @@ TEST(fixtures_among_other_blocks)
     REQUIRE(zstd_par_codec_create(&codec, &desc, NULL) == POSIO_OK);
     check_fixtures(FILLER, codec);
     zstd_par_codec_destroy(codec);
+}
+
+/* Offsets of many bits need much in front of them. */
+TEST(far_offsets)
+{
+    zstd_build b;
+    input x;
+    memset(&b, 0, sizeof b);
+    zstd_build_r_far(&b, 0);
+    CHECK_EQ(reference(b.data, b.size, expected, ROOM, NULL, 0), b.content_size);
+    CHECK_MEM(expected, b.content, b.content_size);
+    x = input_of("far offsets", b.data, b.size);
+    check(&x, QUICK, NULL);
+    zstd_build_free(&b);
 }
 
 /* The block mode is used where it is asked for, and a frame that only libzstd takes is its. */
@@ -634,7 +648,7 @@ TEST(little_memory)
 }
 
 TEST_MAIN(RUN(fixtures_are_what_they_say); RUN(fixtures); RUN(fixtures_among_other_blocks);
-          RUN(block_mode_is_used); RUN(frames_of_libzstd); RUN(small_blocks); RUN(dictionaries);
+          RUN(far_offsets); RUN(block_mode_is_used); RUN(frames_of_libzstd); RUN(small_blocks); RUN(dictionaries);
           RUN(damage); RUN(cut_anywhere); RUN(many_at_once); RUN(every_allocation_fails_once);
           RUN(little_memory);
           end_pools();)
