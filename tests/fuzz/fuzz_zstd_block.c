@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
 
-enum { SINK = 1, SMALL = 2, CODEC = 4, SHORT = 8, AMPLE = 16, THREE = 32, ROOM = 4 << 20 };
+enum { SINK = 1, SMALL = 2, CODEC = 4, SHORT = 8, AMPLE = 16, THREE = 32, ROOM = 1 << 20 };
 
 static void require_at(int x, const char *what, int line)
 {

@@ -631,7 +631,7 @@ static void seeds_of_zstd_block(const char *folder)
         ewf_build_put8(&b, (unsigned)i * 7 & 63);
         ewf_build_put8(&b, i % 5 == 4 ? 200 : 0);
         ewf_build_put(&b, z.data, z.size);
-        if (z.size <= SEED_MAX) write_seed(folder, "", v->name, &b);
+        if (z.size <= SEED_MAX / 4) write_seed(folder, "", v->name, &b);
         free(b.data);
         zstd_build_free(&z);
     }
