@@ -219,6 +219,31 @@ TEST(fixtures_among_other_blocks)
     zstd_par_codec_destroy(codec);
 }
 
+/* To a sink with so little memory that frames of many blocks are decoded in pieces. */
+TEST(fixtures_in_pieces)
+{
+    size_t i;
+    int pool;
+    for (i = 0; i < zstd_build_variant_count(); i += TEST_STRIDE) {
+        zstd_build b;
+        input x;
+        size_t ample;
+        zstd_build_make(&b, &zstd_build_variants[i], FILLER | ZSTD_BUILD_UNSIZED);
+        x = input_of(zstd_build_variants[i].name, b.data, b.size);
+        ample = reference(b.data, b.size, expected, ROOM, NULL, 0);
+        for (pool = 0; pool < 2; pool++) {
+            zstd_par_desc desc = desc_of(&x, ZSTD_PAR_BLOCK, pool == 0 ? NULL : pool_of(1));
+            desc.memory = 1;
+            snprintf(where, sizeof where, "%s, %d threads in pieces", x.name, pool + 1);
+            check_sink(&x, ample, &desc);
+            desc.mode = ZSTD_PAR_SERIAL;
+            snprintf(where, sizeof where, "%s, serially in pieces", x.name);
+            check_sink(&x, ample, &desc);
+        }
+        zstd_build_free(&b);
+    }
+}
+
 /* Offsets of many bits need much in front of them. */
 TEST(far_offsets)
 {
@@ -648,7 +673,7 @@ TEST(little_memory)
 }
 
 TEST_MAIN(RUN(fixtures_are_what_they_say); RUN(fixtures); RUN(fixtures_among_other_blocks);
-          RUN(far_offsets); RUN(block_mode_is_used); RUN(frames_of_libzstd); RUN(small_blocks); RUN(dictionaries);
-          RUN(damage); RUN(cut_anywhere); RUN(many_at_once); RUN(every_allocation_fails_once);
-          RUN(little_memory);
-          end_pools();)
+          RUN(fixtures_in_pieces); RUN(far_offsets); RUN(block_mode_is_used);
+          RUN(frames_of_libzstd); RUN(small_blocks); RUN(dictionaries); RUN(damage);
+          RUN(cut_anywhere); RUN(many_at_once); RUN(every_allocation_fails_once);
+          RUN(little_memory); end_pools();)
