@@ -16,14 +16,15 @@ WARN     = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wca
            -Wvla $(WERROR)
 COMPILE  = $(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) -pthread
 
-HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h $(FORMATS)
+HEADERS  = posio.h thread_pool.h chunk_cache.h deflate_read.h digest.h \
+           zstd_block.h $(FORMATS)
 FORMATS  = ewf_read.h vmdk_read.h qcow2_read.h vhdx_read.h mft_scan.h zstd_par.h \
            hexz_pack.h
 TOOLS    = verify export mft_scan
 TOOL_HEADERS = examples/cli.h examples/open_image.h examples/split_raw.h examples/image_files.h \
            examples/media_run.h examples/media_write.h examples/pack_items.h
-TESTS    = posio thread_pool chunk_cache deflate_read digest ewf_read qcow2_read vmdk_read \
-           vhdx_read mft_scan faults
+TESTS    = posio thread_pool chunk_cache deflate_read digest zstd_block ewf_read qcow2_read \
+           vmdk_read vhdx_read mft_scan faults
 BENCHES  = digest deflate_read thread_pool ewf_read qcow2_read vmdk_read vhdx_read mft_scan
 FUZZERS  = deflate_read digest ewf_read qcow2_read vmdk_read vhdx_read mft_scan
 

@@ -89,12 +89,16 @@
 #ifndef DIGEST_IMPLEMENTATION
 #define DIGEST_IMPLEMENTATION
 #endif
+#ifndef ZSTD_BLOCK_IMPLEMENTATION
+#define ZSTD_BLOCK_IMPLEMENTATION
+#endif
 #endif
 #if defined(CHUNK_CACHE_IMPLEMENTATION) && !defined(THREAD_POOL_IMPLEMENTATION)
 #define THREAD_POOL_IMPLEMENTATION
 #endif
-#if !defined(POSIO_IMPLEMENTATION) && \
-    (defined(THREAD_POOL_IMPLEMENTATION) || defined(DIGEST_IMPLEMENTATION))
+#if !defined(POSIO_IMPLEMENTATION) &&                                         \
+    (defined(THREAD_POOL_IMPLEMENTATION) || defined(DIGEST_IMPLEMENTATION) || \
+     defined(ZSTD_BLOCK_IMPLEMENTATION))
 #define POSIO_IMPLEMENTATION
 #endif
 #include "posio.h"
@@ -106,6 +110,9 @@
 #endif
 #if defined(DIGEST_IMPLEMENTATION)
 #include "digest.h"
+#endif
+#if defined(ZSTD_BLOCK_IMPLEMENTATION)
+#include "zstd_block.h"
 #endif
 
 #ifndef CHUNKWISE_ZSTD_PAR_H
@@ -390,16 +397,23 @@ enum {
     ZSTD_PAR_I_MOST_GRAIN = 256 << 10,
     ZSTD_PAR_I_WAVE = 64 << 20, /* bytes placed in memory before any is decoded */
     ZSTD_PAR_I_WAVE_ITEMS = 65536,
-    ZSTD_PAR_I_GROUP = 1 << 20,    /* bytes of small frames in one slot */
-    ZSTD_PAR_I_PIECE = 1 << 20,    /* bytes of a streamed frame in one slot */
-    ZSTD_PAR_I_INPUT = 256 << 10,  /* compressed bytes of it read at once */
-    ZSTD_PAR_I_ROUND = 64 << 10,   /* buffers are multiples of this, so that they fit again */
-    ZSTD_PAR_I_HOLE = 32 << 10,    /* zeros that become a hole */
-    ZSTD_PAR_I_CHUNK = 4 << 10,    /* of the cache, at least */
-    ZSTD_PAR_I_BULK = 256 << 10,   /* a read that is dealt out */
-    ZSTD_PAR_I_SLOTS = 130,        /* of a ring, at most */
-    ZSTD_PAR_I_FOOTER = 9,         /* bytes of a seek table behind its entries */
-    ZSTD_PAR_I_MAGICLESS = 1 << 16 /* blocks looked at to tell a frame without magic number */
+    ZSTD_PAR_I_GROUP = 1 << 20,   /* bytes of small frames in one slot */
+    ZSTD_PAR_I_PIECE = 1 << 20,   /* bytes of a streamed frame in one slot */
+    ZSTD_PAR_I_INPUT = 256 << 10, /* compressed bytes of it read at once */
+    ZSTD_PAR_I_ROUND = 64 << 10,  /* buffers are multiples of this, so that they fit again */
+    ZSTD_PAR_I_HOLE = 32 << 10,   /* zeros that become a hole */
+    ZSTD_PAR_I_CHUNK = 4 << 10,   /* of the cache, at least */
+    ZSTD_PAR_I_BULK = 256 << 10,  /* a read that is dealt out */
+    ZSTD_PAR_I_SLOTS = 130,       /* of a ring, at most */
+    ZSTD_PAR_I_PIECES = 16,       /* blocks of a strip, at most */
+    ZSTD_PAR_I_STRIPS = 16,       /* of a ring, at most */
+    ZSTD_PAR_I_STRIP =
+        96 << 10, /* bytes of blocks, literals and sequences that are enough for one */
+    ZSTD_PAR_I_LITERALS = ZSTD_PAR_I_BLOCK + (ZSTD_PAR_I_PIECES + 1) * 64,
+    ZSTD_PAR_I_WEAVERS = 12,          /* threads in block mode, at most: more find nothing to do */
+    ZSTD_PAR_I_LEAST_WEAVE = 1 << 20, /* bytes of a frame worth it */
+    ZSTD_PAR_I_FOOTER = 9,            /* bytes of a seek table behind its entries */
+    ZSTD_PAR_I_MAGICLESS = 1 << 16    /* blocks looked at to tell a frame without magic number */
 };
 
 #define ZSTD_PAR_I_MAGIC 0xfd2fb528u
@@ -468,9 +482,6 @@ static posio_result zstd_par_i_check(const zstd_par_desc *desc, posio_error *err
     else if (desc->window_log_max != 0 && (desc->window_log_max < 10 || desc->window_log_max > 31))
         fault = "window_log_max is 10 to 31";
     if (fault != NULL) return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "zstd_par: %s", fault);
-    if (desc->mode == ZSTD_PAR_BLOCK)
-        return posio_fail(err, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET,
-                          "block mode, the blocks of a frame side by side, is not in this version");
     return POSIO_OK;
 }
 
@@ -1375,6 +1386,315 @@ ZSTD_PAR_API posio_result zstd_par_decompress_batch(zstd_par_item *items, size_t
     return r;
 }
 
+// ---------------------------------------------------------------------------------- by blocks
+
+/* One frame by all threads. The pipeline: produce walks the headers of the blocks and names those
+   that define tables for others; work undoes the entropy coding of a strip of blocks; then, in
+   order, one lane executes their sequences and one computes the checksum. Whatever goes wrong only
+   means that libzstd decodes the frame anew: what is accepted here it accepts, too. */
+typedef struct zstd_par_i_piece {
+    const unsigned char *data; /* a block's content */
+    uint32_t size, type;
+    zstd_block_head head;
+    zstd_block_names names;
+    zstd_block_decoded decoded;
+    unsigned char *literals;
+    uint64_t *sequences;
+} zstd_par_i_piece;
+
+typedef struct zstd_par_i_strip {
+    uint32_t count;
+    size_t made; /* bytes at `out`, when executed */
+    const unsigned char *out;
+    uint64_t *sequences;     /* room for those of any block, */
+    unsigned char *literals; /* and for literals */
+    zstd_par_i_piece pieces[ZSTD_PAR_I_PIECES];
+} zstd_par_i_strip;
+
+typedef struct zstd_par_i_decoder {
+    struct zstd_par_i_decoder *next;
+    zstd_block block;
+} zstd_par_i_decoder;
+
+typedef struct zstd_par_i_weave {
+    const unsigned char *at, *end; /* the header of the next block; the end of the frame */
+    uint64_t window, number;       /* number: of the next block, from 1 */
+    uint32_t most;                 /* bytes of a block */
+    int last, has_checksum, apart; /* apart: the checksum has a lane of its own */
+    zstd_block_names names;
+    uint32_t repeats[3];
+    unsigned char *begin, *out, *limit; /* of what is decoded */
+    digest checksum;
+    thread_pool_mutex lock; /* guards idle */
+    zstd_par_i_decoder *idle;
+    zstd_par_i_strip *strips;
+} zstd_par_i_weave;
+
+/* Why does not matter. */
+static posio_result zstd_par_i_unfit(posio_error *err)
+{
+    return posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET, "not for block mode");
+}
+
+/* The block whose header is at w->at, if it fits into the strip behind what is there; *cost grows by
+   bytes that take about as long as a byte of literals. */
+static posio_result zstd_par_i_add_block(zstd_par_i_weave *w, zstd_par_i_strip *s, size_t *literals,
+                                         size_t *sequences, size_t *cost, int *full,
+                                         posio_error *err)
+{
+    zstd_par_i_piece *p = &s->pieces[s->count];
+    const size_t left = (size_t)(w->end - w->at);
+    uint32_t head, stored;
+    *full = s->count == ZSTD_PAR_I_PIECES || *cost >= ZSTD_PAR_I_STRIP;
+    if (*full) return POSIO_OK;
+    if (left < 3) return zstd_par_i_unfit(err);
+    head = (uint32_t)w->at[0] | (uint32_t)w->at[1] << 8 | (uint32_t)w->at[2] << 16;
+    p->type = head >> 1 & 3;
+    p->size = head >> 3;
+    p->data = w->at + 3;
+    stored = p->type == 1 ? 1 : p->size;
+    if (p->type == 3 || p->size > w->most || stored > left - 3) return zstd_par_i_unfit(err);
+    *cost += p->size;
+    if (p->type == 2) {
+        if (!zstd_block_look(p->data, p->size, w->most, &p->head)) return zstd_par_i_unfit(err);
+        *full = p->head.literals + (size_t)ZSTD_BLOCK_SLACK > ZSTD_PAR_I_LITERALS - *literals ||
+                p->head.sequences > ZSTD_BLOCK_SEQUENCES - *sequences;
+        if (*full) return POSIO_OK;
+        if (!zstd_block_name(&w->names, p->data, p->size, w->number, &p->head))
+            return zstd_par_i_unfit(err);
+        p->names = w->names;
+        p->literals = s->literals + *literals;
+        p->sequences = s->sequences + *sequences;
+        *literals += p->head.literals + (size_t)ZSTD_BLOCK_SLACK;
+        *sequences += p->head.sequences;
+        *cost += p->head.literals + 8 * (size_t)p->head.sequences;
+    }
+    s->count++;
+    w->number++;
+    w->last = head & 1;
+    w->at += 3 + (size_t)stored;
+    return POSIO_OK;
+}
+
+static posio_result zstd_par_i_weave_produce(void *user, thread_pool_slot *slot, posio_error *err)
+{
+    zstd_par_i_weave *w = (zstd_par_i_weave *)user;
+    zstd_par_i_strip *s = &w->strips[slot->index];
+    size_t literals = 0, sequences = 0, cost = 0;
+    uint32_t i;
+    int full = 0;
+    posio_result r = POSIO_OK;
+    if (w->last) return THREAD_POOL_END;
+    s->count = 0;
+    while (r == POSIO_OK && !w->last && !full)
+        r = zstd_par_i_add_block(w, s, &literals, &sequences, &cost, &full, err);
+    slot->parts = 0;
+    for (i = 0; i < s->count; i++)
+        if (s->pieces[i].type == 2) slot->parts = 1;
+    return r;
+}
+
+static posio_result zstd_par_i_weave_work(void *user, const thread_pool_slot *slot, uint32_t part,
+                                          posio_error *err)
+{
+    zstd_par_i_weave *w = (zstd_par_i_weave *)user;
+    zstd_par_i_strip *s = &w->strips[slot->index];
+    zstd_par_i_decoder *d;
+    uint32_t i;
+    int ok = 1;
+    (void)part;
+    thread_pool_lock(&w->lock);
+    d = w->idle; /* there are as many as threads */
+    w->idle = d->next;
+    thread_pool_unlock(&w->lock);
+    for (i = 0; i < s->count && ok; i++) {
+        zstd_par_i_piece *p = &s->pieces[i];
+        if (p->type == 2)
+            ok = zstd_block_decode(&d->block, p->data, p->size, &p->head, &p->names, w->most,
+                                   p->literals, p->sequences, &p->decoded);
+    }
+    thread_pool_lock(&w->lock);
+    d->next = w->idle;
+    w->idle = d;
+    thread_pool_unlock(&w->lock);
+    return ok ? POSIO_OK : zstd_par_i_unfit(err);
+}
+
+/* Executes a block, whatever its type. */
+static int zstd_par_i_execute(zstd_par_i_weave *w, zstd_par_i_piece *p)
+{
+    if (p->type == 2) {
+        if (!zstd_block_resolve(&p->decoded, p->sequences, w->repeats) ||
+            !zstd_block_execute(&p->decoded, p->sequences, w->begin, w->out, w->limit, w->window))
+            return 0;
+        w->out += p->decoded.size;
+        return 1;
+    }
+    if (p->size > (size_t)(w->limit - w->out)) return 0;
+    if (p->type == 0) memcpy(w->out, p->data, p->size);
+    else memset(w->out, p->data[0], p->size);
+    w->out += p->size;
+    return 1;
+}
+
+static posio_result zstd_par_i_weave_execute(void *user, const thread_pool_slot *slot,
+                                             uint32_t lane, posio_error *err)
+{
+    zstd_par_i_weave *w = (zstd_par_i_weave *)user;
+    zstd_par_i_strip *s = &w->strips[slot->index];
+    uint32_t i;
+    (void)lane;
+    s->out = w->out;
+    for (i = 0; i < s->count; i++)
+        if (!zstd_par_i_execute(w, &s->pieces[i])) return zstd_par_i_unfit(err);
+    s->made = (size_t)(w->out - s->out);
+    if (w->has_checksum && !w->apart) digest_update(&w->checksum, s->out, s->made);
+    return POSIO_OK;
+}
+
+static posio_result zstd_par_i_weave_checksum(void *user, const thread_pool_slot *slot,
+                                              uint32_t lane, posio_error *err)
+{
+    zstd_par_i_weave *w = (zstd_par_i_weave *)user;
+    const zstd_par_i_strip *s = &w->strips[slot->index];
+    (void)lane;
+    (void)err;
+    digest_update(&w->checksum, s->out, s->made);
+    return POSIO_OK;
+}
+
+/* Runs the pipeline from w->at on to the end of the frame. */
+static posio_result zstd_par_i_weave_run(zstd_par_i_weave *w, struct chunkwise_pool *pool,
+                                         uint32_t threads, uint32_t slots, const posio_alloc *alloc,
+                                         posio_error *err)
+{
+    thread_pool_lane lanes[2];
+    thread_pool_job job;
+    memset(&job, 0, sizeof job);
+    memset(lanes, 0, sizeof lanes);
+    lanes[0].run = zstd_par_i_weave_execute;
+    lanes[1].run = zstd_par_i_weave_checksum;
+    lanes[1].after = 1;
+    job.user = w;
+    job.slots = slots;
+    job.threads = threads;
+    job.lanes = lanes;
+    job.lane_count = w->has_checksum && w->apart ? 2 : 1;
+    job.produce = zstd_par_i_weave_produce;
+    job.work = zstd_par_i_weave_work;
+    job.alloc = *alloc;
+    return thread_pool_run(pool, &job, err);
+}
+
+/* Is the checksum behind the last block that of the content? Source: ZSTD, 3.1.1. */
+static int zstd_par_i_checks(const zstd_par_i_weave *w)
+{
+    unsigned char b[DIGEST_MAX_SIZE]; /* the most significant byte first */
+    if (!w->has_checksum) return w->at == w->end;
+    if (w->end - w->at != 4) return 0;
+    digest_result(&w->checksum, b);
+    return posio_be32(b + 4) == posio_le32(w->at);
+}
+
+/* The memory of block mode: strips, and a decoder for each thread. */
+static void *zstd_par_i_weave_memory(zstd_par_i_weave *w, uint32_t threads, uint32_t slots,
+                                     const posio_alloc *alloc)
+{
+    const size_t sequences = ZSTD_BLOCK_SEQUENCES * sizeof(uint64_t);
+    const size_t strip = sizeof(zstd_par_i_strip) + sequences + ZSTD_PAR_I_LITERALS;
+    unsigned char *all = (unsigned char *)posio_allocate(
+        alloc, slots * strip + threads * sizeof(zstd_par_i_decoder));
+    unsigned char *p = all;
+    uint32_t i;
+    if (all == NULL) return NULL;
+    w->strips = (zstd_par_i_strip *)(void *)p;
+    p += slots * sizeof *w->strips;
+    for (i = 0; i < threads; i++, p += sizeof(zstd_par_i_decoder)) {
+        zstd_par_i_decoder *d = (zstd_par_i_decoder *)(void *)p;
+        zstd_block_begin(&d->block);
+        d->next = w->idle;
+        w->idle = d;
+    }
+    for (i = 0; i < slots; i++, p += sequences) w->strips[i].sequences = (uint64_t *)(void *)p;
+    for (i = 0; i < slots; i++, p += ZSTD_PAR_I_LITERALS) w->strips[i].literals = p;
+    return all;
+}
+
+/* Decodes one frame by blocks. 0: libzstd must do it, and the item is as it was. */
+static int zstd_par_i_by_blocks(const zstd_par_codec *codec, const zstd_par_desc *desc,
+                                zstd_par_item *t)
+{
+    uint32_t threads = thread_pool_threads(desc->pool), slots;
+    zstd_par_i_weave w;
+    zstd_par_i_walk walk;
+    zstd_par_frame f;
+    size_t header;
+    void *memory;
+    int ok;
+    memset(&w, 0, sizeof w);
+    memset(&f, 0, sizeof f);
+    zstd_par_i_walk_begin(&walk, t->src, NULL, t->size);
+    if (codec->dictionary != NULL || t->dst == NULL ||
+        zstd_par_i_header(&walk, 4, &f, &header, NULL) != POSIO_OK || f.dictionary != 0)
+        return 0;
+    if (threads > ZSTD_PAR_I_WEAVERS) threads = ZSTD_PAR_I_WEAVERS;
+    slots = (uint32_t)posio_min(4 + 2 * threads, ZSTD_PAR_I_STRIPS);
+    w.at = (const unsigned char *)t->src + 4 + header;
+    w.end = (const unsigned char *)t->src + t->size;
+    w.window = f.window;
+    w.most = (uint32_t)posio_min(f.window, ZSTD_BLOCK_MAX);
+    w.number = 1;
+    w.has_checksum = (f.flags & ZSTD_PAR_CHECKSUM) != 0;
+    w.apart = threads > 2;
+    w.repeats[0] = 1; /* ZSTD, 3.1.1.5 */
+    w.repeats[1] = 4;
+    w.repeats[2] = 8;
+    w.begin = w.out = (unsigned char *)t->dst;
+    w.limit = w.out + t->capacity;
+    zstd_block_begin_frame(&w.names);
+    (void)digest_begin(&w.checksum, DIGEST_XXH64);
+    if (!thread_pool_mutex_init(&w.lock)) return 0;
+    memory = zstd_par_i_weave_memory(&w, threads, slots, &desc->alloc);
+    ok = memory != NULL &&
+         zstd_par_i_weave_run(&w, desc->pool, threads, slots, &desc->alloc, NULL) == POSIO_OK &&
+         zstd_par_i_checks(&w);
+    posio_release(&desc->alloc, memory);
+    thread_pool_mutex_destroy(&w.lock);
+    if (!ok || (f.content_size != ZSTD_PAR_UNKNOWN && f.content_size != (size_t)(w.out - w.begin)))
+        return 0;
+    t->produced = (size_t)(w.out - w.begin);
+    t->result = POSIO_OK;
+    t->reason = NULL;
+    return 1;
+}
+
+/* By blocks: if it was asked for, or where a frame has more than a thread's share of all. */
+static int zstd_par_i_wants_blocks(const zstd_par_desc *desc, const zstd_par_item *t,
+                                   uint64_t bytes)
+{
+    const uint32_t threads = thread_pool_threads(desc->pool);
+    if (desc->mode != ZSTD_PAR_AUTO) return desc->mode == ZSTD_PAR_BLOCK;
+    return threads > 1 && t->capacity >= ZSTD_PAR_I_LEAST_WEAVE && t->capacity > bytes / threads;
+}
+
+/* All items: those for block mode one by one, those between them side by side. */
+static posio_result zstd_par_i_run_mixed(zstd_par_codec *codec, const zstd_par_desc *desc,
+                                         zstd_par_item *items, uint32_t count, posio_error *err)
+{
+    uint32_t from = 0, i;
+    uint64_t bytes = 0;
+    posio_result r = POSIO_OK;
+    for (i = 0; i < count; i++) bytes += items[i].capacity;
+    for (i = 0; i <= count && r == POSIO_OK; i++) {
+        if (i != count && (!zstd_par_i_wants_blocks(desc, &items[i], bytes) ||
+                           !zstd_par_i_by_blocks(codec, desc, &items[i])))
+            continue;
+        if (i != from) r = zstd_par_i_run_batch(codec, desc->pool, items + from, i - from, err);
+        from = i + 1;
+    }
+    return r;
+}
+
 // ---------------------------------------------------------------------------------- to memory
 
 /* Frames are placed behind each other in waves, decoded, and moved up where one was smaller than it
@@ -1465,14 +1785,14 @@ static posio_result zstd_par_i_settle_wave(zstd_par_i_placing *p, posio_error *e
     return POSIO_OK;
 }
 
-static posio_result zstd_par_i_to_memory(zstd_par_i_placing *p, struct chunkwise_pool *pool,
+static posio_result zstd_par_i_to_memory(zstd_par_i_placing *p, const zstd_par_desc *desc,
                                          posio_error *err)
 {
     posio_result r = POSIO_OK;
     do {
         zstd_par_i_gather_wave(p, err);
         if (p->count != 0)
-            r = zstd_par_i_run_batch(p->codec, pool, p->items, (uint32_t)p->count, err);
+            r = zstd_par_i_run_mixed(p->codec, desc, p->items, (uint32_t)p->count, err);
         if (r == POSIO_OK) r = zstd_par_i_settle_wave(p, err);
     } while (r == POSIO_OK && p->count != 0);
     return r == POSIO_OK ? p->failed : r;
@@ -1501,7 +1821,7 @@ static posio_result zstd_par_i_serially(zstd_par_i_placing *p, posio_error *err)
     posio_result r = zstd_par_i_as_it_is(p, err), named;
     posio_error error;
     if (r == POSIO_OK || r == POSIO_E_NOMEM) return r;
-    named = zstd_par_i_to_memory(p, NULL, &error);
+    named = zstd_par_i_to_memory(p, zstd_par_i_defaults(), &error);
     if (named == POSIO_OK) return r;
     if (err != NULL) *err = error;
     return named;
@@ -1525,7 +1845,7 @@ ZSTD_PAR_API posio_result zstd_par_decompress(const void *src, size_t size, void
     p.kind = ZSTD_PAR_I_SKIP;
     zstd_par_i_walk_begin(&p.walk, src, NULL, size);
     if (desc->mode == ZSTD_PAR_SERIAL) r = zstd_par_i_serially(&p, err);
-    else r = zstd_par_i_to_memory(&p, desc->pool, err);
+    else r = zstd_par_i_to_memory(&p, desc, err);
     if (r == POSIO_E_UNSUPPORTED && desc->mode != ZSTD_PAR_SERIAL &&
         zstd_par_i_as_it_is(&p, NULL) == POSIO_OK)
         r = POSIO_OK; /* libzstd knows what we do not */

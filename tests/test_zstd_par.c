@@ -304,8 +304,6 @@ TEST(refusals_in_words)
     append(&b, "0123456789abcdef", 16);
     check_words(b.p, b.n, POSIO_E_FORMAT, 0, "dictionary", &desc);
     free(b.p);
-    desc.mode = ZSTD_PAR_BLOCK;
-    check_words("plain", 5, POSIO_E_UNSUPPORTED, POSIO_NO_OFFSET, "block mode", &desc);
 }
 
 /* A frame of v0.5 to v0.7, by hand: a raw block of n bytes, an empty last one. Block headers are

@@ -20,7 +20,7 @@ here=$(cd "$(dirname "$0")" && pwd) && root=$(cd "$here/../.." && pwd) || exit 2
 mkdir -p "$1" && build=$(cd "$1" && pwd)/matrix || exit 2
 rm -rf "$build" && mkdir -p "$build/log" "$build/dist" && cd "$build" || exit 2
 
-shared="posio thread_pool chunk_cache deflate_read digest"
+shared="posio thread_pool chunk_cache deflate_read digest zstd_block"
 formats=
 for h in ewf_read vmdk_read qcow2_read vhdx_read mft_scan zstd_par hexz_pack; do
     [ -f "$root/$h.h" ] && formats="$formats $h"
@@ -532,7 +532,7 @@ quick_start_check() {
     case $h in
     ewf_read) argument=encase6.E01 ;;
     posio) argument=encase6.raw ;;
-    thread_pool | chunk_cache | deflate_read | digest) ;;
+    thread_pool | chunk_cache | deflate_read | digest | zstd_block) ;;
     *) program=true ;; # an input that this does not make
     esac
     if timeout 100 $program $argument > "$log" 2>&1; then pass "$name"
@@ -664,7 +664,7 @@ hostile_to() { # LABEL COMMAND...
 }
 
 hostile_macros() {
-    local cc w64=x86_64-w64-mingw32 windows="deflate_read digest posio" headers=$headers
+    local cc w64=x86_64-w64-mingw32 windows="deflate_read digest zstd_block posio" headers=$headers
     for cc in gcc clang "g++ -x c++ -std=c++11" aarch64-linux-gnu-gcc $w64-gcc \
         i686-w64-mingw32-gcc; do
         hostile_to "${cc%% *}" $cc
