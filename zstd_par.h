@@ -408,9 +408,10 @@ enum {
     ZSTD_PAR_I_PIECES = 16,       /* blocks of a strip, at most */
     ZSTD_PAR_I_STRIPS = 16,       /* of a ring, at most */
     ZSTD_PAR_I_STRIP =
-        96 << 10, /* bytes of blocks, literals and sequences that are enough for one */
-    ZSTD_PAR_I_LITERALS = ZSTD_PAR_I_BLOCK + (ZSTD_PAR_I_PIECES + 1) * 64,
-    ZSTD_PAR_I_WEAVERS = 12,          /* threads in block mode, at most: more find nothing to do */
+        96 << 10,              /* bytes of blocks, literals and sequences that are enough for one */
+    ZSTD_PAR_I_WEAVERS = 12,   /* threads in block mode, at most: more find nothing to do */
+    ZSTD_PAR_I_RUN = 32 << 20, /* bytes of content, at most, that go to a sink at once */
+    ZSTD_PAR_I_HELD = 24 << 20,       /* compressed bytes of them in memory, at most */
     ZSTD_PAR_I_LEAST_WEAVE = 1 << 20, /* bytes of a frame worth it */
     ZSTD_PAR_I_FOOTER = 9,            /* bytes of a seek table behind its entries */
     ZSTD_PAR_I_MAGICLESS = 1 << 16    /* blocks looked at to tell a frame without magic number */
@@ -1420,10 +1421,17 @@ typedef struct zstd_par_i_weave {
     const unsigned char *at, *end; /* the header of the next block; the end of the frame */
     uint64_t window, number;       /* number: of the next block, from 1 */
     uint32_t most;                 /* bytes of a block */
-    int last, has_checksum, apart; /* apart: the checksum has a lane of its own */
+    size_t room_for_literals, room_for_sequences; /* of a strip: any block's, at least */
+    int last, has_checksum, apart;                /* apart: the checksum has a lane of its own */
     zstd_block_names names;
     uint32_t repeats[3];
-    unsigned char *begin, *out, *limit; /* of what is decoded */
+    unsigned char *begin, *out, *limit; /* of what is decoded; begin: as far back as is kept */
+    const posio_source *source;         /* NULL: all is in memory */
+    unsigned char *input;               /* `held` bytes, of which those up to `end` */
+    size_t held;
+    uint64_t read;      /* are those of the source up to here */
+    size_t bound, room; /* of what is produced in this run, and for it */
+    int pause;          /* that, or the input, has no room for another block */
     digest checksum;
     thread_pool_mutex lock; /* guards idle */
     zstd_par_i_decoder *idle;
@@ -1436,6 +1444,31 @@ static posio_result zstd_par_i_unfit(posio_error *err)
     return posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET, "not for block mode");
 }
 
+/* Are n bytes there at w->at? Reads them, and more, if they must be read. */
+static posio_result zstd_par_i_need(zstd_par_i_weave *w, size_t n, posio_error *err)
+{
+    const size_t have = (size_t)(w->end - w->at);
+    size_t take;
+    posio_result r;
+    if (have >= n) return POSIO_OK;
+    if (w->source == NULL || n - have > w->source->size - w->read) return zstd_par_i_unfit(err);
+    take = (size_t)ZSTD_PAR_I_INPUT; /* more than any block */
+    take = (size_t)posio_min(take, w->source->size - w->read);
+    r = posio_read(w->source, w->read, w->input + (w->end - w->input), take, err);
+    if (r != POSIO_OK) return r;
+    w->end += take;
+    w->read += take;
+    return POSIO_OK;
+}
+
+/* Is there room for another block in this run? In memory there is, or execution fails. */
+static int zstd_par_i_has_room(const zstd_par_i_weave *w)
+{
+    return w->source == NULL || (w->bound + w->most <= w->room && w->bound < ZSTD_PAR_I_RUN &&
+                                 (size_t)(w->at - w->input) <= ZSTD_PAR_I_HELD - ZSTD_PAR_I_INPUT -
+                                                                   2 * (size_t)ZSTD_PAR_I_BLOCK);
+}
+
 /* The block whose header is at w->at, if it fits into the strip behind what is there; *cost grows by
    bytes that take about as long as a byte of literals. */
 static posio_result zstd_par_i_add_block(zstd_par_i_weave *w, zstd_par_i_strip *s, size_t *literals,
@@ -1443,22 +1476,31 @@ static posio_result zstd_par_i_add_block(zstd_par_i_weave *w, zstd_par_i_strip *
                                          posio_error *err)
 {
     zstd_par_i_piece *p = &s->pieces[s->count];
-    const size_t left = (size_t)(w->end - w->at);
     uint32_t head, stored;
+    posio_result r;
     *full = s->count == ZSTD_PAR_I_PIECES || *cost >= ZSTD_PAR_I_STRIP;
     if (*full) return POSIO_OK;
-    if (left < 3) return zstd_par_i_unfit(err);
+    if (!zstd_par_i_has_room(w)) {
+        w->pause = *full = 1;
+        return POSIO_OK;
+    }
+    r = zstd_par_i_need(w, 3, err);
+    if (r != POSIO_OK) return r;
     head = (uint32_t)w->at[0] | (uint32_t)w->at[1] << 8 | (uint32_t)w->at[2] << 16;
     p->type = head >> 1 & 3;
     p->size = head >> 3;
     p->data = w->at + 3;
     stored = p->type == 1 ? 1 : p->size;
-    if (p->type == 3 || p->size > w->most || stored > left - 3) return zstd_par_i_unfit(err);
+    if (p->type == 3 || p->size > w->most) return zstd_par_i_unfit(err);
+    r = zstd_par_i_need(w, 3 + (size_t)stored, err);
+    if (r != POSIO_OK) return r;
     *cost += p->size;
     if (p->type == 2) {
-        if (!zstd_block_look(p->data, p->size, w->most, &p->head)) return zstd_par_i_unfit(err);
-        *full = p->head.literals + (size_t)ZSTD_BLOCK_SLACK > ZSTD_PAR_I_LITERALS - *literals ||
-                p->head.sequences > ZSTD_BLOCK_SEQUENCES - *sequences;
+        if (!zstd_block_look(p->data, p->size, w->most, &p->head) ||
+            p->head.sequences > w->room_for_sequences)
+            return zstd_par_i_unfit(err);
+        *full = p->head.literals + (size_t)ZSTD_BLOCK_SLACK > w->room_for_literals - *literals ||
+                p->head.sequences > w->room_for_sequences - *sequences;
         if (*full) return POSIO_OK;
         if (!zstd_block_name(&w->names, p->data, p->size, w->number, &p->head))
             return zstd_par_i_unfit(err);
@@ -1471,6 +1513,7 @@ static posio_result zstd_par_i_add_block(zstd_par_i_weave *w, zstd_par_i_strip *
     }
     s->count++;
     w->number++;
+    w->bound += p->type == 2 ? w->most : p->size;
     w->last = head & 1;
     w->at += 3 + (size_t)stored;
     return POSIO_OK;
@@ -1484,7 +1527,7 @@ static posio_result zstd_par_i_weave_produce(void *user, thread_pool_slot *slot,
     uint32_t i;
     int full = 0;
     posio_result r = POSIO_OK;
-    if (w->last) return THREAD_POOL_END;
+    if (w->last || w->pause) return THREAD_POOL_END;
     s->count = 0;
     while (r == POSIO_OK && !w->last && !full)
         r = zstd_par_i_add_block(w, s, &literals, &sequences, &cost, &full, err);
@@ -1563,7 +1606,7 @@ static posio_result zstd_par_i_weave_checksum(void *user, const thread_pool_slot
     return POSIO_OK;
 }
 
-/* Runs the pipeline from w->at on to the end of the frame. */
+/* Runs the pipeline from w->at on: in memory to the end of the frame. */
 static posio_result zstd_par_i_weave_run(zstd_par_i_weave *w, struct chunkwise_pool *pool,
                                          uint32_t threads, uint32_t slots, const posio_alloc *alloc,
                                          posio_error *err)
@@ -1590,8 +1633,8 @@ static posio_result zstd_par_i_weave_run(zstd_par_i_weave *w, struct chunkwise_p
 static int zstd_par_i_checks(const zstd_par_i_weave *w)
 {
     unsigned char b[DIGEST_MAX_SIZE]; /* the most significant byte first */
-    if (!w->has_checksum) return w->at == w->end;
-    if (w->end - w->at != 4) return 0;
+    if (!w->has_checksum) return w->source != NULL || w->at == w->end;
+    if (w->end - w->at < 4 || (w->source == NULL && w->end - w->at != 4)) return 0;
     digest_result(&w->checksum, b);
     return posio_be32(b + 4) == posio_le32(w->at);
 }
@@ -1600,8 +1643,9 @@ static int zstd_par_i_checks(const zstd_par_i_weave *w)
 static void *zstd_par_i_weave_memory(zstd_par_i_weave *w, uint32_t threads, uint32_t slots,
                                      const posio_alloc *alloc)
 {
-    const size_t sequences = ZSTD_BLOCK_SEQUENCES * sizeof(uint64_t);
-    const size_t strip = sizeof(zstd_par_i_strip) + sequences + ZSTD_PAR_I_LITERALS;
+    const size_t sequences = w->room_for_sequences * sizeof(uint64_t);
+    const size_t literals = (w->room_for_literals + 7) & ~(size_t)7;
+    const size_t strip = sizeof(zstd_par_i_strip) + sequences + literals;
     unsigned char *all = (unsigned char *)posio_allocate(
         alloc, slots * strip + threads * sizeof(zstd_par_i_decoder));
     unsigned char *p = all;
@@ -1616,15 +1660,43 @@ static void *zstd_par_i_weave_memory(zstd_par_i_weave *w, uint32_t threads, uint
         w->idle = d;
     }
     for (i = 0; i < slots; i++, p += sequences) w->strips[i].sequences = (uint64_t *)(void *)p;
-    for (i = 0; i < slots; i++, p += ZSTD_PAR_I_LITERALS) w->strips[i].literals = p;
+    for (i = 0; i < slots; i++, p += literals) w->strips[i].literals = p;
     return all;
+}
+
+/* Begins a frame that has `bound` bytes at most, but for where they are. */
+static void zstd_par_i_weave_begin(zstd_par_i_weave *w, const zstd_par_frame *f, uint64_t bound,
+                                   uint32_t threads)
+{
+    w->window = f->window;
+    w->most = (uint32_t)posio_min(posio_min(f->window, bound), ZSTD_BLOCK_MAX);
+    w->room_for_literals = w->most + (ZSTD_PAR_I_PIECES + 1) * (size_t)ZSTD_BLOCK_SLACK;
+    w->room_for_sequences = w->most / 3 + 1;
+    w->number = 1;
+    w->has_checksum = (f->flags & ZSTD_PAR_CHECKSUM) != 0;
+    w->apart = threads > 2;
+    w->repeats[0] = 1; /* ZSTD, 3.1.1.5 */
+    w->repeats[1] = 4;
+    w->repeats[2] = 8;
+    zstd_block_begin_frame(&w->names);
+    (void)digest_begin(&w->checksum, DIGEST_XXH64);
+}
+
+static uint32_t zstd_par_i_weavers(const zstd_par_desc *desc)
+{
+    return (uint32_t)posio_min(thread_pool_threads(desc->pool), ZSTD_PAR_I_WEAVERS);
+}
+
+static uint32_t zstd_par_i_strips(uint32_t threads)
+{
+    return (uint32_t)posio_min(4 + 2 * threads, ZSTD_PAR_I_STRIPS);
 }
 
 /* Decodes one frame by blocks. 0: libzstd must do it, and the item is as it was. */
 static int zstd_par_i_by_blocks(const zstd_par_codec *codec, const zstd_par_desc *desc,
                                 zstd_par_item *t)
 {
-    uint32_t threads = thread_pool_threads(desc->pool), slots;
+    const uint32_t threads = zstd_par_i_weavers(desc), slots = zstd_par_i_strips(threads);
     zstd_par_i_weave w;
     zstd_par_i_walk walk;
     zstd_par_frame f;
@@ -1637,22 +1709,11 @@ static int zstd_par_i_by_blocks(const zstd_par_codec *codec, const zstd_par_desc
     if (codec->dictionary != NULL || t->dst == NULL ||
         zstd_par_i_header(&walk, 4, &f, &header, NULL) != POSIO_OK || f.dictionary != 0)
         return 0;
-    if (threads > ZSTD_PAR_I_WEAVERS) threads = ZSTD_PAR_I_WEAVERS;
-    slots = (uint32_t)posio_min(4 + 2 * threads, ZSTD_PAR_I_STRIPS);
+    zstd_par_i_weave_begin(&w, &f, t->capacity, threads);
     w.at = (const unsigned char *)t->src + 4 + header;
     w.end = (const unsigned char *)t->src + t->size;
-    w.window = f.window;
-    w.most = (uint32_t)posio_min(f.window, ZSTD_BLOCK_MAX);
-    w.number = 1;
-    w.has_checksum = (f.flags & ZSTD_PAR_CHECKSUM) != 0;
-    w.apart = threads > 2;
-    w.repeats[0] = 1; /* ZSTD, 3.1.1.5 */
-    w.repeats[1] = 4;
-    w.repeats[2] = 8;
     w.begin = w.out = (unsigned char *)t->dst;
     w.limit = w.out + t->capacity;
-    zstd_block_begin_frame(&w.names);
-    (void)digest_begin(&w.checksum, DIGEST_XXH64);
     if (!thread_pool_mutex_init(&w.lock)) return 0;
     memory = zstd_par_i_weave_memory(&w, threads, slots, &desc->alloc);
     ok = memory != NULL &&
@@ -1962,7 +2023,8 @@ static posio_result zstd_par_i_put(const posio_sink *sink, const unsigned char *
    too large; work reads and decodes what was named; the lane writes. Where the budget is spent,
    produce makes an empty slot: the ring is full before long, and then waits for the lane. */
 typedef struct zstd_par_i_slot {
-    zstd_par_i_buffer *buffer; /* NULL: an empty slot */
+    zstd_par_i_buffer *buffer; /* NULL: an empty slot, unless there is data */
+    const unsigned char *data; /* NULL: that in the buffer, which is given back in any case */
     uint64_t from, to;         /* of the source: whole frames, or up to where the stream has read */
     uint64_t number;           /* of the first frame */
     size_t room, made;         /* decoded bytes: at most, and there */
@@ -1983,6 +2045,11 @@ typedef struct zstd_par_i_run {
     zstd_par_i_context *streaming; /* of a frame that is decoded in pieces; else NULL */
     uint64_t read;                 /* of the source, by it: up to here */
     uint64_t streamed;             /* bytes of its content so far */
+    uint64_t skip;                 /* of them the sink has so many already */
+    struct zstd_par_i_flow *flow;  /* of a frame that is decoded by blocks; else NULL */
+    uint64_t unfit;                /* offset of the last frame that could not be, or UNKNOWN */
+    uint64_t flowed;               /* frames that were */
+    zstd_par_i_buffer *spent;      /* of one, to be given back */
     ZSTD_inBuffer in;
     zstd_par_stats stats;
     thread_pool_mutex lock; /* guards through */
@@ -2020,6 +2087,8 @@ static void zstd_par_i_fetch(zstd_par_i_run *run)
     run->failed = r;
 }
 
+static int zstd_par_i_wants_flow(const zstd_par_i_run *run);
+
 /* Puts frames together until there is enough for a slot. Skippable ones in between are read along
    when they are small. */
 static void zstd_par_i_gather(zstd_par_i_run *run)
@@ -2031,7 +2100,7 @@ static void zstd_par_i_gather(zstd_par_i_run *run)
             zstd_par_i_fetch(run);
             continue;
         }
-        if (run->kind != ZSTD_PAR_I_FRAME ||
+        if (run->kind != ZSTD_PAR_I_FRAME || zstd_par_i_wants_flow(run) ||
             (run->has_group && (g->room + f->bound > ZSTD_PAR_I_GROUP ||
                                 f->offset + f->size - g->from > ZSTD_PAR_I_GROUP)))
             return;
@@ -2112,6 +2181,7 @@ static posio_result zstd_par_i_streamed(zstd_par_i_run *run, uint64_t end, posio
     run->walk.at = end;
     run->walk.number++;
     run->kind = ZSTD_PAR_I_SKIP;
+    run->skip = 0;
     zstd_par_i_stream_end(run);
     return POSIO_OK;
 }
@@ -2137,8 +2207,208 @@ static posio_result zstd_par_i_stream(zstd_par_i_run *run, zstd_par_i_slot *s, p
     s->made = out.pos;
     s->from = run->next.offset;
     s->to = run->read - (run->in.size - run->in.pos);
+    if (run->streamed < run->skip) {
+        size_t cut = (size_t)posio_min(run->skip - run->streamed, out.pos);
+        s->data = s->buffer->data + cut;
+        s->made -= cut;
+    }
     run->streamed += out.pos;
     return z == 0 ? zstd_par_i_streamed(run, s->to, err) : POSIO_OK;
+}
+
+/* A frame by blocks to a sink. Its content goes behind each other into an arena, a run of the
+   pipeline at a time; where that is full, the window is copied to the begin of the next. */
+typedef struct zstd_par_i_flow {
+    zstd_par_i_weave weave;
+    uint32_t threads, slots;
+    void *memory;
+    unsigned char *keep; /* 4 blocks: those that define tables, when the input moves on */
+    zstd_par_i_buffer *arena;
+    size_t room;   /* bytes of an arena */
+    int is_whole;  /* it has room for all of the frame */
+    uint64_t done; /* bytes of content */
+    int was_large; /* the frame's kind */
+} zstd_par_i_flow;
+
+/* Bytes of an arena for this frame; 0 = it cannot be decoded so within the memory. */
+static size_t zstd_par_i_arena(const zstd_par_i_run *run)
+{
+    const zstd_par_frame *f = &run->next;
+    uint64_t most = run->buffers.budget / 4;
+    if (run->codec->dictionary != NULL || f->dictionary != 0) return 0;
+    if (f->bound != ZSTD_PAR_UNKNOWN && f->bound + ZSTD_BLOCK_SLACK <= most)
+        return (size_t)f->bound + ZSTD_BLOCK_SLACK;
+    return f->window <= most / 4 && most >= 16 * (uint64_t)ZSTD_PAR_I_BLOCK ? (size_t)most : 0;
+}
+
+/* Is the next frame one for block mode? It is if that was asked for, or where a frame is large, or
+   has more than a thread's share of the source. */
+static int zstd_par_i_wants_flow(const zstd_par_i_run *run)
+{
+    const zstd_par_frame *f = &run->next;
+    const uint32_t threads = thread_pool_threads(run->desc->pool);
+    if (run->kind != ZSTD_PAR_I_FRAME && run->kind != ZSTD_PAR_I_LARGE) return 0;
+    if (run->unfit == f->offset || zstd_par_i_arena(run) == 0) return 0;
+    if (run->desc->mode != ZSTD_PAR_AUTO) return run->desc->mode == ZSTD_PAR_BLOCK;
+    return threads > 1 &&
+           (run->kind == ZSTD_PAR_I_LARGE ||
+            (f->bound >= ZSTD_PAR_I_LEAST_WEAVE && f->size > run->source->size / threads));
+}
+
+static void zstd_par_i_flow_end(zstd_par_i_run *run)
+{
+    zstd_par_i_flow *flow = run->flow;
+    if (flow == NULL) return;
+    posio_release(&run->desc->alloc, flow->memory);
+    posio_release(&run->desc->alloc, flow->weave.input);
+    posio_release(&run->desc->alloc, flow->keep);
+    thread_pool_mutex_destroy(&flow->weave.lock);
+    posio_release(&run->desc->alloc, flow);
+    run->flow = NULL;
+}
+
+/* Begins run->next. If there is no memory, libzstd does it. */
+static void zstd_par_i_flow_begin(zstd_par_i_run *run)
+{
+    const posio_alloc *alloc = &run->desc->alloc;
+    zstd_par_frame again = run->next;
+    zstd_par_i_walk walk;
+    zstd_par_i_weave *w;
+    size_t header = 0;
+    zstd_par_i_flow *flow = (zstd_par_i_flow *)posio_allocate_zeroed(alloc, sizeof *flow);
+    run->unfit = run->next.offset; /* until it is at its end */
+    if (flow == NULL) return;
+    if (!thread_pool_mutex_init(&flow->weave.lock)) {
+        posio_release(alloc, flow);
+        return;
+    }
+    run->flow = flow;
+    flow->was_large = run->kind == ZSTD_PAR_I_LARGE;
+    flow->threads = zstd_par_i_weavers(run->desc);
+    flow->slots = zstd_par_i_strips(flow->threads);
+    flow->room = zstd_par_i_arena(run);
+    flow->is_whole = run->next.bound != ZSTD_PAR_UNKNOWN && flow->room > run->next.bound;
+    w = &flow->weave;
+    zstd_par_i_weave_begin(w, &run->next, run->next.bound, flow->threads);
+    w->held = (size_t)posio_min(ZSTD_PAR_I_HELD, run->source->size - again.offset +
+                                                     ZSTD_PAR_I_INPUT + 2 * ZSTD_PAR_I_BLOCK);
+    flow->memory = zstd_par_i_weave_memory(w, flow->threads, flow->slots, alloc);
+    w->input = (unsigned char *)posio_allocate(alloc, w->held);
+    flow->keep = (unsigned char *)posio_allocate(alloc, 4 * (size_t)w->most + 1);
+    zstd_par_i_walk_begin(&walk, NULL, run->source, run->source->size);
+    if (flow->memory == NULL || w->input == NULL || flow->keep == NULL ||
+        zstd_par_i_header(&walk, again.offset + 4, &again, &header, NULL) != POSIO_OK) {
+        zstd_par_i_flow_end(run);
+        return;
+    }
+    w->source = run->source;
+    w->at = w->end = w->input;
+    w->read = again.offset + 4 + header;
+}
+
+/* Moves what is left of the input to its begin; blocks that define tables go to flow->keep. */
+static void zstd_par_i_flow_input(zstd_par_i_flow *flow)
+{
+    zstd_par_i_weave *w = &flow->weave;
+    const size_t left = (size_t)(w->end - w->at);
+    uint32_t i;
+    for (i = 0; i < 4; i++) {
+        zstd_block_definer *of = i < 3 ? &w->names.tables[i] : &w->names.tree;
+        unsigned char *to = flow->keep + i * (size_t)w->most;
+        if (of->data == NULL || of->data == to) continue;
+        memcpy(to, of->data, of->size);
+        of->data = to;
+    }
+    memmove(w->input, w->at, left);
+    w->at = w->input;
+    w->end = w->input + left;
+}
+
+/* Has the arena room for another run? */
+static int zstd_par_i_flow_has_room(const zstd_par_i_flow *flow)
+{
+    const zstd_par_i_weave *w = &flow->weave;
+    return flow->arena != NULL &&
+           (flow->is_whole || (size_t)(w->limit - w->out) >= (size_t)w->most * ZSTD_PAR_I_PIECES);
+}
+
+/* Goes on to the next arena, if it can be had; slot s gives back the one before. */
+static posio_result zstd_par_i_flow_arena(zstd_par_i_run *run, zstd_par_i_slot *s, posio_error *err)
+{
+    zstd_par_i_flow *flow = run->flow;
+    zstd_par_i_weave *w = &flow->weave;
+    zstd_par_i_buffer *next = NULL;
+    size_t history = 0;
+    posio_result r = zstd_par_i_take_buffer(&run->buffers, flow->room, &next, err);
+    if (r != POSIO_OK || next == NULL) return r;
+    if (flow->arena != NULL) history = (size_t)posio_min((uint64_t)(w->out - w->begin), w->window);
+    if (history != 0) memcpy(next->data, w->out - history, history);
+    s->buffer = flow->arena;
+    flow->arena = next;
+    w->begin = next->data;
+    w->out = w->begin + history;
+    w->limit = w->begin + flow->room;
+    return POSIO_OK;
+}
+
+/* The frame is at its end: is all as it says? */
+static int zstd_par_i_flow_checks(zstd_par_i_run *run)
+{
+    zstd_par_i_weave *w = &run->flow->weave;
+    if (run->next.content_size != ZSTD_PAR_UNKNOWN && run->next.content_size != run->flow->done)
+        return 0;
+    if (w->has_checksum && zstd_par_i_need(w, 4, NULL) != POSIO_OK) return 0;
+    if (!zstd_par_i_checks(w)) return 0;
+    run->walk.at = w->read - (uint64_t)(w->end - w->at) + (w->has_checksum ? 4 : 0);
+    run->walk.number = run->next.number + 1;
+    run->kind = ZSTD_PAR_I_SKIP;
+    run->unfit = ZSTD_PAR_UNKNOWN;
+    run->flowed++;
+    return 1;
+}
+
+/* A frame that is not for block mode: libzstd decodes it from its begin on, but for what the sink
+   has already. */
+static void zstd_par_i_flow_fail(zstd_par_i_run *run)
+{
+    zstd_par_i_flow *flow = run->flow;
+    run->skip = flow->done;
+    if (flow->done == 0 || flow->was_large) return; /* as if nothing had been */
+    run->walk.at = run->next.offset;
+    run->walk.number = run->next.number;
+    run->kind = ZSTD_PAR_I_LARGE;
+}
+
+/* The next run of a frame, or an empty slot where there is no memory for it yet. */
+static posio_result zstd_par_i_flow_run(zstd_par_i_run *run, zstd_par_i_slot *s, posio_error *err)
+{
+    zstd_par_i_flow *flow = run->flow;
+    zstd_par_i_weave *w = &flow->weave;
+    posio_result r = POSIO_OK;
+    if (!zstd_par_i_flow_has_room(flow)) r = zstd_par_i_flow_arena(run, s, err);
+    if (r != POSIO_OK || !zstd_par_i_flow_has_room(flow)) return r;
+    zstd_par_i_flow_input(flow);
+    w->pause = 0;
+    w->bound = 0;
+    w->room = flow->is_whole ? SIZE_MAX : (size_t)(w->limit - w->out);
+    s->data = w->out;
+    s->from = run->next.offset;
+    r = zstd_par_i_weave_run(w, run->desc->pool, flow->threads, flow->slots, &run->desc->alloc,
+                             NULL);
+    s->made = (size_t)(w->out - s->data);
+    s->to = w->read - (uint64_t)(w->end - w->at);
+    flow->done += s->made;
+    if (r == POSIO_OK && !w->last) return POSIO_OK;
+    if (r != POSIO_OK || !zstd_par_i_flow_checks(run)) {
+        flow->done -= s->made;
+        s->made = 0;
+        s->to = s->from;
+        zstd_par_i_flow_fail(run);
+    }
+    if (s->buffer == NULL) s->buffer = flow->arena;
+    else run->spent = flow->arena;
+    zstd_par_i_flow_end(run);
+    return POSIO_OK;
 }
 
 static posio_result zstd_par_i_sink_produce(void *user, thread_pool_slot *slot, posio_error *err)
@@ -2147,8 +2417,16 @@ static posio_result zstd_par_i_sink_produce(void *user, thread_pool_slot *slot, 
     zstd_par_i_slot *s = &run->slots[slot->index];
     posio_result r;
     slot->parts = 0;
-    s->buffer = NULL;
-    if (run->streaming == NULL) zstd_par_i_gather(run);
+    s->buffer = run->spent;
+    s->data = NULL;
+    s->made = 0;
+    s->to = run->read;
+    if (run->spent != NULL) {
+        s->to = run->walk.at;
+        run->spent = NULL;
+        return POSIO_OK;
+    }
+    if (run->streaming == NULL && run->flow == NULL) zstd_par_i_gather(run);
     if (run->has_group) {
         const zstd_par_i_slot *g = &run->group;
         zstd_par_i_buffer *b;
@@ -2165,6 +2443,10 @@ static posio_result zstd_par_i_sink_produce(void *user, thread_pool_slot *slot, 
         return run->failed;
     }
     if (run->kind == ZSTD_PAR_I_END) return THREAD_POOL_END;
+    if (run->streaming == NULL && run->flow == NULL && zstd_par_i_wants_flow(run))
+        zstd_par_i_flow_begin(run);
+    if (run->flow != NULL) return zstd_par_i_flow_run(run, s, err);
+    if (run->kind == ZSTD_PAR_I_FRAME) return POSIO_OK; /* not by blocks, but with others */
     r = run->streaming == NULL ? zstd_par_i_stream_begin(run, err) : POSIO_OK;
     if (r == POSIO_OK) r = zstd_par_i_take_buffer(&run->buffers, ZSTD_PAR_I_PIECE, &s->buffer, err);
     if (r != POSIO_OK || s->buffer == NULL) return r;
@@ -2218,10 +2500,10 @@ static posio_result zstd_par_i_sink_lane(void *user, const thread_pool_slot *slo
     zstd_par_i_slot *s = &run->slots[slot->index];
     posio_result r;
     (void)lane;
-    if (s->buffer == NULL) return POSIO_OK;
-    r = zstd_par_i_put(run->sink, s->buffer->data, s->made, err);
+    if (s->buffer == NULL && s->data == NULL) return POSIO_OK;
+    r = zstd_par_i_put(run->sink, s->data != NULL ? s->data : s->buffer->data, s->made, err);
     run->stats.out_bytes += s->made;
-    zstd_par_i_give_buffer(s->buffer);
+    if (s->buffer != NULL) zstd_par_i_give_buffer(s->buffer);
     thread_pool_lock(&run->lock);
     run->through = s->to;
     thread_pool_unlock(&run->lock);
@@ -2259,7 +2541,9 @@ static posio_result zstd_par_i_to_sink(zstd_par_i_run *run, posio_error *err)
 /* By frames: where there were two that could be decoded side by side, or it was asked for. */
 static uint32_t zstd_par_i_mode_used(const zstd_par_i_run *run)
 {
-    if (run->desc->mode != ZSTD_PAR_AUTO) return run->desc->mode;
+    if (run->flowed != 0) return ZSTD_PAR_BLOCK;
+    if (run->desc->mode == ZSTD_PAR_FRAME || run->desc->mode == ZSTD_PAR_SERIAL)
+        return run->desc->mode;
     return run->stats.frames - run->stats.streamed >= 2 ? ZSTD_PAR_FRAME : ZSTD_PAR_SERIAL;
 }
 
@@ -2294,12 +2578,14 @@ ZSTD_PAR_API posio_result zstd_par_decompress_sink(const posio_source *source,
     run->window_max = desc->window_log_max != 0 ? (uint64_t)1 << desc->window_log_max
                                                 : ((uint64_t)1 << 27) + 1; /* as libzstd */
     run->kind = ZSTD_PAR_I_SKIP;
+    run->unfit = ZSTD_PAR_UNKNOWN;
     zstd_par_i_walk_begin(&run->walk, NULL, source, source->size);
     r = zstd_par_i_to_sink(run, err);
     run->stats.in_bytes = source->size;
     run->stats.mode = zstd_par_i_mode_used(run);
     if (r == POSIO_OK && stats != NULL) *stats = run->stats;
     zstd_par_i_stream_end(run);
+    zstd_par_i_flow_end(run);
     zstd_par_i_free_buffers(&run->buffers);
     thread_pool_mutex_destroy(&run->lock);
     zstd_par_i_end(desc, &local);

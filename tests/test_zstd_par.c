@@ -97,15 +97,19 @@ static void check_all(const void *src, size_t n, size_t capacity, int thorough)
     check_way(src, n, expected, want, ample, capacity, &desc);
     desc.pool = pool_of(1);
     check_way(src, n, expected, want, ample, capacity, &desc);
+    desc.mode = ZSTD_PAR_BLOCK;
+    check_way(src, n, expected, want, ample, capacity, &desc);
     for (i = 0; thorough && i < 4; i++) {
         desc.pool = pool_of(i);
+        desc.mode = ZSTD_PAR_BLOCK;
+        check_way(src, n, expected, want, ample, capacity, &desc);
+        desc.mode = i == 0 ? ZSTD_PAR_AUTO : ZSTD_PAR_FRAME;
         check_way(src, n, expected, want, ample, capacity, &desc);
         desc.memory = 1;
         check_way(src, n, expected, want, ample, capacity, &desc);
         desc.memory = 0;
         desc.mode = ZSTD_PAR_SERIAL;
         check_way(src, n, expected, want, ample, capacity, &desc);
-        desc.mode = ZSTD_PAR_FRAME;
     }
 }
 
