@@ -122,7 +122,7 @@ typedef struct zstd_block_head {
 typedef struct zstd_block_definer {
     const uint8_t *data;
     uint32_t size, reserved;
-    uint64_t number; /* the caller's, not 0, another one for each block */
+    uint64_t number; /* the caller's: 1 to 2^63, another one for each block */
 } zstd_block_definer;
 
 /* The blocks that define the tables of a block: Huffman tree, literal lengths, offsets, match
@@ -198,6 +198,8 @@ typedef struct zstd_block_decoded {
 #else
 #define ZSTD_BLOCK_I_X86 0
 #endif
+
+#define ZSTD_BLOCK_I_NUMBER UINT64_MAX /* of predefined tables */
 
 #define ZSTD_BLOCK_I_ASSERT(name, x) typedef char zstd_block_i_assert_##name[(x) ? 1 : -1]
 
@@ -1065,16 +1067,11 @@ ZSTD_BLOCK_API size_t zstd_block_i_read_tables(zstd_block *d, const zstd_block_d
     return at;
 }
 
-/* What a block decodes its sequences by. */
-typedef struct zstd_block_i_tables {
-    const zstd_block_entry *table[3];
-    uint32_t log[3];
-} zstd_block_i_tables;
-
-/* All tables of a block; returns where its bit stream begins, 0 if something is damaged. */
+/* All tables of a block into d->tables; returns where its bit stream begins, 0 if something is
+   damaged. */
 ZSTD_BLOCK_API size_t zstd_block_i_tables_of(zstd_block *d, const zstd_block_definer *own,
                                              const zstd_block_head *h,
-                                             const zstd_block_names *names, zstd_block_i_tables *t)
+                                             const zstd_block_names *names)
 {
     uint32_t wanted = 0, mode, k;
     size_t at;
@@ -1092,9 +1089,11 @@ ZSTD_BLOCK_API size_t zstd_block_i_tables_of(zstd_block *d, const zstd_block_def
                 zstd_block_i_read_tables(d, of, &head, k, 1u << k) == 0)
                 return 0;
         }
-        t->table[k] = mode == ZSTD_BLOCK_I_PREDEFINED ? d->predefined[k] : d->tables[k];
-        t->log[k] = mode == ZSTD_BLOCK_I_PREDEFINED ? zstd_block_i_alphabet_of(k)->predefined_log
-                                                    : d->logs[k];
+        if (mode == ZSTD_BLOCK_I_PREDEFINED && d->number_of[k] != ZSTD_BLOCK_I_NUMBER) {
+            memcpy(d->tables[k], d->predefined[k], sizeof d->predefined[k]);
+            d->logs[k] = zstd_block_i_alphabet_of(k)->predefined_log;
+            d->number_of[k] = ZSTD_BLOCK_I_NUMBER;
+        }
     }
     return at;
 }
@@ -1138,7 +1137,7 @@ ZSTD_BLOCK_I_ASSERT(sums_fit, ZSTD_BLOCK_I_SEQUENCE_BITS < 256);
 
 /* An offset, which the entry's `extra` bits tell to be new or repeated, and the new order of the
    recent ones. Source: RFC 8878, 3.1.1.5. */
-#define ZSTD_BLOCK_I_OFFSET(extra, bad)                                               \
+#define ZSTD_BLOCK_I_OFFSET(extra, behind, bad)                                       \
     do {                                                                              \
         if (ZSTD_BLOCK_I_LIKELY((uint8_t)(extra) > 1)) {                              \
             reach |= offset;                                                          \
@@ -1157,7 +1156,7 @@ ZSTD_BLOCK_I_ASSERT(sums_fit, ZSTD_BLOCK_I_SEQUENCE_BITS < 256);
             }                                                                         \
             offset = r0;                                                              \
             if (offset >= (uint32_t)(ZSTD_BLOCK_I_SYMBOL - ZSTD_BLOCK_I_SYMBOL_MOST)) \
-                symbols = i + 1;                                                      \
+                symbols = (behind);                                                   \
         }                                                                             \
     } while (0)
 
@@ -1166,20 +1165,21 @@ ZSTD_BLOCK_I_ASSERT(sums_fit, ZSTD_BLOCK_I_SEQUENCE_BITS < 256);
    at (left | 56) - 1. Fields are taken from there by their places: each depends on the sum of bits
    before it, but not on the fields. Entries are added as they are: the low bytes are the extra
    bits, the bytes above them the bits to the next state. */
-ZSTD_BLOCK_I_INLINE int zstd_block_i_fast_body(const zstd_block_i_tables *t, zstd_block_i_run *run,
+ZSTD_BLOCK_I_INLINE int zstd_block_i_fast_body(const zstd_block *d, zstd_block_i_run *run,
                                                uint32_t count, uint64_t *sequences, int bmi2)
 {
-    const zstd_block_entry *lengths = t->table[0], *offsets = t->table[1], *matches = t->table[2];
+    const uint64_t *const first = sequences, *const last = sequences + (count - 1);
     const uint8_t *begin = run->begin;
     size_t left = run->left;
     uint32_t length_state = run->state[0], offset_state = run->state[1],
              match_state = run->state[2];
     uint64_t literal_sum = 0, match_sum = 0;
     uint32_t r0 = run->repeats[0], r1 = run->repeats[1], r2 = run->repeats[2];
-    uint32_t reach = 0, symbols = 0, i = 0;
-    for (; i + 1 < count && left >= ZSTD_BLOCK_I_FAST_BITS; i++) {
-        const zstd_block_entry *eo = &offsets[offset_state], *em = &matches[match_state];
-        const zstd_block_entry *el = &lengths[length_state];
+    uint32_t reach = 0, symbols = 0;
+    for (; sequences != last && left >= ZSTD_BLOCK_I_FAST_BITS; sequences++) {
+        const zstd_block_entry *eo = &d->tables[ZSTD_BLOCK_I_OFFSETS][offset_state];
+        const zstd_block_entry *em = &d->tables[ZSTD_BLOCK_I_MATCHES][match_state];
+        const zstd_block_entry *el = &d->tables[ZSTD_BLOCK_I_LENGTHS][length_state];
         const uint64_t o = eo->state, m = em->state, l = el->state, sum = o + m + l;
         uint64_t v = zstd_block_i_load(begin + (left >> 3) - 7), at = left | 56;
         uint32_t offset, match, literals;
@@ -1205,9 +1205,9 @@ ZSTD_BLOCK_I_INLINE int zstd_block_i_fast_body(const zstd_block_i_tables *t, zst
         left -= sum >> 8 & 255;
         literal_sum += literals;
         match_sum += match;
-        ZSTD_BLOCK_I_OFFSET(o, return 0);
-        sequences[i] = (uint64_t)offset << ZSTD_BLOCK_I_OFFSET_AT |
-                       (uint64_t)match << ZSTD_BLOCK_I_MATCH_AT | literals;
+        ZSTD_BLOCK_I_OFFSET(o, (uint32_t)(sequences - first) + 1, return 0);
+        *sequences = (uint64_t)offset << ZSTD_BLOCK_I_OFFSET_AT |
+                     (uint64_t)match << ZSTD_BLOCK_I_MATCH_AT | literals;
     }
     run->left = left;
     run->state[0] = length_state, run->state[1] = offset_state, run->state[2] = match_state;
@@ -1216,27 +1216,29 @@ ZSTD_BLOCK_I_INLINE int zstd_block_i_fast_body(const zstd_block_i_tables *t, zst
     run->repeats[0] = r0, run->repeats[1] = r1, run->repeats[2] = r2;
     run->reach = reach;
     run->symbols = symbols;
-    run->done = i;
+    run->done = (uint32_t)(sequences - first);
     return 1;
 }
 
-ZSTD_BLOCK_API int zstd_block_i_fast(const zstd_block_i_tables *t, zstd_block_i_run *run,
-                                     uint32_t count, uint64_t *sequences)
+ZSTD_BLOCK_API int zstd_block_i_fast(const zstd_block *d, zstd_block_i_run *run, uint32_t count,
+                                     uint64_t *sequences)
 {
-    return zstd_block_i_fast_body(t, run, count, sequences, 0);
+    return zstd_block_i_fast_body(d, run, count, sequences, 0);
 }
 
 #if ZSTD_BLOCK_I_X86
-__attribute__((target("bmi,bmi2"), unused)) static int zstd_block_i_fast_bmi2(
-    const zstd_block_i_tables *t, zstd_block_i_run *run, uint32_t count, uint64_t *sequences)
+__attribute__((target("bmi,bmi2"), unused)) static int zstd_block_i_fast_bmi2(const zstd_block *d,
+                                                                              zstd_block_i_run *run,
+                                                                              uint32_t count,
+                                                                              uint64_t *sequences)
 {
-    return zstd_block_i_fast_body(t, run, count, sequences, 1);
+    return zstd_block_i_fast_body(d, run, count, sequences, 1);
 }
 #endif
 
 /* The rest, with every bit checked. The stream must be used to its last bit. */
-ZSTD_BLOCK_API int zstd_block_i_careful(const zstd_block_i_tables *t, zstd_block_i_run *run,
-                                        uint32_t count, uint64_t *sequences)
+ZSTD_BLOCK_API int zstd_block_i_careful(const zstd_block *d, zstd_block_i_run *run, uint32_t count,
+                                        uint64_t *sequences)
 {
     zstd_block_i_stream s;
     uint32_t r0 = run->repeats[0], r1 = run->repeats[1], r2 = run->repeats[2];
@@ -1245,8 +1247,9 @@ ZSTD_BLOCK_API int zstd_block_i_careful(const zstd_block_i_tables *t, zstd_block
     s.size = run->size;
     s.left = (int64_t)run->left;
     for (i = run->done; i < count; i++) {
-        const zstd_block_entry *eo = &t->table[1][run->state[1]], *em = &t->table[2][run->state[2]];
-        const zstd_block_entry *el = &t->table[0][run->state[0]];
+        const zstd_block_entry *eo = &d->tables[ZSTD_BLOCK_I_OFFSETS][run->state[1]];
+        const zstd_block_entry *em = &d->tables[ZSTD_BLOCK_I_MATCHES][run->state[2]];
+        const zstd_block_entry *el = &d->tables[ZSTD_BLOCK_I_LENGTHS][run->state[0]];
         uint32_t offset = eo->base + zstd_block_i_take(&s, eo->state & 255);
         uint32_t match = em->base + zstd_block_i_take(&s, em->state & 255);
         uint32_t literals = el->base + zstd_block_i_take(&s, el->state & 255);
@@ -1258,7 +1261,7 @@ ZSTD_BLOCK_API int zstd_block_i_careful(const zstd_block_i_tables *t, zstd_block
         if (s.left < 0) return 0;
         run->literals += literals;
         run->matches += match;
-        ZSTD_BLOCK_I_OFFSET(eo->state, return 0);
+        ZSTD_BLOCK_I_OFFSET(eo->state, i + 1, return 0);
         sequences[i] = (uint64_t)offset << ZSTD_BLOCK_I_OFFSET_AT |
                        (uint64_t)match << ZSTD_BLOCK_I_MATCH_AT | literals;
     }
@@ -1273,28 +1276,27 @@ ZSTD_BLOCK_API int zstd_block_i_sequences(zstd_block *d, const zstd_block_define
                                           const zstd_block_head *h, const zstd_block_names *names,
                                           uint64_t *sequences, zstd_block_i_run *run)
 {
-    zstd_block_i_tables t;
     zstd_block_i_stream s;
     uint32_t k;
     int ok;
-    size_t at = zstd_block_i_tables_of(d, own, h, names, &t);
+    size_t at = zstd_block_i_tables_of(d, own, h, names);
     if (at == 0 || !zstd_block_i_begin_stream(own->data + at, own->size - at, &run->left)) return 0;
     run->begin = s.data = own->data + at;
     run->size = s.size = own->size - at;
     s.left = (int64_t)run->left;
     for (k = 0; k < 3; k++) {
-        run->state[k] = zstd_block_i_take(&s, t.log[k]);
+        run->state[k] = zstd_block_i_take(&s, d->logs[k]);
         run->repeats[k] =
             (uint32_t)ZSTD_BLOCK_I_SYMBOL + (k << (uint32_t)ZSTD_BLOCK_I_SYMBOL_SHIFT);
     }
     if (s.left < 0) return 0;
     run->left = (size_t)s.left;
 #if ZSTD_BLOCK_I_X86
-    if (d->cpu & POSIO_CPU_BMI2) ok = zstd_block_i_fast_bmi2(&t, run, h->sequences, sequences);
+    if (d->cpu & POSIO_CPU_BMI2) ok = zstd_block_i_fast_bmi2(d, run, h->sequences, sequences);
     else
 #endif
-        ok = zstd_block_i_fast(&t, run, h->sequences, sequences);
-    return ok && zstd_block_i_careful(&t, run, h->sequences, sequences);
+        ok = zstd_block_i_fast(d, run, h->sequences, sequences);
+    return ok && zstd_block_i_careful(d, run, h->sequences, sequences);
 }
 
 /* Decodes the block p[0 .. n), whose names are those which zstd_block_name made for it and whose
@@ -1518,6 +1520,7 @@ ZSTD_BLOCK_API int zstd_block_execute(const zstd_block_decoded *b, const uint64_
 #undef ZSTD_BLOCK_I_UNLIKELY
 #undef ZSTD_BLOCK_I_X86
 #undef ZSTD_BLOCK_I_ASSERT
+#undef ZSTD_BLOCK_I_NUMBER
 #undef ZSTD_BLOCK_I_LITTLE
 #undef ZSTD_BLOCK_I_SYMBOLS
 #undef ZSTD_BLOCK_I_RELOAD

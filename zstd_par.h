@@ -2236,9 +2236,11 @@ static size_t zstd_par_i_arena(const zstd_par_i_run *run)
     const zstd_par_frame *f = &run->next;
     uint64_t most = run->buffers.budget / 4;
     if (run->codec->dictionary != NULL || f->dictionary != 0) return 0;
-    if (f->bound != ZSTD_PAR_UNKNOWN && f->bound + ZSTD_BLOCK_SLACK <= most)
-        return (size_t)f->bound + ZSTD_BLOCK_SLACK;
-    return f->window <= most / 4 && most >= 16 * (uint64_t)ZSTD_PAR_I_BLOCK ? (size_t)most : 0;
+    if (f->bound <= most - ZSTD_BLOCK_SLACK) return (size_t)f->bound + ZSTD_BLOCK_SLACK;
+    /* Behind the window there is room for more than a strip. */
+    return f->window <= most / 4 && most >= 4 * (uint64_t)ZSTD_PAR_I_PIECES * ZSTD_PAR_I_BLOCK
+               ? (size_t)most
+               : 0;
 }
 
 /* Is the next frame one for block mode? It is if that was asked for, or where a frame is large, or
