@@ -59,8 +59,8 @@
        literals    3.1.1.3.1.1   kind: 2 | format: 1 or 2 | regenerated size | compressed size?
          kind 0  raw             format 0, 2: 5 bits of size in 1 byte; 1: 12 in 2; 3: 20 in 3
          kind 1  one byte, repeated                 (the same)
-         kind 2  a Huffman tree, 1 or 4 streams     0: 1 stream, 10 + 10 bits in 3 bytes; 1: the same
-         kind 3  streams, tree of a block before    with 4 streams; 2: 14 + 14 in 4; 3: 18 + 18 in 5
+         kind 2  a Huffman tree, 1 or 4 streams   format 0: 1 stream, 10 + 10 bits in 3 bytes;
+         kind 3  streams, tree of a block before  1: 4, the same; 2: 14 + 14 in 4; 3: 18 + 18 in 5
          4 streams  3 x u16: the sizes of the first three; each but the last decodes to a quarter
        tree        4.2.1         u8 n: n < 128: n bytes, an FSE table and weights coded by it;
                                  else n - 127 weights of 4 bits, the first one highest
@@ -80,9 +80,10 @@
        offsets     3.1.1.5       value 1 to 3: one of the three most recent offsets, the next one if
                                  there are no literals, then 3 is the first less 1; else value - 3
 
-   Offsets to be repeated may come from the block before, which is not decoded yet. So a block begins
-   with three symbols in place of them, numbers above all true offsets, which are carried about as
-   offsets are, also "less 1". In the order of the blocks zstd_block_resolve replaces them. */
+   Offsets to be repeated may come from the block before, which is not decoded yet. So a block
+   begins with three symbols in place of them, numbers above all true offsets, which are carried
+   about as offsets are, also "less 1". In the order of the blocks zstd_block_resolve replaces
+   them. */
 
 /* >>types */
 #ifdef ZSTD_BLOCK_IMPLEMENTATION
@@ -327,8 +328,8 @@ ZSTD_BLOCK_I_INLINE uint32_t zstd_block_i_lowest(uint64_t v)
 #endif
 }
 
-/* n bits of v, of which the lowest is at `at`. Of `at` only the low 6 bits count, of n the low 8, so
-   that sums and entries can be passed as they are. */
+/* n bits of v, of which the lowest is at `at`. Of `at` only the low 6 bits count, of n the low 8,
+   so that sums and entries can be passed as they are. */
 ZSTD_BLOCK_I_INLINE uint64_t zstd_block_i_bits(int bmi2, uint64_t v, uint64_t at, uint64_t n)
 {
     v >>= at & 63;
@@ -798,8 +799,8 @@ enum {
     ZSTD_BLOCK_I_TURN_OUT = 2 * ZSTD_BLOCK_I_LOOK_UPS, /* bytes that it may write, */
     ZSTD_BLOCK_I_TURN_IN = 7                           /* and by which `in` may move */
 };
-/* A load has 64 bits, one of which the end mark takes; up to 8 are used before the first turn and up
-   to 7 before others; a turn uses at most 5 codes. The mark stays within the word. */
+/* A load has 64 bits, one of which the end mark takes; up to 8 are used before the first turn and
+   up to 7 before others; a turn uses at most 5 codes. The mark stays within the word. */
 ZSTD_BLOCK_I_ASSERT(bits_of_turn, 8 + (int)ZSTD_BLOCK_I_LOOK_UPS * ZSTD_BLOCK_I_HUFFMAN_BITS <= 63);
 ZSTD_BLOCK_I_ASSERT(in_of_turn, 63 / 8 <= ZSTD_BLOCK_I_TURN_IN);
 
@@ -1027,7 +1028,7 @@ ZSTD_BLOCK_API int zstd_block_i_literals(zstd_block *d, const uint8_t *p, size_t
     return zstd_block_i_huffman_literals(d, p, h, at, out);
 }
 
-// ---------------------------------------------------------------------------------- sequence tables
+// ---------------------------------------------------------------------------------- table sets
 
 /* Reads the tables in the block of `own`, up to `until` (2: all), and builds those in `wanted`, a
    mask. Returns where what follows begins, 0 if they are damaged.
@@ -1381,8 +1382,8 @@ ZSTD_BLOCK_I_ASSERT(margin, ZSTD_BLOCK_I_STEP <= ZSTD_BLOCK_I_MARGIN);
 ZSTD_BLOCK_I_ASSERT(slack, ZSTD_BLOCK_I_MARGIN <= ZSTD_BLOCK_SLACK);
 
 /* A match at an offset below 16 may feed itself. From 8 on, a word of the source is complete before
-   it is read. A nearer one repeats a pattern of 1 to 7 bytes: a multiplication fills a word with it,
-   and each store moves on by a multiple of the pattern. */
+   it is read. A nearer one repeats a pattern of 1 to 7 bytes: a multiplication fills a word with
+   it, and each store moves on by a multiple of the pattern. */
 ZSTD_BLOCK_I_INLINE void zstd_block_i_overlap(uint8_t *to, size_t offset, size_t length)
 {
     static const uint64_t repeat[8] = {0,

@@ -1,4 +1,4 @@
-/* zstd_par.h - zstd on many cores: many frames at once, random access, files that have both.
+/* zstd_par.h - zstd on many cores: many frames at once, the blocks of one frame, random access.
    SPDX-License-Identifier: MIT OR Unlicense
 
    QUICK START
@@ -24,11 +24,24 @@
        }
 
    WHAT IT DOES NOT DO
-     It has no decoder of its own: it needs <zstd.h> and -lzstd, 1.4.0 or later, and uses the stable
-     part of that API only. One frame is decoded by one thread: what `zstd` and `zstd -T0` write is
-     one frame, what `pzstd`, `zstd_par_compress` and tools of the seekable format write are many.
-     Frames without a magic number are refused by name. So are those of zstd v0.1 to v0.7, unless
-     they are decompressed as a whole and the installed libzstd knows their version.
+     It needs <zstd.h> and -lzstd, 1.4.0 or later, and uses the stable part of that API only. It
+     compresses one frame by one thread, and a random read decodes whole frames. Frames without a
+     magic number are refused by name. So are those of zstd v0.1 to v0.7, unless they are
+     decompressed as a whole and the installed libzstd knows their version.
+
+   MODES  (desc.mode; all give the same bytes and refuse the same files)
+     ZSTD_PAR_FRAME   each frame by one thread: what `pzstd`, `zstd_par_compress` and tools of the
+                      seekable format write. As fast as there are threads and frames.
+     ZSTD_PAR_BLOCK   the blocks of one frame by all threads: what `zstd` and `zstd -T0` write is
+                      one frame. The entropy decoding, about two thirds of the work, is done for
+                      many blocks at once by zstd_block.h, from RFC 8878; matches are then copied
+                      in order, which bounds what more than 3 or 4 threads can gain. Whatever is
+                      wrong or unusual in a frame, libzstd decodes it anew: it has the last word.
+     ZSTD_PAR_SERIAL  libzstd as it is.
+     ZSTD_PAR_AUTO    frames; by blocks those of 1 MiB and more that are more than a thread's share
+                      of all. With one thread, or a dictionary, no blocks; nor, to a sink, where the
+                      window is larger than a sixteenth of desc.memory and the frame larger than a
+                      quarter.
 
    OPTIONS  (define before the first include; each works alone)
      ZSTD_PAR_IMPLEMENTATION     the functions too: in exactly one .c or .cpp
@@ -44,6 +57,9 @@
    MEMORY
      zstd_par_decompress_batch   nothing but contexts: one for each thread, 160 KiB
      zstd_par_decompress         the same, and 64 bytes for each frame, 6 MiB at most
+     by blocks, also             0.5 MiB for each of 4 + 2 * threads strips, 16 at most, and 45 KiB
+                                 for each thread, 12 at most: below 9 MiB; with a sink 11 MiB more,
+                                 and of desc.memory what is in flight: 4 windows and 8 MiB, thrice
      zstd_par_decompress_sink    desc.memory (256 MiB) for compressed and decoded frames; a window
                                  (2^window_log_max) where a frame is larger than a quarter of that
      zstd_par_compress           desc.memory, or two frames where that is more; contexts, as the
@@ -146,9 +162,9 @@ typedef struct zstd_par_index zstd_par_index; /* what is where in a file */
 
 /* How the threads share the work. */
 enum {
-    ZSTD_PAR_AUTO = 0,  /* by frames where there are several, else serially */
+    ZSTD_PAR_AUTO = 0,  /* by frames where there are several, else by blocks */
     ZSTD_PAR_FRAME = 1, /* each frame by one thread */
-    ZSTD_PAR_BLOCK = 2, /* the blocks of a frame: POSIO_E_UNSUPPORTED in this version */
+    ZSTD_PAR_BLOCK = 2, /* the blocks of a frame by all threads, frame after frame */
     ZSTD_PAR_SERIAL = 3 /* one frame after the other, by libzstd as it is */
 };
 
@@ -203,7 +219,7 @@ typedef struct zstd_par_stats {
     uint64_t in_bytes, out_bytes;
     uint64_t frames;   /* without skippable ones */
     uint64_t streamed; /* of them: decoded serially, in pieces */
-    uint32_t mode;     /* ZSTD_PAR_FRAME or ZSTD_PAR_SERIAL: how it was done */
+    uint32_t mode;     /* how it was done; ZSTD_PAR_BLOCK if any frame was done by blocks */
     uint32_t reserved;
 } zstd_par_stats;
 
@@ -222,7 +238,8 @@ ZSTD_PAR_API posio_result zstd_par_decompress_batch(zstd_par_item *items, size_t
                                                     const zstd_par_desc *desc, posio_error *err);
 
 /* Decompresses memory to memory, as ZSTD_decompress: by frames side by side where there are several
-   (dst with room for the bounds of unknown sizes helps), each straight to its place. *produced is
+   (dst with room for the bounds of unknown sizes helps), by blocks a large one, each straight to
+   its place. Of dst nothing is written behind what a frame can have. *produced is
    untouched on failure; dst then holds anything. Source: ZSTD, 3.1.
    Threads: any. Allocates: yes. Blocks: workers. */
 ZSTD_PAR_API posio_result zstd_par_decompress(const void *src, size_t size, void *dst,
@@ -408,10 +425,10 @@ enum {
     ZSTD_PAR_I_PIECES = 16,       /* blocks of a strip, at most */
     ZSTD_PAR_I_STRIPS = 16,       /* of a ring, at most */
     ZSTD_PAR_I_STRIP =
-        96 << 10,              /* bytes of blocks, literals and sequences that are enough for one */
-    ZSTD_PAR_I_WEAVERS = 12,   /* threads in block mode, at most: more find nothing to do */
-    ZSTD_PAR_I_RUN = 32 << 20, /* bytes of content, at most, that go to a sink at once */
-    ZSTD_PAR_I_HELD = 24 << 20,       /* compressed bytes of them in memory, at most */
+        96 << 10,             /* bytes of blocks, literals and sequences that are enough for one */
+    ZSTD_PAR_I_WEAVERS = 12,  /* threads in block mode, at most: more find nothing to do */
+    ZSTD_PAR_I_RUN = 8 << 20, /* bytes of content, at most, that go to a sink at once */
+    ZSTD_PAR_I_HELD = 10 << 20,       /* compressed bytes of them in memory, at most */
     ZSTD_PAR_I_LEAST_WEAVE = 1 << 20, /* bytes of a frame worth it */
     ZSTD_PAR_I_FOOTER = 9,            /* bytes of a seek table behind its entries */
     ZSTD_PAR_I_MAGICLESS = 1 << 16    /* blocks looked at to tell a frame without magic number */
@@ -1171,7 +1188,9 @@ static posio_result zstd_par_i_sum_up(zstd_par_index *x, uint64_t memory, posio_
         else output = ZSTD_PAR_UNKNOWN;
     }
     m->content_size = output;
-    m->mode = side_by_side >= 2 ? ZSTD_PAR_FRAME : ZSTD_PAR_SERIAL;
+    m->mode = side_by_side >= 2                                                  ? ZSTD_PAR_FRAME
+              : m->largest_frame >= ZSTD_PAR_I_LEAST_WEAVE && m->dictionary == 0 ? ZSTD_PAR_BLOCK
+                                                                                 : ZSTD_PAR_SERIAL;
     return POSIO_OK;
 }
 
@@ -1469,8 +1488,8 @@ static int zstd_par_i_has_room(const zstd_par_i_weave *w)
                                                                    2 * (size_t)ZSTD_PAR_I_BLOCK);
 }
 
-/* The block whose header is at w->at, if it fits into the strip behind what is there; *cost grows by
-   bytes that take about as long as a byte of literals. */
+/* The block whose header is at w->at, if it fits into the strip behind what is there; *cost grows
+   by bytes that take about as long as a byte of literals. */
 static posio_result zstd_par_i_add_block(zstd_par_i_weave *w, zstd_par_i_strip *s, size_t *literals,
                                          size_t *sequences, size_t *cost, int *full,
                                          posio_error *err)
@@ -2230,16 +2249,19 @@ typedef struct zstd_par_i_flow {
     int was_large; /* the frame's kind */
 } zstd_par_i_flow;
 
-/* Bytes of an arena for this frame; 0 = it cannot be decoded so within the memory. */
+/* Bytes of an arena for this frame; 0 = it cannot be decoded so within the memory. Larger ones
+   would spare copies of the window, but memory that is touched for the first time costs more. */
 static size_t zstd_par_i_arena(const zstd_par_i_run *run)
 {
     const zstd_par_frame *f = &run->next;
-    uint64_t most = run->buffers.budget / 4;
+    const uint64_t most = run->buffers.budget / 4;
+    uint64_t room;
     if (run->codec->dictionary != NULL || f->dictionary != 0) return 0;
-    if (f->bound <= most - ZSTD_BLOCK_SLACK) return (size_t)f->bound + ZSTD_BLOCK_SLACK;
-    /* Behind the window there is room for more than a strip. */
-    return f->window <= most / 4 && most >= 4 * (uint64_t)ZSTD_PAR_I_PIECES * ZSTD_PAR_I_BLOCK
-               ? (size_t)most
+    room = f->window <= most / 4 ? posio_min(4 * f->window + ZSTD_PAR_I_RUN, most) : most;
+    if (f->bound <= room - ZSTD_BLOCK_SLACK) return (size_t)f->bound + ZSTD_BLOCK_SLACK;
+    /* Behind the window there must be room for more than a strip. */
+    return f->window <= most / 4 && room >= 4 * (uint64_t)ZSTD_PAR_I_PIECES * ZSTD_PAR_I_BLOCK
+               ? (size_t)room
                : 0;
 }
 

@@ -406,6 +406,7 @@ static void print_text(cli_out *f, const job *j)
                    cli_size((double)j->stats.out_bytes, a), j->seconds,
                    cli_size(j->seconds > 0 ? (double)j->stats.out_bytes / j->seconds : 0, b),
                    j->stats.mode == ZSTD_PAR_FRAME    ? ", by frames"
+                   : j->stats.mode == ZSTD_PAR_BLOCK  ? ", by blocks"
                    : j->stats.mode == ZSTD_PAR_SERIAL ? ", by libzstd, serially"
                                                       : "");
         if (j->index != NULL && zstd_par_index_info(j->index)->seek_table_fault != NULL)
@@ -502,7 +503,6 @@ static posio_result run_job(job *j)
     j->source = posio_file_source(j->file);
     if (j->source.size == 0) /* which ZSTD_decompress accepts, and zstd does not */
         return posio_fail(&j->error, POSIO_E_DATA, 0, "not a zstd file: it is empty");
-    if (a->mode == ZSTD_PAR_BLOCK) return decompress(j); /* refused, before there is an output */
     j->desc.flags = ZSTD_PAR_WALK;
     if (a->list || a->test) r = zstd_par_index_open(&j->index, &j->source, &j->desc, &j->error);
     else r = zstd_par_probe(&j->source, &j->error);
@@ -615,8 +615,9 @@ static const char *contradiction(const arguments *a, int count, const char **arg
 
 static const char summary[] =
     "Decompresses zstd files on all cores: by frames where a file has several (pzstd, seekable\n"
-    "files, files put together), else by libzstd as it is. FILE.zst becomes FILE; FILE.part is\n"
-    "renamed when it is complete, and removed when something is wrong. Inputs stay as they are.";
+    "files, files put together), by blocks where it is one large frame, else by libzstd as it is.\n"
+    "FILE.zst becomes FILE; FILE.part is renamed when it is complete, and removed when something\n"
+    "is wrong. Inputs stay as they are.";
 
 static const char details[] =
     "Offsets and sizes are decimal or 0x hexadecimal, with K, M, G or T (1024 ...) or s (512).\n"

@@ -115,7 +115,7 @@ test_bytes() {
     else skip "files of pzstd" "pzstd missing"; fi
     for file in single stream several eight; do
         [ -f $file.zst ] || continue
-        for mode in auto frame serial; do
+        for mode in auto frame block serial; do
             for threads in 1 2 5 0; do
                 rm -f o
                 run --mode $mode --threads $threads -o o $file.zst
@@ -144,10 +144,12 @@ test_bytes() {
         check "a range before it" 'code 0' 'silent' 'says "\"bytes\":200,"' \
             "same o <(tail -c +101 eight | head -c 200)"
     fi
-    run --json -t single.zst
-    check "one frame is decoded serially" 'code 0' 'says "\"done_by\":\"serial\""'
-    run --mode block -o o2 single.zst
-    check "--mode block" 'code 2' 'begins "single.zst: "' 'complains "block mode"' 'absent o2'
+    run --json -t --threads 1 single.zst
+    check "one frame, one thread: serially" 'code 0' 'says "\"done_by\":\"serial\""'
+    run --json -t --threads 2 single.zst
+    check "one frame, two threads: by blocks" 'code 0' 'says "\"done_by\":\"block\""'
+    run --json -t --threads 1 --mode block single.zst
+    check "--mode block" 'code 0' 'says "\"done_by\":\"block\""'
     split -b 2000 t s_ && zstd -q --train s_a* -o dict --maxdict=10000 2> /dev/null
     rm -f s_*
     zstd -q -f -D dict t -o d.zst
@@ -167,10 +169,10 @@ test_lists() {
         'says "seek table        none"' \
         'says "of 2 frames"' 'says "mode              frame"' 'says "not said; at most"'
     run --list --quiet single.zst
-    check "--list --quiet" 'code 0' 'says "mode              serial"' 'says_not "XXH64"'
+    check "--list --quiet" 'code 0' 'says "mode              block"' 'says_not "XXH64"'
     run --list --json single.zst several.zst
     check "--list --json" 'code 0' 'lines 2' 'says "\"frames\":3"' 'says "\"seek_table\":null"' \
-        'says "\"mode\":\"serial\""' 'says "\"content_size\":null"' \
+        'says "\"mode\":\"block\""' 'says "\"content_size\":null"' \
         'says "\"list\":[{\"offset\":0,"'
     run --list --json --mode serial several.zst
     check "--list --mode serial" 'code 0' 'says "\"mode\":\"serial\""'
