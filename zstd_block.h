@@ -876,12 +876,8 @@ ZSTD_BLOCK_I_INLINE void zstd_block_i_four_body(const uint32_t *table, zstd_bloc
     s[0].bits = bits0, s[1].bits = bits1, s[2].bits = bits2, s[3].bits = bits3;
 }
 
-ZSTD_BLOCK_API void zstd_block_i_four(const uint32_t *table, zstd_block_i_huffman *s, size_t turns)
-{
-    zstd_block_i_four_body(table, s, turns);
-}
-
-ZSTD_BLOCK_API void zstd_block_i_one(const uint32_t *table, zstd_block_i_huffman *s, size_t turns)
+ZSTD_BLOCK_I_INLINE void zstd_block_i_one_body(const uint32_t *table, zstd_block_i_huffman *s,
+                                               size_t turns)
 {
     const uint8_t *in0 = s->in;
     uint8_t *out0 = s->out;
@@ -905,7 +901,31 @@ __attribute__((target("bmi,bmi2"), unused)) static void zstd_block_i_four_bmi2(
 {
     zstd_block_i_four_body(table, s, turns);
 }
+
+__attribute__((target("bmi,bmi2"), unused)) static void zstd_block_i_one_bmi2(
+    const uint32_t *table, zstd_block_i_huffman *s, size_t turns)
+{
+    zstd_block_i_one_body(table, s, turns);
+}
 #endif
+
+ZSTD_BLOCK_API void zstd_block_i_four(const zstd_block *d, zstd_block_i_huffman *s, size_t turns)
+{
+#if ZSTD_BLOCK_I_X86
+    if (d->cpu & POSIO_CPU_BMI2) zstd_block_i_four_bmi2(d->huffman, s, turns);
+    else
+#endif
+        zstd_block_i_four_body(d->huffman, s, turns);
+}
+
+ZSTD_BLOCK_API void zstd_block_i_one(const zstd_block *d, zstd_block_i_huffman *s, size_t turns)
+{
+#if ZSTD_BLOCK_I_X86
+    if (d->cpu & POSIO_CPU_BMI2) zstd_block_i_one_bmi2(d->huffman, s, turns);
+    else
+#endif
+        zstd_block_i_one_body(d->huffman, s, turns);
+}
 
 /* The rest of a stream, one symbol at a time. The stream must be used to its last bit. */
 ZSTD_BLOCK_API int zstd_block_i_finish(const zstd_block *d, zstd_block_i_huffman *s)
@@ -951,15 +971,14 @@ ZSTD_BLOCK_API int zstd_block_i_streams(const zstd_block *d, zstd_block_i_huffma
             s[i].in = s[i].begin + s[i].size - 8;
             s[i].bits = (zstd_block_i_load(s[i].in) | 1) << (s[i].size * 8 - s[i].left);
         }
-        while ((turns = zstd_block_i_turns(s, streams)) != 0) {
-            if (streams == 1) zstd_block_i_one(d->huffman, s, turns);
-#if ZSTD_BLOCK_I_X86
-            else if (d->cpu & POSIO_CPU_BMI2) zstd_block_i_four_bmi2(d->huffman, s, turns);
-#endif
-            else zstd_block_i_four(d->huffman, s, turns);
-        }
-        for (i = 0; i < streams; i++)
+        // Streams of as many symbols need more or fewer look-ups: what one has left when another is
+        // near its end it goes on with alone.
+        while (streams == 4 && (turns = zstd_block_i_turns(s, 4)) != 0)
+            zstd_block_i_four(d, s, turns);
+        for (i = 0; i < streams; i++) {
+            while ((turns = zstd_block_i_turns(&s[i], 1)) != 0) zstd_block_i_one(d, &s[i], turns);
             s[i].left = (size_t)(s[i].in - s[i].begin) * 8 + 64 - zstd_block_i_lowest(s[i].bits);
+        }
     }
     for (i = 0; i < streams; i++)
         if (!zstd_block_i_finish(d, &s[i])) return 0;
