@@ -97,9 +97,9 @@ static int decode(const uint8_t *p, size_t n, zstd_block_names *names, uint64_t 
                              out);
 }
 
-/* RFC 8878, 4.2.1 and 4.2.2: the tree with weights 4 3 2 0 1 1, and the symbols 0 1 4 5. (The stream
-   there has the codes of 4 and 5 the other way round than the table above it; decoders follow the
-   table.) */
+/* RFC 8878, 4.2.1 and 4.2.2: the tree with weights 4 3 2 0 1 1, and the symbols 0 1 4 5. (The
+   stream there has the codes of 4 and 5 the other way round than the table above it; decoders
+   follow the table.) */
 TEST(huffman_example)
 {
     static const uint8_t tree[] = {0x42, 0x80, 0x01, 132, 0x43, 0x20, 0x10, 0x01, 0x0d, 0};
