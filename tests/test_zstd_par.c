@@ -176,6 +176,64 @@ TEST(a_frame_larger_than_the_memory_is_streamed)
     }
 }
 
+/* One frame by blocks: in memory, and to a sink in one arena or in several, whole and damaged. */
+TEST(one_frame_by_blocks)
+{
+    enum { PIECE = 1 << 20, PIECES = 18 };
+    static const int levels[] = {-5, 1, 3};
+    unsigned char *content = (unsigned char *)malloc((size_t)PIECE * PIECES);
+    unsigned char *dst = (unsigned char *)malloc((size_t)PIECE * PIECES);
+    size_t k, n = (size_t)PIECE * PIECES, made;
+    zstd_par_desc desc;
+    zstd_par_stats stats;
+    posio_memory m;
+    posio_source source;
+    posio_sink sink;
+    posio_error err;
+    int i;
+    for (k = 0; k < n; k++)
+        content[k] = (unsigned char)(text()[k % (TEXT - 4096)] ^ (k / PIECE & k >> 3));
+    for (k = 0; k < sizeof levels / sizeof levels[0]; k++) {
+        buffer b;
+        memset(&b, 0, sizeof b);
+        frame(&b, content, n, levels[k], k & 1 ? SUM : SUM | NO_SIZE);
+        for (i = 0; i < 4; i++) {
+            buffer out;
+            memset(&out, 0, sizeof out);
+            memset(&desc, 0, sizeof desc);
+            memset(dst, 0, n);
+            desc.mode = ZSTD_PAR_BLOCK;
+            desc.pool = pool_of(i);
+            desc.memory = i & 1 ? 0 : 64 << 20;
+            CHECK_EQ(zstd_par_decompress(b.p, b.n, dst, n, &made, &desc, NULL), POSIO_OK);
+            CHECK_EQ(made, n);
+            CHECK(memcmp(dst, content, n) == 0);
+            m.data = b.p;
+            m.size = b.n;
+            source = posio_memory_source(&m);
+            sink = sink_of(&out);
+            CHECK_EQ(zstd_par_decompress_sink(&source, &sink, &desc, &stats, NULL), POSIO_OK);
+            CHECK_EQ(stats.mode, ZSTD_PAR_BLOCK);
+            CHECK_EQ(stats.frames, 1);
+            CHECK_EQ(stats.streamed, 0);
+            CHECK_EQ(out.n, n);
+            CHECK(out.n == n && memcmp(out.p, content, n) == 0);
+            out.n = 0;
+            b.p[b.n - 1] ^= 1; /* the checksum */
+            CHECK_EQ(zstd_par_decompress(b.p, b.n, dst, n, &made, &desc, &err), POSIO_E_DATA);
+            CHECK(strstr(err.message, "checksum") != NULL);
+            CHECK_EQ(zstd_par_decompress_sink(&source, &sink, &desc, NULL, &err), POSIO_E_DATA);
+            CHECK(strstr(err.message, "checksum") != NULL);
+            CHECK(out.n <= n && memcmp(out.p, content, out.n) == 0);
+            b.p[b.n - 1] ^= 1;
+            free(out.p);
+        }
+        free(b.p);
+    }
+    free(content);
+    free(dst);
+}
+
 TEST(nothing_and_little)
 {
     static const char *const inputs[] = {"", "a", "abcd", "abcde", "this is plain text, no zstd"};
@@ -1761,8 +1819,9 @@ TEST(trained_dictionaries)
 #endif
 
 TEST_MAIN(RUN(mixed_frames_in_all_ways); RUN(a_frame_larger_than_the_memory_is_streamed);
-          RUN(nothing_and_little); RUN(cut_at_every_byte); RUN(every_bit_flipped);
-          RUN(garbage_behind_frames); RUN(refusals_in_words); RUN(old_versions);
+          RUN(one_frame_by_blocks); RUN(nothing_and_little); RUN(cut_at_every_byte);
+          RUN(every_bit_flipped); RUN(garbage_behind_frames); RUN(refusals_in_words);
+          RUN(old_versions);
           RUN(frames_by_hand); RUN(frames_at_random); RUN(a_disk_full_of_zeros); RUN(windows);
           RUN(dictionaries); RUN(batches); RUN(batches_to_nowhere); RUN(index_of_mixed_frames);
           RUN(seek_tables); RUN(seek_tables_that_lie); RUN(hints_of_pzstd); RUN(random_reads);
