@@ -16,7 +16,7 @@
        {
            // Raw literals "ab"; one sequence, RLE tables: 2 literals, then 6 bytes from 2 back.
            static const unsigned char packed[] = {0x10, 'a', 'b', 0x01, 0x54, 2, 2, 3, 5};
-           static zstd_block decoder; // 43 KiB of tables, not for a deep stack
+           static zstd_block decoder; // 31 KiB of tables, not for a deep stack
            zstd_block_names names;
            zstd_block_head head;
            zstd_block_decoded decoded;
@@ -48,7 +48,7 @@
        No state outside of the caller's decoder but posio's word of processor features.
 
    MEMORY
-       Nothing is allocated. The decoder is 43 KiB; for a block the caller provides a byte for each
+       Nothing is allocated. The decoder is 31 KiB; for a block the caller provides a byte for each
        literal and 8 for each sequence: 128 KiB and 342 KiB at most. The stack needs 3 KiB.
 
    ERRORS

@@ -57,7 +57,7 @@
    MEMORY
      zstd_par_decompress_batch   nothing but contexts: one for each thread, 160 KiB
      zstd_par_decompress         the same, and 64 bytes for each frame, 6 MiB at most
-     by blocks, also             0.5 MiB for each of 4 + 2 * threads strips, 16 at most, and 45 KiB
+     by blocks, also             0.5 MiB for each of 4 + 2 * threads strips, 16 at most, and 31 KiB
                                  for each thread, 12 at most: below 9 MiB; with a sink 11 MiB more,
                                  and of desc.memory what is in flight: 4 windows and 8 MiB, thrice
      zstd_par_decompress_sink    desc.memory (256 MiB) for compressed and decoded frames; a window
