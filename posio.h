@@ -537,7 +537,7 @@ POSIO_API int posio_get_warning(const posio_warnings *w, uint32_t *i, const char
 {
     const char *base = file;
     char name[80];
-    if (*i >= w->count) {
+    if (*i >= POSIO_WARNINGS || *i >= w->count) { /* the first tells compilers what holds anyway */
         *i -= w->count;
         return 0;
     }
