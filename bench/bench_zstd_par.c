@@ -18,7 +18,8 @@
      random     4 KiB reads all over a seekable file of --gib (10), by one thread and two
      blocks     one ordinary frame: text, binaries and a disk image of this system, 96 MiB each, at
                 levels 1, 3, 19 and with --long=27: ZSTD_decompressDCtx, and the block mode with one
-                thread, two, and eight. To compress them takes minutes, so TMPDIR keeps them in
+                thread, two, and eight; and from what each block costs, what more threads would
+                gain. To compress them takes minutes, so TMPDIR keeps them in
                 bench_zstd_par.cache; --block-mib makes them smaller
 
    Whatever was timed is compared with the content. Exit code 1 when anything differs, never for a
@@ -962,6 +963,169 @@ static void add_ratio(block_sum *s, const cost *lib, const cost *ours)
     s->files++;
 }
 
+// ---------------------------------------------------------------------------------- work and span
+
+/* What a block costs, in seconds: to be decoded, which any thread can do at any time, and what must
+   follow the order of the blocks: to be executed, and then to be hashed. */
+typedef struct block_cost {
+    double decode, execute, hash;
+} block_cost;
+
+typedef struct costs {
+    block_cost *block;
+    size_t count, room;
+} costs;
+
+/* Bytes of a frame header. Source: RFC 8878, 3.1.1.1. */
+static size_t header_size(const unsigned char *p)
+{
+    static const size_t dictionary[] = {0, 1, 2, 4}, content[] = {0, 2, 4, 8};
+    const unsigned d = p[4], single = d >> 5 & 1;
+    return 6 - single + dictionary[d & 3] + (d >> 6 == 0 ? single : content[d >> 6]);
+}
+
+static void keep_least(double *best, double t)
+{
+    if (*best == 0 || t < *best) *best = t;
+}
+
+/* One round of all blocks, one after the other on this thread; 0, or 1 when one does not fit. */
+static int measure_blocks(const whole *w, uint64_t window, costs *c)
+{
+    static zstd_block decoder;
+    static unsigned char literals[ZSTD_BLOCK_MAX + ZSTD_BLOCK_SLACK];
+    static uint64_t sequences[ZSTD_BLOCK_SEQUENCES];
+    const unsigned char *p = w->packed.p + header_size(w->packed.p);
+    unsigned char *out = w->dst, *end = w->dst + w->size;
+    uint32_t repeats[3] = {1, 4, 8}, head;
+    zstd_block_names names;
+    zstd_block_begin(&decoder);
+    zstd_block_begin_frame(&names);
+    c->count = 0;
+    do {
+        double begin = now(), decoded = begin, executed;
+        size_t size, stored;
+        block_cost *b;
+        head = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
+        size = head >> 3;
+        stored = (head >> 1 & 3) == 1 ? 1 : size;
+        p += 3;
+        if ((head >> 1 & 3) == 2) {
+            zstd_block_head h;
+            zstd_block_decoded d;
+            if (!zstd_block_look(p, size, ZSTD_BLOCK_MAX, &h) ||
+                !zstd_block_name(&names, p, size, c->count + 1, &h) ||
+                !zstd_block_decode(&decoder, p, size, &h, &names, ZSTD_BLOCK_MAX, literals,
+                                   sequences, &d))
+                return 1;
+            decoded = now();
+            if (!zstd_block_resolve(&d, sequences, repeats) ||
+                !zstd_block_execute(&d, sequences, w->dst, out, end, window))
+                return 1;
+            size = d.size;
+        } else if (size > (size_t)(end - out)) {
+            return 1;
+        } else if (stored == size) {
+            memcpy(out, p, size);
+        } else {
+            memset(out, *p, size);
+        }
+        executed = now();
+        require(digest_xxh64(out, size, 0) != 1, "a hash"); /* (it is used) */
+        if (c->count == c->room) {
+            c->room = c->room * 2 + 1024;
+            c->block = (block_cost *)realloc(c->block, c->room * sizeof *c->block);
+            require(c->block != NULL, "memory");
+            memset(c->block + c->count, 0, (c->room - c->count) * sizeof *c->block);
+        }
+        b = &c->block[c->count++];
+        keep_least(&b->decode, decoded - begin);
+        keep_least(&b->execute, executed - decoded);
+        keep_least(&b->hash, now() - executed);
+        out += size;
+        p += stored;
+    } while (!(head & 1));
+    return out != end;
+}
+
+/* How long that takes on so many threads, each of which does what is furthest behind: executes the
+   next block in order, hashes the next, decodes one more (16 are in flight); else it waits for what
+   ends next. */
+static double schedule(const costs *c, uint32_t threads)
+{
+    enum { FLIGHT = 16 };
+    double free_at[16] = {0}, execute_free = 0, hash_free = 0, end = 0;
+    double *decoded = (double *)calloc(c->count, 3 * sizeof *decoded);
+    double *executed = decoded + c->count, *hashed = executed + c->count;
+    size_t next = 0, execute = 0, hash = 0;
+    require(decoded != NULL, "memory");
+    while (hash < c->count) {
+        uint32_t t = 0, i;
+        double at, later = 1e9;
+        for (i = 1; i < threads; i++)
+            if (free_at[i] < free_at[t]) t = i;
+        at = free_at[t];
+        if (execute < next && decoded[execute] <= at && execute_free <= at) {
+            free_at[t] = execute_free = executed[execute] = at + c->block[execute].execute;
+            execute++;
+        } else if (hash < execute && executed[hash] <= at && hash_free <= at) {
+            free_at[t] = hash_free = hashed[hash] = end = at + c->block[hash].hash;
+            hash++;
+        } else if (next < c->count &&
+                   (next < FLIGHT || (next - FLIGHT < hash && hashed[next - FLIGHT] <= at))) {
+            free_at[t] = decoded[next] = at + c->block[next].decode;
+            next++;
+        } else {
+            for (i = 0; i < threads; i++)
+                if (free_at[i] > at && free_at[i] < later) later = free_at[i];
+            require(later < 1e9, "a schedule");
+            free_at[t] = later;
+        }
+    }
+    free(decoded);
+    return end;
+}
+
+/* Predicts what more threads than there are here would gain, from the costs of single blocks. */
+static void predict(const whole *w, const unsigned char *data, const char *name, const cost *lib)
+{
+    static const uint32_t threads[] = {1, 2, 4, 8, 16};
+    costs c = {NULL, 0, 0};
+    double decode = 0, execute = 0, hash = 0;
+    posio_memory memory;
+    zstd_par_index *index = NULL;
+    zstd_par_frame f;
+    posio_source source;
+    uint32_t r;
+    size_t i;
+    memory.data = w->packed.p;
+    memory.size = w->packed.n;
+    source = posio_memory_source(&memory);
+    require(zstd_par_index_open(&index, &source, NULL, NULL) == POSIO_OK &&
+                zstd_par_index_get(index, 0, &f) == POSIO_OK,
+            name);
+    for (r = 0; r < rounds; r++)
+        if (measure_blocks(w, f.window, &c) != 0 || memcmp(w->dst, data, w->size) != 0)
+            complain(name, "blocks one by one: wrong bytes");
+    for (i = 0; i < c.count; i++) {
+        decode += c.block[i].decode;
+        execute += c.block[i].execute;
+        hash += c.block[i].hash;
+    }
+    printf(json ? "{\"section\":\"blocks\",\"prediction\":\"%s\",\"decode\":%.6f,\"execute\":%.6f,"
+                  "\"hash\":%.6f,\"threads\":{"
+                : "    %s: %.1f ms of decoding, %.1f of executing, %.1f of hashing; by threads:\n"
+                  "     ",
+           json ? name : "predicted", decode * (json ? 1 : 1e3), execute * (json ? 1 : 1e3),
+           hash * (json ? 1 : 1e3));
+    for (i = 0; i < sizeof threads / sizeof threads[0]; i++)
+        printf(json ? "%s\"%u\":%.3f" : "%s %2u: x%.2f", i == 0 ? "" : json ? "," : "   ",
+               (unsigned)threads[i], lib->wall / schedule(&c, threads[i]));
+    printf(json ? "}}\n" : "\n");
+    zstd_par_index_close(index);
+    free(c.block);
+}
+
 /* Takes turns; what comes out is added to `sum`, unless that is NULL. */
 static void bench_one_frame(whole *w, const unsigned char *data, const char *name,
                             thread_pool *eight, block_sum *sum)
@@ -999,6 +1163,7 @@ static void bench_one_frame(whole *w, const unsigned char *data, const char *nam
         report("blocks", line, i < 0 ? &lib : &ours[i], (double)w->size, i < 0 ? NULL : &lib);
         if (i >= 0 && sum != NULL) add_ratio(&sum[i], &lib, &ours[i]);
     }
+    predict(w, data, name, &lib);
 }
 
 static void bench_blocks(void)
