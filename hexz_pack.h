@@ -55,8 +55,9 @@
    MEMORY
      T threads, chunks of at most M bytes (desc.chunk_max):
      writing   600 KiB. In flight: n x 2.02 x (b + M), where n = 2 T + 2 slots, of b = 1 MiB of
-               input each; less of both, but one slot of 2.02 x M, where desc.memory (256 MiB) or
-               desc.chunks (1,000) are too little for that. hexz_pack_append: n x b more.
+               input each, and 300 bytes for each of desc.chunks (1,000), at most 4,096 a slot; less
+               of all, but one slot of 2.02 x M, where desc.memory (256 MiB) or desc.chunks are too
+               little for that. hexz_pack_append: n x b more.
                Index: 60 to 110 bytes for each chunk that is stored (what holds them is doubled from
                time to time), 8 for one that is not. At 64 KiB a chunk, 0.9 to 1.7 GB for a TB
                without any duplicates.
@@ -73,8 +74,11 @@
      FORMAT (not an archive), UNSUPPORTED (refused by name: a later version, an unknown feature,
      .hxz, no LZ4 here), DATA (damaged), LIMIT (index_max, chunk sizes, too many frames for a seek
      table), SPACE, EXISTS, ACCESS, IO (of the sink or source), RANGE, NOMEM, CANCELED. Errors carry
-     the offset in the archive, and name the chunk and its offset in the content; errors of writing
-     carry the offset in the content. A writer that has failed stays failed: every later call gives
+     the offset in the archive, and name the chunk and its offset in the content (of a duplicate:
+     its original's); errors of writing carry the offset in the content, but those of a source the
+     one in the source. They do not depend on the number of threads. A source that cannot be read
+     fails with the error of the chunk that cannot, if chunks are fixed, else of the block of 4 KiB;
+     the chunks before it have been written by then. A writer that has failed stays failed: every later call gives
      the first error again, and hexz_pack_finish writes nothing. hexz_pack_abort, and a finish that
      fails, remove NAME.part; what was NAME before is as it was.
 
@@ -517,7 +521,8 @@ typedef struct hexz_pack_job {
     uint32_t reserved;
     /* Serial: the next chunk. */
     posio_result (*next)(void *user, hexz_pack_feed *feed, posio_error *err);
-    /* Any thread, for chunks that come later: n bytes at offset of the content. May be NULL. */
+    /* Any thread, for chunks that come later: n bytes at offset of the content, one chunk or
+       several; what fails with several is asked for again by each chunk. May be NULL. */
     posio_result (*load)(void *user, uint64_t offset, void *data, size_t n, posio_error *err);
     /* Any thread, in any order, when the hash is known: *wanted = 0 and it is not compressed;
        *ticket goes along. NULL: all are wanted. */
@@ -527,7 +532,8 @@ typedef struct hexz_pack_job {
        and what does not become smaller is HEXZ_PACK_RAW. */
     posio_result (*compress)(void *user, const hexz_pack_chunk *chunk, void *out, size_t room,
                              size_t *size, uint32_t *kind, posio_error *err);
-    size_t room_extra; /* compress: room is n + n / 128 + 128 + room_extra for n bytes */
+    size_t room_extra; /* compress: room is n + n / 128 + 128 + room_extra for n bytes; it counts
+                          as memory. 16 MiB at most */
     /* Serial, in the order of the chunks; what it is given lasts as long as the call. */
     posio_result (*write)(void *user, const hexz_pack_chunk *chunk, posio_error *err);
     int (*progress)(void *user, uint64_t done, uint64_t total); /* as in hexz_pack_desc */
@@ -588,7 +594,8 @@ enum {
     HEXZ_PACK_I_ITEMS = 65536,
     HEXZ_PACK_I_ITEM_BYTES = 16 << 20,
     HEXZ_PACK_I_VERIFY_PART = 16, /* stored chunks of a page */
-    HEXZ_PACK_I_RUN = 256         /* entries looked at for an extent */
+    HEXZ_PACK_I_SOURCE_BLOCK = 4096,
+    HEXZ_PACK_I_RUN = 256 /* entries looked at for an extent */
 };
 
 #define HEXZ_PACK_I_MAGIC 0xfd2fb528u
@@ -598,6 +605,7 @@ enum {
 #define HEXZ_PACK_I_SEEK_MAGIC 0x8f92eab1u
 #define HEXZ_PACK_I_MOST_FRAMES (((uint64_t)1 << 27) - 1)
 #define HEXZ_PACK_I_REQUIRED 1u /* features that are known: LZ4 */
+#define HEXZ_PACK_I_JOB_FLAGS 4u /* HEXZ_PACK_FIND_ZEROS */
 #define HEXZ_PACK_I_COMMITTED ((uint64_t)1 << 63)
 
 /* Tests make collisions in the table of claims. */
@@ -1030,8 +1038,10 @@ typedef struct hexz_pack_i_task {
     unsigned char *data;
     size_t out; /* where in the slot's room for frames its own begins */
     size_t room;
-    int later;
+    int later; /* or HEXZ_PACK_I_ALONE */
 } hexz_pack_i_task;
+
+enum { HEXZ_PACK_I_ALONE = 2 };
 
 typedef struct hexz_pack_i_slot {
     unsigned char *in, *out;
@@ -1045,22 +1055,19 @@ typedef struct hexz_pack_i_engine {
     hexz_pack_job job;
     hexz_pack_i_codec codec;
     size_t batch, most;      /* bytes: of a slot; of a chunk */
+    size_t out_room;         /* for frames in a slot */
     uint32_t slots, tasks;   /* of the ring; of a slot */
     uint64_t number, offset; /* of the next chunk */
     size_t left;             /* bytes that `next` left behind its last chunk, */
     uint32_t left_in;        /* in this slot */
     int ended;
     posio_error stop;       /* `next` has failed: told behind the chunks before */
-    thread_pool_mutex lock; /* guards through */
+    thread_pool_mutex lock; /* guards what follows, up to the ring */
     uint64_t through;
+    uint64_t failed;     /* number of the lowest chunk that cannot be written, */
+    posio_error failure; /* and why: the lane tells it, when all before it are written */
     hexz_pack_i_slot ring[HEXZ_PACK_I_SLOTS];
 } hexz_pack_i_engine;
-
-/* Bytes of room for frames in a slot. */
-static size_t hexz_pack_i_out_room(const hexz_pack_i_engine *e)
-{
-    return (e->batch + e->most) + (e->batch + e->most) / 128 + e->tasks * (128 + e->job.room_extra);
-}
 
 static posio_result hexz_pack_i_slot_begin(hexz_pack_i_engine *e, hexz_pack_i_slot *s,
                                            posio_error *err)
@@ -1070,7 +1077,7 @@ static posio_result hexz_pack_i_slot_begin(hexz_pack_i_engine *e, hexz_pack_i_sl
         s->tasks = (hexz_pack_i_task *)posio_allocate(a, e->tasks * sizeof *s->tasks);
     if (s->parts == NULL) s->parts = (uint32_t *)posio_allocate(a, e->tasks * sizeof *s->parts);
     if (s->in == NULL) s->in = (unsigned char *)posio_allocate(a, e->batch + e->most);
-    if (s->out == NULL) s->out = (unsigned char *)posio_allocate(a, hexz_pack_i_out_room(e));
+    if (s->out == NULL) s->out = (unsigned char *)posio_allocate(a, e->out_room);
     if (s->tasks == NULL || s->parts == NULL || s->in == NULL || s->out == NULL)
         return hexz_pack_i_no_memory(err);
     if (e->left != 0) /* the old slot is in use still, or it is this one */
@@ -1153,18 +1160,27 @@ static posio_result hexz_pack_i_produce(void *user, thread_pool_slot *slot, posi
     return POSIO_OK;
 }
 
-/* Fetches chunk i and those behind it that come later and follow it, up to `end`, by one call. */
+/* Fetches chunk i and those behind it that come later and follow it, up to `end`, by one call. If
+   that fails each is fetched alone: which chunk fails, and what is said of it, must not depend on
+   where parts end. */
 static posio_result hexz_pack_i_load(const hexz_pack_i_engine *e, hexz_pack_i_slot *s, uint32_t i,
                                      uint32_t end, posio_error *err)
 {
     const hexz_pack_i_task *first = &s->tasks[i];
+    const uint32_t begin = i;
+    const int alone = first->later == HEXZ_PACK_I_ALONE;
     size_t n = 0;
-    for (; i < end && s->tasks[i].later; i++) {
-        if (s->tasks[i].data != first->data + n) break;
+    posio_result r;
+    for (; i < end && s->tasks[i].later && s->tasks[i].data == first->data + n; i++) {
         n += (size_t)s->tasks[i].chunk.size;
         s->tasks[i].later = 0;
+        if (alone) break;
     }
-    return e->job.load(e->job.user, first->chunk.offset, first->data, n, err);
+    r = e->job.load(e->job.user, first->chunk.offset, first->data, n, err);
+    if (r == POSIO_OK || n == first->chunk.size) return r;
+    while (--i > begin) s->tasks[i].later = HEXZ_PACK_I_ALONE;
+    return e->job.load(e->job.user, first->chunk.offset, first->data, (size_t)first->chunk.size,
+                       err);
 }
 
 /* Hashes and compresses one. */
@@ -1182,7 +1198,8 @@ static posio_result hexz_pack_i_press(hexz_pack_i_engine *e, hexz_pack_i_slot *s
     }
     (void)digest_of(DIGEST_BLAKE3, k->data, n, k->hash);
     if (e->job.claim != NULL) r = e->job.claim(e->job.user, k, &wanted, &k->ticket, err);
-    if (r != POSIO_OK || !wanted) return r;
+    if (r != POSIO_OK) return r;
+    if (!wanted) return POSIO_OK;
     if (e->job.compress != NULL) {
         r = e->job.compress(e->job.user, k, out, t->room, &k->stored_size, &k->kind, err);
         if (r == POSIO_OK && k->stored_size > t->room)
@@ -1193,13 +1210,24 @@ static posio_result hexz_pack_i_press(hexz_pack_i_engine *e, hexz_pack_i_slot *s
         r = hexz_pack_i_encode(&e->codec, c, k->data, n, out, &k->stored_size, &k->kind, err);
         hexz_pack_i_give(&e->codec, c);
     }
-    if (r != POSIO_OK) {
-        if (err->offset == POSIO_NO_OFFSET) err->offset = k->offset;
-        return r;
-    }
+    if (r != POSIO_OK) return r;
     k->stored = out;
     k->crc = digest_crc32c(0, out, k->stored_size);
     return POSIO_OK;
+}
+
+/* A chunk has failed. That is no failure of its slot, whose chunks before it are to be written: what
+   has been written must not depend on where slots end. */
+static void hexz_pack_i_note(hexz_pack_i_engine *e, uint64_t number, posio_result r,
+                             const posio_error *err)
+{
+    thread_pool_lock(&e->lock);
+    if (number < e->failed) {
+        e->failed = number;
+        e->failure = *err;
+        e->failure.code = r;
+    }
+    thread_pool_unlock(&e->lock);
 }
 
 static posio_result hexz_pack_i_work(void *user, const thread_pool_slot *slot, uint32_t part,
@@ -1214,9 +1242,13 @@ static posio_result hexz_pack_i_work(void *user, const thread_pool_slot *slot, u
         hexz_pack_i_task *t = &s->tasks[i];
         if (t->data == NULL) continue;
         if (t->later) r = hexz_pack_i_load(e, s, i, end, err);
-        if (r == POSIO_OK) r = hexz_pack_i_press(e, s, t, err);
+        if (r == POSIO_OK) {
+            r = hexz_pack_i_press(e, s, t, err);
+            if (r != POSIO_OK && err->offset == POSIO_NO_OFFSET) err->offset = t->chunk.offset;
+        }
+        if (r != POSIO_OK) hexz_pack_i_note(e, t->chunk.number, r, err);
     }
-    return r;
+    return POSIO_OK;
 }
 
 static posio_result hexz_pack_i_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
@@ -1226,9 +1258,17 @@ static posio_result hexz_pack_i_lane(void *user, const thread_pool_slot *slot, u
     const hexz_pack_i_slot *s = &e->ring[slot->index];
     const hexz_pack_chunk *k = NULL;
     posio_result r = POSIO_OK;
+    uint64_t failed;
     uint32_t i;
     (void)lane;
+    thread_pool_lock(&e->lock);
+    failed = e->failed; /* if it is in this slot, it is final: all up to here are done */
+    thread_pool_unlock(&e->lock);
     for (i = 0; i < s->count && r == POSIO_OK; i++) {
+        if (s->tasks[i].chunk.number == failed) {
+            *err = e->failure;
+            return err->code;
+        }
         k = &s->tasks[i].chunk;
         r = e->job.write(e->job.user, k, err);
     }
@@ -1282,31 +1322,49 @@ static void hexz_pack_i_engine_end(hexz_pack_i_engine *e)
     thread_pool_mutex_destroy(&e->lock);
 }
 
-/* *e is zero before. On failure nothing is left to end. */
-static posio_result hexz_pack_i_engine_begin(hexz_pack_i_engine *e, const hexz_pack_job *job,
-                                             posio_error *err)
+/* How many slots of how many chunks and bytes fit in job.memory: half of a slot at most is for what
+   each chunk needs besides its bytes, the rest for these, twice; see hexz_pack_i_bound. One chunk
+   in one slot there is in any case. In 64 bits: 4,096 times room_extra is more than 32 hold. */
+static void hexz_pack_i_engine_sizes(hexz_pack_i_engine *e)
 {
-    const uint64_t memory = job->memory != 0 ? job->memory : (uint64_t)256 << 20;
-    const uint32_t chunks = job->chunks != 0 ? job->chunks : 1000;
-    uint64_t slots = 2 + 2 * (uint64_t)thread_pool_threads(job->pool), least, batch;
-    posio_result r;
-    e->job = *job;
-    e->most = job->chunk_max != 0 ? job->chunk_max : (size_t)HEXZ_PACK_CHUNK_MAX;
-    if (e->most > HEXZ_PACK_CHUNK_MAX || job->next == NULL || job->write == NULL ||
-        job->room_extra > HEXZ_PACK_CHUNK_MAX || !posio_alloc_is_valid(&job->alloc))
-        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "hexz_pack_process: impossible job");
-    r = job->compress != NULL ? POSIO_OK : hexz_pack_i_check_codec(job->codec, &e->job.level, err);
-    if (r != POSIO_OK) return r;
-    least = (uint64_t)e->most * 2 + e->most / 64 + (64 << 10);
+    const hexz_pack_job *job = &e->job;
+    const uint64_t each = sizeof(hexz_pack_i_task) + sizeof(uint32_t) + 128 + job->room_extra;
+    const uint64_t least = (uint64_t)e->most * 2 + e->most / 64 + (64 << 10) + each;
+    const uint64_t chunks = job->chunks != 0 ? job->chunks : 1000;
+    uint64_t memory = job->memory != 0 ? job->memory : (uint64_t)256 << 20;
+    uint64_t slots = 2 + 2 * (uint64_t)thread_pool_threads(job->pool), tasks, batch;
+    memory = posio_min(memory, SIZE_MAX / 2);
     slots = posio_min(slots, HEXZ_PACK_I_SLOTS);
     slots = posio_min(slots, chunks);
     slots = posio_min(slots, memory / least);
     if (slots == 0) slots = 1;
-    batch = memory / slots / 101 * 50;
+    memory /= slots;
+    tasks = posio_min(chunks / slots, 4096);
+    tasks = posio_min(tasks, memory / 2 / each);
+    if (tasks == 0) tasks = 1;
+    batch = memory > tasks * each ? (memory - tasks * each) / 101 * 50 : 0;
     batch = batch > e->most ? posio_min(batch - e->most, HEXZ_PACK_I_BATCH) : 1;
     e->slots = (uint32_t)slots;
+    e->tasks = (uint32_t)tasks;
     e->batch = (size_t)batch;
-    e->tasks = (uint32_t)posio_min(chunks / slots, 4096);
+    batch += e->most;
+    e->out_room = (size_t)(batch + batch / 128 + tasks * (128 + job->room_extra));
+}
+
+/* *e is zero before. On failure nothing is left to end. */
+static posio_result hexz_pack_i_engine_begin(hexz_pack_i_engine *e, const hexz_pack_job *job,
+                                             posio_error *err)
+{
+    posio_result r;
+    e->job = *job;
+    e->most = job->chunk_max != 0 ? job->chunk_max : (size_t)HEXZ_PACK_CHUNK_MAX;
+    if (e->most > HEXZ_PACK_CHUNK_MAX || job->next == NULL || job->write == NULL ||
+        job->room_extra > HEXZ_PACK_CHUNK_MAX || (job->flags & ~HEXZ_PACK_I_JOB_FLAGS) != 0 ||
+        !posio_alloc_is_valid(&job->alloc))
+        return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "hexz_pack_process: impossible job");
+    r = job->compress != NULL ? POSIO_OK : hexz_pack_i_check_codec(job->codec, &e->job.level, err);
+    if (r != POSIO_OK) return r;
+    hexz_pack_i_engine_sizes(e);
     if (!thread_pool_mutex_init(&e->lock)) return hexz_pack_i_no_memory(err);
     r = hexz_pack_i_codec_begin(&e->codec, &job->alloc, job->codec, e->job.level, err);
     if (r != POSIO_OK) thread_pool_mutex_destroy(&e->lock);
@@ -1321,6 +1379,7 @@ static posio_result hexz_pack_i_engine_run(hexz_pack_i_engine *e, posio_error *e
     memset(&job, 0, sizeof job);
     e->ended = 0;
     e->left = 0;
+    e->failed = UINT64_MAX;
     job.user = e;
     job.slots = e->slots;
     job.lanes = &lane;
@@ -1527,7 +1586,9 @@ typedef struct hexz_pack_i_input {
     const posio_source *source;
     uint64_t at;               /* of the source */
     uint64_t base;             /* of the content, where the source begins */
-    uint64_t data_to, hole_to; /* of the source: data up to here, then zeros up to there */
+    uint64_t data_from;        /* of the source: data from here */
+    uint64_t data_to, hole_to; /* up to here, then zeros up to there */
+    uint64_t careful_to;       /* a read up to here has failed: block by block */
     int ended;                 /* the stream has no more */
     int final;                 /* there is nothing behind it: what is left is a chunk */
 } hexz_pack_i_input;
@@ -1770,7 +1831,7 @@ static posio_result hexz_pack_i_next_extent(hexz_pack_writer *w, posio_error *er
     const uint64_t size = in->source->size, chunk = w->desc.chunk_avg;
     posio_extent x;
     memset(&x, 0, sizeof x);
-    in->data_to = in->hole_to = in->at;
+    in->data_from = in->data_to = in->hole_to = in->at;
     while (in->data_to < size) {
         uint64_t from = in->data_to, to;
         posio_result r = posio_extent_of(in->source, from, &x, err);
@@ -1796,6 +1857,47 @@ static posio_result hexz_pack_i_next_extent(hexz_pack_writer *w, posio_error *er
     return POSIO_OK;
 }
 
+/* The part of a source's block from in->at on, n bytes at most, by a read of the whole block. */
+static posio_result hexz_pack_i_fetch_block(hexz_pack_i_input *in, unsigned char *to, size_t n,
+                                            size_t *got, posio_error *err)
+{
+    unsigned char block[HEXZ_PACK_I_SOURCE_BLOCK];
+    uint64_t from = in->at - in->at % sizeof block;
+    const uint64_t end = posio_min(from + sizeof block, in->data_to);
+    posio_result r;
+    if (from < in->data_from) from = in->data_from;
+    r = posio_read(in->source, from, block, (size_t)(end - from), err);
+    if (r != POSIO_OK) return r;
+    *got = (size_t)posio_min(n, end - in->at);
+    memcpy(to, block + (size_t)(in->at - from), *got);
+    return POSIO_OK;
+}
+
+/* Data of the source, that is not the end of a hole. How much there is room for depends on slots,
+   and so on the number of threads; where reading fails, and with which error, must not. So whole
+   blocks are read, and after a failure one by one. (Fixed chunks are read as they are.) */
+static posio_result hexz_pack_i_fetch_source(hexz_pack_writer *w, unsigned char *to, size_t n,
+                                             size_t *got, posio_error *err)
+{
+    hexz_pack_i_input *in = &w->input;
+    uint64_t end = in->at + posio_min(n, in->data_to - in->at);
+    posio_result r;
+    if (end != in->data_to && w->desc.chunker != HEXZ_PACK_FIXED)
+        end -= end % HEXZ_PACK_I_SOURCE_BLOCK;
+    if (end <= in->at || in->at < in->careful_to) {
+        r = hexz_pack_i_fetch_block(in, to, n, got, err);
+    } else {
+        *got = (size_t)(end - in->at);
+        r = posio_read(in->source, in->at, to, *got, err);
+        if (r != POSIO_OK && w->desc.chunker != HEXZ_PACK_FIXED) {
+            in->careful_to = end;
+            r = hexz_pack_i_fetch_block(in, to, n, got, err);
+        }
+    }
+    if (r == POSIO_OK) in->at += *got;
+    return r;
+}
+
 /* Up to n bytes more; *got = 0: there is nothing, or zeros that need not be read. */
 static posio_result hexz_pack_i_fetch(hexz_pack_writer *w, unsigned char *to, size_t n, size_t *got,
                                       posio_error *err)
@@ -1813,9 +1915,7 @@ static posio_result hexz_pack_i_fetch(hexz_pack_writer *w, unsigned char *to, si
         r = in->stream->read(in->stream->self, to, n, got, err);
         in->ended = *got == 0;
     } else if (in->source != NULL && in->at < in->data_to) {
-        *got = (size_t)posio_min(n, in->data_to - in->at);
-        r = posio_read(in->source, in->at, to, *got, err);
-        in->at += *got;
+        r = hexz_pack_i_fetch_source(w, to, n, got, err);
     }
     return r;
 }
@@ -3707,6 +3807,7 @@ HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
 #undef HEXZ_PACK_I_SEEK_MAGIC
 #undef HEXZ_PACK_I_MOST_FRAMES
 #undef HEXZ_PACK_I_REQUIRED
+#undef HEXZ_PACK_I_JOB_FLAGS
 #undef HEXZ_PACK_I_COMMITTED
 #undef HEXZ_PACK_TEST_KEY
 #elif defined(HEXZ_PACK_IMPLEMENTATION) && HEXZ_PACK_I_IMPLEMENTED < 100

@@ -699,6 +699,71 @@ TEST(shrinking_source)
     }
 }
 
+/* A bad sector: the same error, and the same bytes in the sink, whatever the threads and memory. */
+typedef struct sectors {
+    const bytes *b;
+    uint64_t bad;
+} sectors;
+static posio_result sectors_read(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
+{
+    const sectors *s = (const sectors *)self;
+    if (offset <= s->bad && s->bad < offset + n)
+        return posio_fail(err, POSIO_E_IO, offset, "cannot read %lu bytes", (unsigned long)n);
+    memcpy(buf, s->b->p + offset, n);
+    return POSIO_OK;
+}
+
+TEST(bad_sector)
+{
+    static const uint32_t threads[] = {1, 2, 3, 8};
+    const bytes *in = mixture();
+    size_t i, t, lead;
+    posio_error err;
+    for (i = 0; i < 12; i++)
+        for (t = 0, lead = i % 3 == 2 ? 5 : 0; t < 8; t++) {
+            static bytes first;
+            bytes out = {NULL, 0, 0};
+            hexz_pack_desc d = desc_of(i & 1 ? HEXZ_PACK_FIXED : HEXZ_PACK_CDC,
+                                       i < 4 ? 4096 : i < 8 ? 256 : 16384);
+            hexz_pack_writer *w = NULL;
+            posio_sink sink = sink_of(&out);
+            sectors s;
+            posio_source source;
+            uint64_t want;
+            s.b = in;
+            s.bad = 1200100 - i * 100003; /* a whole block before that: */
+            memset(&source, 0, sizeof source);
+            source.size = in->n;
+            source.read_at = sectors_read;
+            source.self = &s;
+            d.codec = HEXZ_PACK_CODEC_NONE;
+            d.pool = thread_pool_create(threads[t % 4]);
+            d.memory = t < 4 ? 0 : t % 2 ? 1 : 700000;
+            d.chunks = t == 5 ? 3 : 0;
+            memset(&err, 0, sizeof err);
+            CHECK_EQ(hexz_pack_begin_sink(&w, &sink, &d, &err), POSIO_OK);
+            CHECK_EQ(hexz_pack_append(w, in->p, lead, &err), POSIO_OK);
+            CHECK_EQ(hexz_pack_append_source(w, &source, &err), POSIO_E_IO);
+            want = s.bad / 4096 * 4096;
+            if (i & 1) { /* the chunk's beginning */
+                want = (s.bad + lead) / d.chunk_avg * d.chunk_avg - lead;
+            }
+            CHECK_EQ(err.offset, want);
+            hexz_pack_abort(w);
+            CHECK_EQ(thread_pool_destroy(d.pool), POSIO_OK);
+            if (t == 0) {
+                drop(&first);
+                first = out;
+                CHECK(first.n > 10000);
+                continue;
+            }
+            CHECK_EQ(out.n, first.n);
+            CHECK_MEM(out.p, first.p, posio_min(out.n, first.n));
+            drop(&out);
+            if (t == 7) drop(&first);
+        }
+}
+
 /* Chunks that the caller has cut. */
 TEST(ready_chunks)
 {
@@ -1367,29 +1432,49 @@ TEST(pipeline_slow_chunk)
     }
 }
 
-/* Whoever fails: what is before the chunk has been written, nothing behind it. */
+/* The first chunk from `at` on that is compressed: those that nobody wants and zeros are not. */
+static uint64_t first_compressed(uint64_t at)
+{
+    while (at % 3 == 0 || at % 50 == 49) at++;
+    return at;
+}
+/* And that is claimed. */
+static uint64_t first_claimed(uint64_t at) { return at % 50 == 49 ? at + 1 : at; }
+
+/* Whoever fails: what is before the chunk has been written, nothing behind it, wherever slots and
+   parts end. */
 TEST(pipeline_failures)
 {
-    static const uint32_t threads[] = {1, 2, 8};
+    static const uint32_t threads[] = {1, 2, 8}, chunks[] = {1, 2, 4, 9, 1000};
     posio_error err;
     size_t t;
     uint64_t at;
+    for (t = 0; t < 15; t++) {
+        line l = line_of(40);
+        l.fail_claim = 17;
+        CHECK_EQ(run_line(&l, threads[t % 3], chunks[t / 3], &err), POSIO_E_LIMIT);
+        CHECK_EQ(l.written, 17);
+        l = line_of(40);
+        l.fail_compress = 13;
+        CHECK_EQ(run_line(&l, threads[t % 3], chunks[t / 3], &err), POSIO_E_DATA);
+        CHECK_EQ(l.written, 13);
+        CHECK_STR(err.message, "no compressing 13");
+    }
     for (t = 0; t < 3; t++)
         for (at = 0; at < 3000; at += 797 * TEST_STRIDE) {
             line l = line_of(5000);
             l.fail_compress = at;
             CHECK_EQ(run_line(&l, threads[t], 0, &err), POSIO_E_DATA);
-            /* those that nobody wants and zeros are not compressed */
-            CHECK(l.written <= at + 2);
+            CHECK_EQ(l.written, first_compressed(at));
             CHECK(strstr(err.message, "no compressing") != NULL);
             l = line_of(5000);
             l.fail_write = at;
             CHECK_EQ(run_line(&l, threads[t], 0, &err), POSIO_E_SPACE);
             CHECK_EQ(l.written, at);
             l = line_of(5000);
-            l.fail_claim = at + 1;
+            l.fail_claim = first_claimed(at + 1);
             CHECK_EQ(run_line(&l, threads[t], 0, &err), POSIO_E_LIMIT);
-            CHECK(l.written <= at + 1);
+            CHECK_EQ(l.written, l.fail_claim);
             l = line_of(5000);
             l.fail_next = at;
             CHECK_EQ(run_line(&l, threads[t], 0, &err), POSIO_E_IO);
@@ -1431,6 +1516,9 @@ TEST(pipeline_impossible)
     CHECK_EQ(hexz_pack_process(&job, &err), POSIO_E_ARG);
     job.chunk_max = 100;
     job.codec = 9;
+    CHECK_EQ(hexz_pack_process(&job, &err), POSIO_E_ARG);
+    job.codec = 0;
+    job.flags = HEXZ_PACK_FORCE; /* a writer's */
     CHECK_EQ(hexz_pack_process(&job, &err), POSIO_E_ARG);
 }
 
@@ -1620,6 +1708,38 @@ TEST(memory)
     drop(&out);
 }
 
+/* Room that `compress` asks for is memory in flight, too: many times 16 MiB are not 0, nor GiB. */
+TEST(room_for_compress)
+{
+    static const uint64_t memory[] = {1, 64 << 20, 200 << 20};
+    posio_error err;
+    size_t i;
+    for (i = 0; i < 3; i++) {
+        line l = line_of(300);
+        meter m = {0, 0};
+        hexz_pack_job job;
+        memset(&job, 0, sizeof job);
+        job.user = &l;
+        job.chunk_max = l.largest;
+        job.chunks = 1024;
+        job.memory = memory[i];
+        job.room_extra = 16 << 20;
+        job.next = line_next;
+        job.claim = line_claim;
+        job.compress = line_compress;
+        job.write = line_write;
+        job.alloc.alloc_fn = meter_alloc;
+        job.alloc.free_fn = meter_free;
+        job.alloc.user = &m;
+        CHECK_EQ(hexz_pack_process(&job, &err), POSIO_OK);
+        CHECK_EQ(l.written, 300);
+        CHECK_EQ(l.bad, 0);
+        /* one slot of one chunk there is always */
+        CHECK(m.most <= (i == 0 ? 18 << 20 : memory[i] + (1 << 20)));
+        CHECK_EQ(m.now, 0);
+    }
+}
+
 // ---------------------------------------------------------------------------------- files, limits
 
 #ifndef POSIO_NO_FILES
@@ -1785,9 +1905,9 @@ TEST(large_chunks)
 
 TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(claims);
           RUN(a_stream_of_zstd); RUN(content_defined); RUN(holes); RUN(archive_in_archive);
-          RUN(shrinking_source); RUN(ready_chunks); RUN(reading_by_many); RUN(inspecting);
+          RUN(shrinking_source); RUN(bad_sector); RUN(ready_chunks); RUN(reading_by_many); RUN(inspecting);
           RUN(every_byte); RUN(truncations); RUN(hostile); RUN(refused_by_name);
           RUN(damaged_index); RUN(reading_damage);
           RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
           RUN(pipeline_failures); RUN(pipeline_impossible); RUN(writer_faults);
-          RUN(reader_faults); RUN(memory); RUN_FILES; RUN(arguments); RUN(large_chunks);)
+          RUN(reader_faults); RUN(memory); RUN(room_for_compress); RUN_FILES; RUN(arguments); RUN(large_chunks);)
