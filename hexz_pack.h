@@ -117,10 +117,13 @@
        68 56 bytes of 0   124 u32 CRC-32C
        An archive with a required feature that is not known is refused; an optional one is ignored.
        Required: 1 = LZ4 chunks. Kept free: 2 = folders, 4 = chunks in a base archive, named by its
-       root, 8 = encryption. Optional, kept free: 1 = signatures. The hash is BLAKE3; minor versions
-       add what may be ignored.
+       root, 8 = encryption. Optional, kept free: 1 = signatures. What optional features need are
+       frames like these, with tags of their own, between directory and trailer: only their form,
+       their CRC-32C and their entries in the seek table are verified. The hash is BLAKE3. Minor
+       versions add what may be ignored. chunk_min <= chunk_avg <= chunk_max; none is 0.
 
-     chunk      zstd   a frame with its content size, no checksum, no dictionary
+     chunk      zstd   one frame with its content size, no checksum, no dictionary, and a window of
+                       at most chunk_max bytes or 1 KiB
                 raw    a frame of one segment whose blocks are not compressed, 128 KiB but the last
                 LZ4    a skippable frame, magic 184d2a5b, that holds one LZ4 block
 
@@ -907,10 +910,25 @@ static posio_result hexz_pack_i_encode(const hexz_pack_i_codec *codec, hexz_pack
     return POSIO_OK;
 }
 
-/* Decodes a frame to n bytes. *reason: what is wrong with it; NULL for other errors. */
+/* Is this one frame of zstd as the format says, and nothing else: with its content size, without a
+   checksum or a dictionary, with a window of no more than `most` bytes? A decoder takes any number
+   of frames, skippable ones among them, and older formats. Source: ZSTD, 3.1.1.1. */
+static int hexz_pack_i_is_frame(const unsigned char *p, size_t stored, size_t n, size_t most)
+{
+    if (stored < 9 || posio_le32(p) != HEXZ_PACK_I_MAGIC || (p[4] & 0x1f) != 0) return 0;
+    if ((p[4] & 0x20) == 0) {
+        const uint64_t base = (uint64_t)1024 << (p[5] >> 3);
+        if (base + base / 8 * (p[5] & 7) > (most > 1024 ? most : 1024)) return 0;
+    }
+    return ZSTD_getFrameContentSize(p, stored) == n &&
+           ZSTD_findFrameCompressedSize(p, stored) == stored;
+}
+
+/* Decodes a frame to n bytes; no chunk has more than `most`. *reason: what is wrong with it; NULL
+   for other errors. */
 static posio_result hexz_pack_i_decode(hexz_pack_i_context *c, uint32_t kind,
                                        const unsigned char *p, size_t stored, void *out, size_t n,
-                                       const char **reason)
+                                       size_t most, const char **reason)
 {
     size_t z;
     *reason = "its frame is not as it was written";
@@ -930,7 +948,7 @@ static posio_result hexz_pack_i_decode(hexz_pack_i_context *c, uint32_t kind,
         return POSIO_E_UNSUPPORTED;
 #endif
     }
-    if (stored < 4 || posio_le32(p) != HEXZ_PACK_I_MAGIC) return POSIO_E_DATA;
+    if (!hexz_pack_i_is_frame(p, stored, n, most)) return POSIO_E_DATA;
     if (c->decoder == NULL) c->decoder = ZSTD_createDCtx();
     if (c->decoder == NULL) {
         *reason = NULL;
@@ -2629,12 +2647,46 @@ static posio_result hexz_pack_i_not_one(const unsigned char *p, size_t n, posio_
                       "not an archive: it does not begin with a superblock");
 }
 
+/* What is kept for later, and is 0 now: no place to carry something around unseen. */
+static const char hexz_pack_i_not_zero[] = "what is reserved is not 0";
+static int hexz_pack_i_is_reserved(const unsigned char *p, size_t from, size_t to)
+{
+    while (from < to && p[from] == 0) from++;
+    return from == to;
+}
+
+/* Is a version that is not known one bit or more that are wrong in version 1? */
+static int hexz_pack_i_version_is_damaged(const unsigned char *p)
+{
+    unsigned char copy[HEXZ_PACK_I_SUPERBLOCK];
+    memcpy(copy, p, sizeof copy);
+    copy[20] = 1;
+    copy[21] = 0;
+    return hexz_pack_i_check_frame(copy, sizeof copy, "HXPS") == NULL;
+}
+
+/* What is wrong with the parameters in a superblock; NULL = nothing. */
+static const char *hexz_pack_i_check_parameters(const unsigned char *p)
+{
+    const uint32_t least = posio_le32(p + 40), average = posio_le32(p + 44);
+    const uint32_t most = posio_le32(p + 48);
+    if (posio_le16(p + 22) == 0 &&
+        (!hexz_pack_i_is_reserved(p, 35, 36) || !hexz_pack_i_is_reserved(p, 68, 124)))
+        return hexz_pack_i_not_zero;
+    if (p[33] == HEXZ_PACK_AUTO || p[33] > HEXZ_PACK_CDC || p[34] > HEXZ_PACK_CODEC_NONE)
+        return "impossible parameters";
+    if (least == 0 || least > average || average > most || most > HEXZ_PACK_CHUNK_MAX)
+        return "impossible sizes of chunks";
+    return NULL;
+}
+
 /* Looks at a superblock. A later version may look otherwise behind the first 24 bytes. */
 static posio_result hexz_pack_i_check_superblock(const unsigned char *p, posio_error *err)
 {
     const char *fault = NULL;
-    uint32_t required, i;
-    if (posio_le16(p + 20) > 1 && memcmp(p + 8, "HXPS", 4) == 0)
+    uint32_t required;
+    if (posio_le16(p + 20) > 1 && memcmp(p + 8, "HXPS", 4) == 0 &&
+        !hexz_pack_i_version_is_damaged(p))
         return posio_fail(err, POSIO_E_UNSUPPORTED, 20,
                           "an archive of version %u.%u; this program knows version 1",
                           (unsigned)posio_le16(p + 20), (unsigned)posio_le16(p + 22));
@@ -2654,12 +2706,11 @@ static posio_result hexz_pack_i_check_superblock(const unsigned char *p, posio_e
                           "the archive has LZ4 chunks, and this program was built without LZ4 "
                           "(HEXZ_PACK_LZ4)");
 #endif
-    if (p[32] != DIGEST_BLAKE3) fault = "its hash is not BLAKE3";
-    if (p[33] > HEXZ_PACK_CDC || p[34] > HEXZ_PACK_CODEC_NONE) fault = "impossible parameters";
-    if (posio_le16(p + 22) == 0)
-        for (i = 68; i < 124; i++) fault = p[i] != 0 ? "what is reserved is not 0" : fault;
-    if (posio_le32(p + 48) == 0 || posio_le32(p + 48) > HEXZ_PACK_CHUNK_MAX)
-        fault = "an impossible size of chunks";
+    if (p[32] != DIGEST_BLAKE3)
+        return posio_fail(err, POSIO_E_UNSUPPORTED, 32,
+                          "the archive's hash is number %u; this program knows BLAKE3, number %u",
+                          (unsigned)p[32], (unsigned)DIGEST_BLAKE3);
+    fault = hexz_pack_i_check_parameters(p);
     return fault != NULL ? hexz_pack_i_damaged(err, 0, "the superblock", fault) : POSIO_OK;
 }
 
@@ -2721,6 +2772,8 @@ static posio_result hexz_pack_i_open_end(hexz_pack *a, unsigned char trailer[HEX
                    err);
     if (r != POSIO_OK) return r;
     fault = hexz_pack_i_check_frame(trailer, HEXZ_PACK_I_TRAILER, "HXPE");
+    if (fault == NULL && !hexz_pack_i_is_reserved(trailer, 12, 16)) fault = hexz_pack_i_not_zero;
+    if (fault == NULL && !hexz_pack_i_is_reserved(trailer, 64, 76)) fault = hexz_pack_i_not_zero;
     return fault == NULL ? POSIO_OK
                          : hexz_pack_i_damaged(err, a->seek_offset - HEXZ_PACK_I_TRAILER,
                                                "the trailer", fault);
@@ -2846,7 +2899,8 @@ static posio_result hexz_pack_i_take_directory(hexz_pack *a, posio_error *err)
     if (fault == NULL && (a->info.items > HEXZ_PACK_I_ITEMS || a->info.items > left / 8 ||
                           left > HEXZ_PACK_I_ITEM_BYTES + a->info.items * (uint64_t)8))
         fault = "an impossible number of items";
-    if (fault == NULL && a->frames != 3 + s->stored + 2 * pages && a->info.optional == 0)
+    if (fault == NULL && (a->info.optional == 0 ? a->frames != 3 + s->stored + 2 * pages
+                                                : a->frames < 3 + s->stored + 2 * pages))
         return hexz_pack_i_damaged(err, a->source.size - HEXZ_PACK_I_FOOTER,
                                    "the seek table at the end", "it has another number of frames");
     if (fault == NULL) {
@@ -3047,6 +3101,8 @@ static const char *hexz_pack_i_decode_page(const hexz_pack *a, uint64_t page,
         hexz_pack_i_entry *e = &out->entries[i];
         memset(e, 0, sizeof *e);
         e->kind = c.kinds[i];
+        if (e->kind == HEXZ_PACK_LZ4_BLOCK && !(a->info.required & 1))
+            return "an LZ4 chunk, of which the superblock says nothing";
         e->offset = offset;
         e->size = c.sizes[i];
         offset += e->size;
@@ -3207,7 +3263,8 @@ static posio_result hexz_pack_i_fetch_chunk(hexz_pack *a, uint64_t number,
     posio_result r = stored != NULL ? POSIO_OK : hexz_pack_i_no_memory(err);
     if (r == POSIO_OK) r = posio_read(&a->source, e->place, stored, e->stored, err);
     if (r == POSIO_OK) {
-        r = hexz_pack_i_decode(c, e->kind, stored, e->stored, out, (size_t)e->size, &reason);
+        r = hexz_pack_i_decode(c, e->kind, stored, e->stored, out, (size_t)e->size,
+                               a->info.chunk_max, &reason);
         if (r == POSIO_OK) {
             (void)digest_of(DIGEST_BLAKE3, out, (size_t)e->size, hash);
             if (memcmp(hash, e->hash, 32) != 0) {
@@ -3550,7 +3607,8 @@ static const char *hexz_pack_i_check_chunk(hexz_pack *a, hexz_pack_i_context *c,
     if (*code != POSIO_OK) return "it cannot be read";
     *code = POSIO_E_DATA;
     if (digest_crc32c(0, stored, e->stored) != e->crc) return "the CRC-32C of its frame is another";
-    *code = hexz_pack_i_decode(c, e->kind, stored, e->stored, out, (size_t)e->size, &reason);
+    *code = hexz_pack_i_decode(c, e->kind, stored, e->stored, out, (size_t)e->size,
+                               a->info.chunk_max, &reason);
     if (*code != POSIO_OK) return reason;
     (void)digest_of(DIGEST_BLAKE3, out, (size_t)e->size, hash);
     if (memcmp(hash, e->hash, 32) == 0) return NULL;

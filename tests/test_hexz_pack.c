@@ -722,7 +722,9 @@ TEST(bad_sector)
     for (i = 0; i < 12; i++)
         for (t = 0, lead = i % 3 == 2 ? 5 : 0; t < 8; t++) {
             static bytes first;
+            static uint64_t size;
             bytes out = {NULL, 0, 0};
+            hexz_pack_stats stats;
             hexz_pack_desc d = desc_of(i & 1 ? HEXZ_PACK_FIXED : HEXZ_PACK_CDC,
                                        i < 4 ? 4096 : i < 8 ? 256 : 16384);
             hexz_pack_writer *w = NULL;
@@ -749,14 +751,16 @@ TEST(bad_sector)
                 want = (s.bad + lead) / d.chunk_avg * d.chunk_avg - lead;
             }
             CHECK_EQ(err.offset, want);
+            hexz_pack_so_far(w, &stats);
             hexz_pack_abort(w);
             CHECK_EQ(thread_pool_destroy(d.pool), POSIO_OK);
             if (t == 0) {
-                drop(&first);
                 first = out;
-                CHECK(first.n > 10000);
+                size = stats.size;
+                CHECK(size + lead + 65536 + 4096 >= s.bad); /* nothing is lost that could be had */
                 continue;
             }
+            CHECK_EQ(stats.size, size);
             CHECK_EQ(out.n, first.n);
             CHECK_MEM(out.p, first.p, posio_min(out.n, first.n));
             drop(&out);
@@ -1132,6 +1136,7 @@ TEST(refused_by_name)
     hexz_pack *a;
     hexz_pack_desc d;
     unsigned char hexz[100] = "HEXZ\1\0\0\0";
+    size_t i, trailer;
     build_small(&b, &content);
     expect_refusal(hexz, sizeof hexz, POSIO_E_UNSUPPORTED, 0, "hexz tool (.hxz, its version 1)");
     expect_refusal((unsigned char *)"nothing at all of the kind", 26, POSIO_E_FORMAT, 0,
@@ -1160,11 +1165,43 @@ TEST(refused_by_name)
 #endif
     b.data[32] = 3;
     hexz_build_repair(b.data, b.size);
-    expect_refusal(b.data, b.size, POSIO_E_DATA, 0, "its hash is not BLAKE3");
+    expect_refusal(b.data, b.size, POSIO_E_UNSUPPORTED, 32, "hash is number 3");
     b.data[32] = 4;
     b.data[100] = 3;
     hexz_build_repair(b.data, b.size);
     expect_refusal(b.data, b.size, POSIO_E_DATA, 0, "what is reserved is not 0");
+    b.data[100] = 0;
+    b.data[35] = 9;
+    hexz_build_repair(b.data, b.size);
+    expect_refusal(b.data, b.size, POSIO_E_DATA, 0, "what is reserved is not 0");
+    b.data[35] = 0;
+    for (i = 0; i < 5; i++) { /* no chunker, a later one; least > average > most; 0 */
+        static const size_t places[] = {33, 33, 42, 46, 41};
+        static const unsigned char values[] = {0, 3, 1, 1, 0};
+        const unsigned char was = b.data[places[i]];
+        b.data[places[i]] = values[i];
+        hexz_build_repair(b.data, b.size);
+        expect_refusal(b.data, b.size, POSIO_E_DATA, 0, "impossible");
+        b.data[places[i]] = was;
+    }
+    /* One wrong bit in the version is damage, not a later version. */
+    hexz_build_repair(b.data, b.size);
+    for (i = 0; i < 16; i++) {
+        b.data[20 + i / 8] ^= (unsigned char)(1 << i % 8);
+        expect_refusal(b.data, b.size, POSIO_E_DATA, 0, "CRC-32C");
+        b.data[20 + i / 8] ^= (unsigned char)(1 << i % 8);
+    }
+    trailer = b.size - 17 - (size_t)hexz_build_get32(b.data + b.size - 9) * 8 - 80;
+    for (i = 12; i < 76; i += i == 15 ? 49 : 1) { /* reserved bytes of the trailer */
+        b.data[trailer + i] = 0x55;
+        hexz_build_repair(b.data, b.size);
+        CHECK(open_bytes(&m, b.data, b.size, &err) == NULL);
+        CHECK_EQ(err.code, POSIO_E_DATA);
+        CHECK_EQ(err.offset, trailer);
+        CHECK(strstr(err.message, "what is reserved is not 0") != NULL);
+        b.data[trailer + i] = 0;
+    }
+    b.data[100] = 3;
     /* A later minor version, and an optional feature: read as they are. */
     b.data[22] = 7;
     b.data[28] = 1;
@@ -1185,6 +1222,152 @@ TEST(refused_by_name)
     CHECK_EQ(hexz_pack_open_source(&a, &s, &d, &err), POSIO_E_LIMIT);
     hexz_build_free(&b);
     drop(&content);
+}
+
+/* One chunk of 8 KiB whose frame is given: verified, and read. */
+static void try_frame(const bytes *frame, const unsigned char *p, size_t n, unsigned required,
+                      const char *text)
+{
+    static hexz_build b;
+    static unsigned char back[8192];
+    posio_memory m;
+    posio_error err;
+    hexz_pack *a;
+    hexz_build_begin(&b, HEXZ_PACK_CDC, 1024, 4096, 8192);
+    hexz_build_stored(&b, required & 2 ? 4 : 3, frame->p, frame->n, p, n);
+    b.data[24] = required & 1;
+    hexz_build_end(&b);
+    hexz_build_repair(b.data, b.size);
+    memset(&err, 0, sizeof err);
+    a = open_bytes(&m, b.data, b.size, &err);
+    REQUIRE(a != NULL);
+    CHECK_EQ(hexz_pack_verify(a, NULL, NULL, NULL, &err), text ? POSIO_E_DATA : POSIO_OK);
+    if (text != NULL && strstr(err.message, text) == NULL) CHECK_STR(err.message, text);
+    CHECK_EQ(hexz_pack_read_at(a, 0, back, n, &err), text ? POSIO_E_DATA : POSIO_OK);
+    if (text != NULL && strstr(err.message, text) == NULL) CHECK_STR(err.message, text);
+    hexz_pack_close(a);
+    hexz_build_free(&b);
+}
+
+/* A frame by libzstd with these parameters; 0: a raw one with a window descriptor. */
+static void put_frame(bytes *out, const unsigned char *p, size_t n, int window, int content_size,
+                      int checksum)
+{
+    ZSTD_CCtx *c = ZSTD_createCCtx();
+    size_t z, room = ZSTD_compressBound(n);
+    unsigned char *to = extend(out, room);
+    REQUIRE(c != NULL);
+    if (window != 0) (void)ZSTD_CCtx_setParameter(c, ZSTD_c_windowLog, window);
+    (void)ZSTD_CCtx_setParameter(c, ZSTD_c_contentSizeFlag, content_size);
+    (void)ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, checksum);
+    z = ZSTD_compress2(c, to, room, p, n);
+    REQUIRE(!ZSTD_isError(z));
+    out->n -= room - z;
+    (void)ZSTD_freeCCtx(c);
+}
+
+/* A chunk is one frame as the format says: what a decoder would take besides is refused. */
+TEST(frames_of_chunks)
+{
+    static const char text[] = "its frame is not as it was written";
+    static const unsigned char hidden[] = "\x5a\x2a\x4d\x18\x10\0\0\0sixteen bytes!!!";
+    bytes in = {NULL, 0, 0}, f = {NULL, 0, 0};
+    int log;
+    put_text(&in, 8192, 77);
+    put_frame(&f, in.p, 8192, 0, 1, 0);
+    try_frame(&f, in.p, 8192, 0, NULL);
+    memcpy(extend(&f, 24), hidden, 24);
+    try_frame(&f, in.p, 8192, 0, text);
+    f.n = 0;
+    put_frame(&f, in.p, 4096, 0, 1, 0);
+    put_frame(&f, in.p + 4096, 4096, 0, 1, 0);
+    try_frame(&f, in.p, 8192, 0, text);
+    f.n = 0;
+    put_frame(&f, in.p, 8192, 0, 1, 1);
+    try_frame(&f, in.p, 8192, 0, text);
+    f.n = 0;
+    put_frame(&f, in.p, 8192, 0, 0, 0);
+    try_frame(&f, in.p, 8192, 0, text);
+    f.n = 0;
+    put_frame(&f, in.p, 8192, 12, 1, 0); /* a window of 4 KiB: not one segment */
+    CHECK_EQ(f.p[4] & 0x20, 0);
+    try_frame(&f, in.p, 8192, 0, NULL);
+    for (log = 10; log < 42; log++) { /* chunk_max is 2^13 */
+        f.p[5] = (unsigned char)((log - 10) << 3);
+        if (log >= 12) try_frame(&f, in.p, 8192, 0, log <= 13 ? NULL : text);
+    }
+    f.p[5] = 3 << 3 | 1;
+    try_frame(&f, in.p, 8192, 0, text);
+    f.p[5] = 2 << 3;
+    f.p[4] |= 0x10; /* unused */
+    try_frame(&f, in.p, 8192, 0, text);
+    /* LZ4 that the superblock does not announce */
+    f.n = 0;
+    memcpy(extend(&f, 14), "\x5b\x2a\x4d\x18\6\0\0\0\x50hello", 14);
+#if defined(HEXZ_PACK_LZ4)
+    try_frame(&f, (const unsigned char *)"hello", 5, 3, NULL);
+#endif
+    try_frame(&f, (const unsigned char *)"hello", 5, 2, "superblock says nothing");
+    drop(&in);
+    drop(&f);
+}
+
+/* Frames of an optional feature: nothing is between directory and trailer that is not verified. */
+TEST(optional_frames)
+{
+    static const unsigned char frame[] = "\x5a\x2a\x4d\x18\x0c\0\0\0SIGNabcd";
+    int how;
+    for (how = 0; how < 8; how++) {
+        static hexz_build b;
+        bytes content = {NULL, 0, 0}, all = {NULL, 0, 0};
+        unsigned char *p;
+        size_t trailer, frames, i;
+        posio_memory m;
+        posio_error err;
+        hexz_pack *a;
+        posio_result r;
+        build_small(&b, &content);
+        b.data[28] = 1;
+        CHECK(hexz_build_repair(b.data, b.size));
+        frames = hexz_build_get32(b.data + b.size - 9);
+        trailer = b.size - 17 - frames * 8 - 80;
+        memcpy(extend(&all, trailer), b.data, trailer);
+        for (i = 0; i < 2; i++) {
+            p = extend(&all, 20);
+            memcpy(p, frame, 16);
+            if (i == 1 && how == 2) p[4] = 13;        /* reaches beyond */
+            if (i == 1 && how == 3) p[0] = 0x5b;      /* another magic */
+            hexz_build_set32(p + 16, digest_crc32c(0, p, 16));
+            if (i == 0 && how == 1) p[13] ^= 1;
+        }
+        if (how == 4) memset(extend(&all, 11), 0xee, 11);
+        memcpy(extend(&all, 80), b.data + trailer, 80);
+        p = extend(&all, 8 + 8 * (frames + 2) + 9);
+        memcpy(p, b.data + trailer + 80, 8 * frames);
+        for (i = 0; i < 3; i++) { /* two frames, and the trailer's again */
+            memset(p + 8 * (frames + i), 0, 8);
+            p[8 * (frames + i)] = i == 2 ? 80 : 20;
+        }
+        if (how == 5) p[8 * frames] = 21;
+        if (how == 6) p[8 * (frames + 2) + 4] = 1;
+        memcpy(p + 8 * (frames + 3), b.data + b.size - 9, 9);
+        if (how == 7) { /* one entry less */
+            memmove(p + 8 * (frames + 2), p + 8 * (frames + 3), 9);
+            all.n -= 8;
+            frames--;
+        }
+        hexz_build_set32(p + 4, (uint32_t)(frames + 2) * 8 + 9);
+        hexz_build_set32(all.p + all.n - 9, (uint32_t)frames + 2);
+        memset(&err, 0, sizeof err);
+        a = open_bytes(&m, all.p, all.n, &err);
+        REQUIRE(a != NULL);
+        r = hexz_pack_verify(a, NULL, NULL, NULL, &err);
+        CHECK_EQ(r, how == 0 ? POSIO_OK : POSIO_E_DATA);
+        hexz_pack_close(a);
+        hexz_build_free(&b);
+        drop(&content);
+        drop(&all);
+    }
 }
 
 /* A damaged page is read from its group's table; with both gone, what it told of is lost. */
@@ -1907,7 +2090,8 @@ TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(cl
           RUN(a_stream_of_zstd); RUN(content_defined); RUN(holes); RUN(archive_in_archive);
           RUN(shrinking_source); RUN(bad_sector); RUN(ready_chunks); RUN(reading_by_many); RUN(inspecting);
           RUN(every_byte); RUN(truncations); RUN(hostile); RUN(refused_by_name);
-          RUN(damaged_index); RUN(reading_damage);
+          RUN(frames_of_chunks); RUN(optional_frames); RUN(damaged_index);
+          RUN(reading_damage);
           RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
           RUN(pipeline_failures); RUN(pipeline_impossible); RUN(writer_faults);
           RUN(reader_faults); RUN(memory); RUN(room_for_compress); RUN_FILES; RUN(arguments); RUN(large_chunks);)

@@ -514,7 +514,7 @@ test_refusals() {
     "$python" "$here/fixtures/read_hexz.py" patch good later 24 00000080
     refused "an unknown required feature" 2 later "feature"
     "$python" "$here/fixtures/read_hexz.py" patch good later 32 05
-    refused "an unknown hash" 1 later "hash"
+    refused "an unknown hash" 2 later "hash is number 5"
     "$python" "$here/fixtures/read_hexz.py" patch good later 44 00000000
     refused "no size of chunks" 1 later ""
 }
