@@ -67,7 +67,8 @@
                the metadata; a cache of 37 KB pages of the index (desc.index_cache, 16 MiB), and one
                of decoded chunks (desc.cache_bytes, 64 MiB; one chunk at least); a decoder (160 KiB)
                and a stored chunk for each thread.
-     verifying for each thread a decoded chunk more; 2 T + 2 pages of 45 KB.
+     verifying for each thread a decoded chunk more; 2 T + 2 pages of 45 KB; 4 bytes for each entry,
+               which are no more than its bytes in the file.
      Contexts are libzstd's and liblz4's, from malloc; all else is desc.alloc's.
 
    ERRORS
@@ -376,7 +377,8 @@ HEXZ_PACK_API posio_result hexz_pack_open_source(hexz_pack **out, const posio_so
 /* Reads n bytes of the content at offset into buf; POSIO_E_RANGE beyond its end; on failure buf
    holds anything. A chunk is decoded as a whole, and its BLAKE3 compared, once for all threads that
    want it, and kept in the cache; chunks that lie completely within a range of 256 KiB or more are
-   decoded side by side straight into buf and pass by the cache.
+   decoded side by side straight into buf and pass by the cache. A duplicate costs a page of the
+   index, too, if its original's is not in the cache: desc.index_cache.
    Threads: any. Allocates: yes (up to the bounds above). Blocks: workers. */
 HEXZ_PACK_API posio_result hexz_pack_read_at(hexz_pack *archive, uint64_t offset, void *buf,
                                              size_t n, posio_error *err);
@@ -404,15 +406,19 @@ typedef struct hexz_pack_verdict {
     uint64_t chunks; /* stored ones that were decoded and compared */
     uint64_t bytes;  /* of their content */
     uint64_t faults;
-    uint64_t bad_entries, bad_bytes; /* of content, duplicates of a damaged chunk included */
+    uint64_t bad_entries, bad_bytes; /* of content, duplicates of a damaged chunk included, and all
+                                        of a page that is lost */
 } hexz_pack_verdict;
 
 /* Reads the whole file: every page and table, the CRC-32C of every frame and the BLAKE3 of every
    chunk, what entries refer to, the sums of the directory, the seek table, and that there is
-   nothing else in the file. Goes on behind faults; each is told to `fault`, if that is not NULL, in
-   the order of the file, by one thread at a time (any): non-zero stops, POSIO_E_CANCELED. Returns
-   POSIO_OK, or the result of the first fault, and err is about that one. verdict (may be NULL) is
-   filled in either case. Threads: any. Allocates: yes. Blocks: workers. */
+   nothing else in the file; superblock, directory, trailer and the end of the seek table are those
+   that were read and checked when it was opened. Goes on behind faults; each is told to `fault`, if
+   that is not NULL, by one thread at a time (any): non-zero stops, POSIO_E_CANCELED. They come in
+   the order of the content, group by group, chunks, then the table and its page; then those of the
+   directory, of what follows it, and of the seek table, one at most. Returns POSIO_OK, or the
+   result of the first fault, and err is about that one. verdict (may be NULL) is filled in either
+   case. The time is linear in the size of the file. Threads: any. Allocates: yes. Blocks: workers. */
 HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
                                             int (*fault)(void *user, const hexz_pack_fault *fault),
                                             void *user, hexz_pack_verdict *verdict,
@@ -610,6 +616,7 @@ enum {
 #define HEXZ_PACK_I_REQUIRED 1u /* features that are known: LZ4 */
 #define HEXZ_PACK_I_JOB_FLAGS 4u /* HEXZ_PACK_FIND_ZEROS */
 #define HEXZ_PACK_I_COMMITTED ((uint64_t)1 << 63)
+#define HEXZ_PACK_I_BAD ((uint32_t)1 << 31)
 
 /* Tests make collisions in the table of claims. */
 #ifndef HEXZ_PACK_TEST_KEY
@@ -3506,11 +3513,11 @@ typedef struct hexz_pack_i_check {
     hexz_pack_verdict verdict;
     posio_error first; /* the first fault */
     hexz_pack_stats sums;
-    uint64_t *bad; /* entries, in order */
-    uint64_t bad_count, bad_room;
+    uint32_t *chunks; /* of each entry: the size of its chunk, 0 = it is none that is known */
     uint64_t seek_at; /* of the file: the next entry of the seek table */
     int seek_over;    /* it is not compared further */
     uint32_t seek_have, seek_used;
+    hexz_pack_fault seek_fault; /* told at the end; NULL as its reason: none so far */
     thread_pool_mutex lock; /* guards through */
     uint64_t through;
     hexz_pack_i_check_slot *slots;
@@ -3635,28 +3642,12 @@ static posio_result hexz_pack_i_check_work(void *user, const thread_pool_slot *s
     return r;
 }
 
-static int hexz_pack_i_is_bad(const hexz_pack_i_check *k, uint64_t entry)
-{
-    uint64_t low = 0, high = k->bad_count;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        if (k->bad[middle] < entry) low = middle + 1;
-        else high = middle;
-    }
-    return low < k->bad_count && k->bad[low] == entry;
-}
-
 /* An entry that is wrong. */
 static posio_result hexz_pack_i_blame_entry(hexz_pack_i_check *k, uint64_t number,
                                             const hexz_pack_i_entry *e, posio_result code,
                                             const char *reason, posio_error *err)
 {
-    void *bad = k->bad;
     hexz_pack_fault f;
-    if (!posio_grow(&k->archive->desc.alloc, &bad, k->bad_count, &k->bad_room, sizeof *k->bad))
-        return hexz_pack_i_no_memory(err);
-    k->bad = (uint64_t *)bad;
-    k->bad[k->bad_count++] = number;
     memset(&f, 0, sizeof f);
     f.entry = number;
     f.offset = e->offset;
@@ -3669,50 +3660,54 @@ static posio_result hexz_pack_i_blame_entry(hexz_pack_i_check *k, uint64_t numbe
     return hexz_pack_i_blame(k, &f, "", err);
 }
 
-/* A duplicate: is its original one, and good? */
+/* A duplicate: is its original one, and good? All before it have been looked at. */
 static posio_result hexz_pack_i_check_duplicate(hexz_pack_i_check *k, uint64_t number,
                                                 const hexz_pack_i_entry *e, posio_error *err)
 {
-    hexz_pack_i_entry original = *e;
-    uint64_t of = number;
-    posio_error ignored;
-    posio_result r = hexz_pack_i_resolve(k->archive, &of, &original, &ignored);
-    if (r == POSIO_E_NOMEM) return hexz_pack_i_no_memory(err);
-    if (r != POSIO_OK)
-        return hexz_pack_i_blame_entry(k, number, e, r, "its original is not known", err);
-    if (hexz_pack_i_is_bad(k, of))
+    const uint32_t original = k->chunks[(size_t)e->place];
+    if ((original & ~HEXZ_PACK_I_BAD) != e->size)
+        return hexz_pack_i_blame_entry(k, number, e, POSIO_E_DATA, "its original is not known",
+                                       err);
+    if (original & HEXZ_PACK_I_BAD)
         return hexz_pack_i_blame_entry(k, number, e, POSIO_E_DATA,
                                        "it is a duplicate of a damaged chunk", err);
     return POSIO_OK;
 }
 
-/* Compares the next entry of the seek table. */
-static posio_result hexz_pack_i_check_pair(hexz_pack_i_check *k, uint64_t stored, uint64_t content,
-                                           posio_error *err)
+/* The seek table is wrong from here on: it comes last in the file, and is told last. */
+static void hexz_pack_i_seek_is_bad(hexz_pack_i_check *k, posio_result code, const char *reason)
 {
-    static const char what[] = "the seek table at the end";
+    k->seek_over = 1;
+    k->seek_fault.code = code;
+    k->seek_fault.file_offset = k->seek_at;
+    k->seek_fault.reason = reason;
+}
+
+/* Compares the next entry of the seek table. */
+static void hexz_pack_i_check_pair(hexz_pack_i_check *k, uint64_t stored, uint64_t content)
+{
     const hexz_pack *a = k->archive;
     const uint64_t end = a->source.size - HEXZ_PACK_I_FOOTER;
     const unsigned char *p;
-    if (k->seek_over) return POSIO_OK;
+    if (k->seek_over) return;
     if (k->seek_used == k->seek_have) {
         uint32_t n = (uint32_t)posio_min(end - k->seek_at, sizeof k->seek);
         posio_result r = posio_read(&a->source, k->seek_at, k->seek, n, NULL);
         k->seek_have = n;
         k->seek_used = 0;
         if (r != POSIO_OK || n == 0) {
-            k->seek_over = 1;
-            return hexz_pack_i_blame_structure(k, r != POSIO_OK ? r : POSIO_E_DATA, k->seek_at, 0,
-                                               0, what, "it cannot be read to its end", err);
+            hexz_pack_i_seek_is_bad(k, r != POSIO_OK ? r : POSIO_E_DATA,
+                                    r != POSIO_OK ? "it cannot be read" : "it ends too early");
+            return;
         }
     }
     p = k->seek + k->seek_used;
+    if (posio_le32(p) != stored || posio_le32(p + 4) != content) {
+        hexz_pack_i_seek_is_bad(k, POSIO_E_DATA, "an entry differs from its frame");
+        return;
+    }
     k->seek_used += 8;
     k->seek_at += 8;
-    if (posio_le32(p) == stored && posio_le32(p + 4) == content) return POSIO_OK;
-    k->seek_over = 1;
-    return hexz_pack_i_blame_structure(k, POSIO_E_DATA, k->seek_at - 8, 0, 0, what,
-                                       "an entry differs from its frame", err);
 }
 
 /* One entry of a page that is known; *n counts stored ones. */
@@ -3721,7 +3716,7 @@ static posio_result hexz_pack_i_check_entry(hexz_pack_i_check *k, const hexz_pac
                                             posio_error *err)
 {
     const hexz_pack_i_entry *e = &s->page.entries[i];
-    posio_result r;
+    uint32_t *chunk = &k->chunks[(size_t)number];
     if (e->kind == HEXZ_PACK_ZERO) {
         k->sums.zero_bytes += e->size;
         return POSIO_OK;
@@ -3735,11 +3730,12 @@ static posio_result hexz_pack_i_check_entry(hexz_pack_i_check *k, const hexz_pac
     k->sums.unique_bytes += e->size;
     k->verdict.chunks++;
     k->verdict.bytes += e->size;
-    r = hexz_pack_i_check_pair(k, e->stored, e->kind == HEXZ_PACK_LZ4_BLOCK ? 0 : e->size, err);
-    if (r == POSIO_OK && s->reasons[*n] != NULL)
-        r = hexz_pack_i_blame_entry(k, number, e, s->codes[*n], s->reasons[*n], err);
-    ++*n;
-    return r;
+    hexz_pack_i_check_pair(k, e->stored, e->kind == HEXZ_PACK_LZ4_BLOCK ? 0 : e->size);
+    *chunk = (uint32_t)e->size;
+    i = (*n)++;
+    if (s->reasons[i] == NULL) return POSIO_OK;
+    *chunk |= HEXZ_PACK_I_BAD;
+    return hexz_pack_i_blame_entry(k, number, e, s->codes[i], s->reasons[i], err);
 }
 
 static posio_result hexz_pack_i_check_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
@@ -3756,8 +3752,11 @@ static posio_result hexz_pack_i_check_lane(void *user, const thread_pool_slot *s
     (void)lane;
     for (i = 0; i < s->page.n && r == POSIO_OK; i++)
         r = hexz_pack_i_check_entry(k, s, slot->number * HEXZ_PACK_I_ENTRIES + i, i, &n, err);
-    if (lost != 0) k->seek_over = 1; /* how many entries there are is not known */
-    if (r == POSIO_OK) r = hexz_pack_i_check_pair(k, record.size, 0, err);
+    if (lost != 0) {
+        k->seek_over = 1; /* how many of them are stored is not known */
+        k->verdict.bad_entries += record.entries;
+    }
+    hexz_pack_i_check_pair(k, record.size, 0);
     if (r == POSIO_OK && s->table_fault != NULL)
         r = hexz_pack_i_blame_structure(k, s->table_code, record.table, record.offset, 0,
                                         "the table of a group", s->table_fault, err);
@@ -3780,25 +3779,86 @@ static int hexz_pack_i_check_progress(void *user, uint64_t done)
     return a->desc.progress(a->desc.user, done, a->info.sums.size);
 }
 
+/* If all pages are known: are the directory's sums theirs? */
+static posio_result hexz_pack_i_check_sums(hexz_pack_i_check *k, posio_error *err)
+{
+    const hexz_pack *a = k->archive;
+    const hexz_pack_stats *s = &a->info.sums;
+    if (k->verdict.faults != 0) return POSIO_OK;
+    if (k->sums.stored != s->stored || k->sums.duplicates != s->duplicates ||
+        k->sums.zero_bytes != s->zero_bytes || k->sums.unique_bytes != s->unique_bytes ||
+        k->sums.duplicate_bytes != s->duplicate_bytes)
+        return hexz_pack_i_blame_structure(k, POSIO_E_DATA, a->info.directory_offset, 0, 0,
+                                        "the directory", "its sums are not those of the pages",
+                                        err);
+    return POSIO_OK;
+}
+
+/* What is wrong with a frame of an optional feature, that begins at `at` and has no more than `room`
+   bytes; its size. NULL: nothing. */
+static const char *hexz_pack_i_check_foreign(hexz_pack_i_check *k, uint64_t at, uint64_t room,
+                                             uint64_t *size, posio_result *code)
+{
+    const posio_source *source = &k->archive->source;
+    unsigned char *p = k->frames[0];
+    uint64_t i, n;
+    uint32_t crc = 0;
+    *code = POSIO_E_DATA;
+    if (room < 16) return "it is too short";
+    *code = posio_read(source, at, p, 8, NULL);
+    if (*code != POSIO_OK) return "it cannot be read";
+    *code = POSIO_E_DATA;
+    *size = posio_le32(p + 4) + (uint64_t)8;
+    if (posio_le32(p) != HEXZ_PACK_I_SKIP) return "it does not begin with its magic number";
+    if (*size < 16 || *size > room) return "its size is wrong";
+    for (i = 0; i < *size - 4; i += n) {
+        n = posio_min(*size - 4 - i, sizeof k->frames[0]);
+        *code = posio_read(source, at + i, p, (size_t)n, NULL);
+        if (*code != POSIO_OK) return "it cannot be read";
+        crc = digest_crc32c(crc, p, (size_t)n);
+    }
+    *code = posio_read(source, at + i, p, 4, NULL);
+    if (*code != POSIO_OK) return "it cannot be read";
+    *code = POSIO_E_DATA;
+    return crc == posio_le32(p) ? NULL : "its CRC-32C is wrong";
+}
+
+/* The frames of optional features, between directory and trailer. */
+static posio_result hexz_pack_i_check_optional(hexz_pack_i_check *k, posio_error *err)
+{
+    const hexz_pack *a = k->archive;
+    const uint64_t end = a->seek_offset - HEXZ_PACK_I_TRAILER;
+    uint64_t at = a->info.directory_offset + posio_le32(a->directory + 4) + 8, size = 0;
+    posio_result code = POSIO_OK;
+    for (; at < end; at += size) {
+        const char *reason = hexz_pack_i_check_foreign(k, at, end - at, &size, &code);
+        if (reason != NULL) {
+            k->seek_over = 1; /* where the next one begins is not known */
+            return hexz_pack_i_blame_structure(k, code, at, 0, 0, "a frame of an optional feature",
+                                               reason, err);
+        }
+        hexz_pack_i_check_pair(k, size, 0);
+    }
+    return POSIO_OK;
+}
+
 /* What comes behind the groups. */
 static posio_result hexz_pack_i_check_end(hexz_pack_i_check *k, posio_error *err)
 {
     const hexz_pack *a = k->archive;
-    const hexz_pack_stats *s = &a->info.sums;
     uint64_t i;
-    posio_result r = POSIO_OK;
-    for (i = 0; i < a->info.pages && r == POSIO_OK; i++)
-        r = hexz_pack_i_check_pair(k, hexz_pack_i_record_of(a, i).size, 0, err);
-    if (r == POSIO_OK) r = hexz_pack_i_check_pair(k, posio_le32(a->directory + 4) + 8u, 0, err);
-    if (r == POSIO_OK && a->info.optional == 0)
-        r = hexz_pack_i_check_pair(k, HEXZ_PACK_I_TRAILER, 0, err);
-    if (r != POSIO_OK || k->verdict.faults != 0) return r;
-    if (k->sums.stored != s->stored || k->sums.duplicates != s->duplicates ||
-        k->sums.zero_bytes != s->zero_bytes || k->sums.unique_bytes != s->unique_bytes ||
-        k->sums.duplicate_bytes != s->duplicate_bytes)
-        r = hexz_pack_i_blame_structure(k, POSIO_E_DATA, a->info.directory_offset, 0, 0,
-                                        "the directory", "its sums are not those of the pages",
-                                        err);
+    posio_result r;
+    for (i = 0; i < a->info.pages; i++)
+        hexz_pack_i_check_pair(k, hexz_pack_i_record_of(a, i).size, 0);
+    hexz_pack_i_check_pair(k, posio_le32(a->directory + 4) + (uint64_t)8, 0);
+    r = hexz_pack_i_check_sums(k, err);
+    if (r == POSIO_OK) r = hexz_pack_i_check_optional(k, err);
+    hexz_pack_i_check_pair(k, HEXZ_PACK_I_TRAILER, 0);
+    if (!k->seek_over && k->seek_at != a->source.size - HEXZ_PACK_I_FOOTER)
+        hexz_pack_i_seek_is_bad(k, POSIO_E_DATA, "it has more entries than there are frames");
+    if (r == POSIO_OK && k->seek_fault.reason != NULL)
+        r = hexz_pack_i_blame_structure(k, k->seek_fault.code, k->seek_fault.file_offset, 0, 0,
+                                        "the seek table at the end", k->seek_fault.reason, err);
     return r;
 }
 
@@ -3811,9 +3871,13 @@ static posio_result hexz_pack_i_check_all(hexz_pack_i_check *k, posio_error *err
     posio_result r;
     memset(&job, 0, sizeof job);
     slots = posio_min(posio_min(slots, HEXZ_PACK_I_SLOTS), a->info.pages + 1);
+    /* An entry has two bytes at least in its table, and in its page: so many there are in the file. */
+    if (a->info.sums.entries > SIZE_MAX / sizeof *k->chunks - 1) return hexz_pack_i_no_memory(err);
+    k->chunks = (uint32_t *)posio_allocate_zeroed(
+        &a->desc.alloc, ((size_t)a->info.sums.entries + 1) * sizeof *k->chunks);
     k->slots =
         (hexz_pack_i_check_slot *)posio_allocate(&a->desc.alloc, (size_t)slots * sizeof *k->slots);
-    if (k->slots == NULL) return hexz_pack_i_no_memory(err);
+    if (k->chunks == NULL || k->slots == NULL) return hexz_pack_i_no_memory(err);
     job.user = k;
     job.slots = (uint32_t)slots;
     job.lanes = &lane;
@@ -3824,8 +3888,8 @@ static posio_result hexz_pack_i_check_all(hexz_pack_i_check *k, posio_error *err
     job.progress = a->desc.progress != NULL ? hexz_pack_i_check_progress : NULL;
     job.alloc = a->desc.alloc;
     k->seek_at = a->seek_offset + 8;
-    r = hexz_pack_i_check_pair(k, HEXZ_PACK_I_SUPERBLOCK, 0, err);
-    if (r == POSIO_OK) r = thread_pool_run(a->desc.pool, &job, err);
+    hexz_pack_i_check_pair(k, HEXZ_PACK_I_SUPERBLOCK, 0);
+    r = thread_pool_run(a->desc.pool, &job, err);
     if (r == POSIO_OK) r = hexz_pack_i_check_end(k, err);
     return r;
 }
@@ -3838,6 +3902,7 @@ HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
     const posio_alloc *a = &archive->desc.alloc;
     hexz_pack_i_check *k = (hexz_pack_i_check *)posio_allocate_zeroed(a, sizeof *k);
     posio_result r;
+    if (verdict != NULL) memset(verdict, 0, sizeof *verdict);
     if (k == NULL || !thread_pool_mutex_init(&k->lock)) {
         posio_release(a, k);
         return hexz_pack_i_no_memory(err);
@@ -3853,7 +3918,7 @@ HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
     }
     thread_pool_mutex_destroy(&k->lock);
     posio_release(a, k->slots);
-    posio_release(a, k->bad);
+    posio_release(a, k->chunks);
     posio_release(a, k);
     return hexz_pack_i_named(archive, r, err);
 }
@@ -3867,6 +3932,7 @@ HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
 #undef HEXZ_PACK_I_REQUIRED
 #undef HEXZ_PACK_I_JOB_FLAGS
 #undef HEXZ_PACK_I_COMMITTED
+#undef HEXZ_PACK_I_BAD
 #undef HEXZ_PACK_TEST_KEY
 #elif defined(HEXZ_PACK_IMPLEMENTATION) && HEXZ_PACK_I_IMPLEMENTED < 100
 #error "hexz_pack.h: the functions of an older copy came first; include the newest header first"

@@ -1249,7 +1249,7 @@ static void try_frame(const bytes *frame, const unsigned char *p, size_t n, unsi
     hexz_build_free(&b);
 }
 
-/* A frame by libzstd with these parameters; 0: a raw one with a window descriptor. */
+/* A frame by libzstd with these parameters. */
 static void put_frame(bytes *out, const unsigned char *p, size_t n, int window, int content_size,
                       int checksum)
 {
@@ -1414,11 +1414,108 @@ TEST(damaged_index)
     CHECK_EQ(hexz_pack_verify(a, on_fault, &f, &v, &err), POSIO_E_DATA);
     CHECK_EQ(f.n, 3); /* table, page, and the duplicate of what it held */
     CHECK_EQ(v.bad_bytes, 64 * 513);
-    CHECK_EQ(v.bad_entries, 1);
+    CHECK_EQ(v.bad_entries, 513);
     f.stop = 1;
     CHECK_EQ(hexz_pack_verify(a, on_fault, &f, &v, &err), POSIO_E_CANCELED);
     hexz_pack_close(a);
     drop(&in);
+    drop(&out);
+}
+
+/* The seek table is the last of the file: what is wrong there does not hide a chunk; and what is
+   wrong is told also when there is no memory. */
+TEST(order_of_faults)
+{
+    static hexz_build b;
+    unsigned char x[80] = {0};
+    posio_memory m;
+    posio_error err;
+    posio_source s;
+    hexz_pack_desc d;
+    hexz_pack_verdict v;
+    hexz_pack *a = NULL;
+    faults memory;
+    found f;
+    size_t seek, i;
+    hexz_build_begin(&b, HEXZ_PACK_CDC, 64, 256, 1024);
+    for (i = 0; i < 1100; i++) {
+        hexz_build_set32(x, (uint32_t)i);
+        hexz_build_chunk(&b, x, sizeof x);
+    }
+    hexz_build_end(&b);
+    seek = b.size - 9 - (size_t)hexz_build_get32(b.data + b.size - 9) * 8;
+    b.data[seek + 8 * 3] ^= 1;
+    b.data[b.pages[2].table - 40] ^= 1; /* the last chunk */
+    s = source_of(&m, b.data, b.size);
+    memset(&d, 0, sizeof d);
+    memset(&memory, 0, sizeof memory);
+    d.alloc.alloc_fn = faults_alloc;
+    d.alloc.free_fn = faults_free;
+    d.alloc.user = &memory;
+    REQUIRE(hexz_pack_open_source(&a, &s, &d, &err) == POSIO_OK);
+    memset(&f, 0, sizeof f);
+    CHECK_EQ(hexz_pack_verify(a, on_fault, &f, &v, &err), POSIO_E_DATA);
+    CHECK_EQ(f.n, 2);
+    CHECK_EQ(f.faults[0].entry, 1099);
+    CHECK_EQ(f.faults[1].entry, HEXZ_PACK_NONE);
+    CHECK_EQ(f.faults[1].file_offset, seek + 8 * 3);
+    CHECK_EQ(err.offset, f.faults[0].file_offset);
+    memset(&v, 0xff, sizeof v);
+    memory.fail_at = memory.calls + 1;
+    CHECK_EQ(hexz_pack_verify(a, on_fault, &f, &v, &err), POSIO_E_NOMEM);
+    CHECK_EQ(v.faults, 0);
+    CHECK_EQ(v.chunks, 0);
+    hexz_pack_close(a);
+    hexz_build_free(&b);
+}
+
+/* A source that counts the bytes it is asked for. */
+typedef struct counted {
+    posio_source base;
+    uint64_t bytes;
+} counted;
+static posio_result counted_read(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
+{
+    counted *c = (counted *)self;
+    c->bytes += n;
+    return posio_read(&c->base, offset, buf, n, err);
+}
+
+/* Duplicates that point here and there: verifying reads every byte once, whatever the cache has. */
+TEST(scattered_duplicates)
+{
+    enum { PAGES = 24, COUNT = PAGES * 512 };
+    bytes out = {NULL, 0, 0};
+    hexz_pack_desc d = desc_of(HEXZ_PACK_CDC, 256);
+    posio_sink sink = sink_of(&out);
+    hexz_pack_writer *w = NULL;
+    hexz_pack *a = NULL;
+    posio_memory m;
+    posio_error err;
+    posio_source s;
+    counted c;
+    uint32_t i;
+    d.codec = HEXZ_PACK_CODEC_NONE;
+    CHECK_EQ(hexz_pack_begin_sink(&w, &sink, &d, &err), POSIO_OK);
+    for (i = 0; i < 2 * COUNT; i++) {
+        unsigned char x[4];
+        hexz_build_set32(x, 1 + (i < COUNT ? i : i % PAGES * 512 + (i - COUNT) / PAGES));
+        REQUIRE(hexz_pack_append_chunk(w, x, 4, &err) == POSIO_OK);
+    }
+    CHECK_EQ(hexz_pack_finish(w, NULL, &err), POSIO_OK);
+    memset(&c, 0, sizeof c);
+    c.base = source_of(&m, out.p, out.n);
+    s = c.base;
+    s.read_at = counted_read;
+    s.self = &c;
+    memset(&d, 0, sizeof d);
+    d.index_cache = 1;
+    REQUIRE(hexz_pack_open_source(&a, &s, &d, &err) == POSIO_OK);
+    CHECK_EQ(hexz_pack_info(a)->sums.duplicates, COUNT);
+    c.bytes = 0;
+    CHECK_EQ(hexz_pack_verify(a, NULL, NULL, NULL, &err), POSIO_OK);
+    CHECK(c.bytes <= out.n);
+    hexz_pack_close(a);
     drop(&out);
 }
 
@@ -2091,7 +2188,7 @@ TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(cl
           RUN(shrinking_source); RUN(bad_sector); RUN(ready_chunks); RUN(reading_by_many); RUN(inspecting);
           RUN(every_byte); RUN(truncations); RUN(hostile); RUN(refused_by_name);
           RUN(frames_of_chunks); RUN(optional_frames); RUN(damaged_index);
-          RUN(reading_damage);
+          RUN(order_of_faults); RUN(scattered_duplicates); RUN(reading_damage);
           RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
           RUN(pipeline_failures); RUN(pipeline_impossible); RUN(writer_faults);
           RUN(reader_faults); RUN(memory); RUN(room_for_compress); RUN_FILES; RUN(arguments); RUN(large_chunks);)
