@@ -2497,8 +2497,9 @@ POSIO_API posio_sink posio_file_sink_sink(posio_file_sink *s)
     return k;
 }
 
-/* Completes: sets the size, syncs, renames NAME.part to NAME. On failure NAME.part stays and NAME
-   is untouched. Call posio_file_sink_close afterwards in either case.
+/* Completes: sets the size, syncs, renames NAME.part to NAME. On failure NAME.part stays, and stays
+   locked (but on Windows, if it cannot be renamed), and NAME is untouched. Call
+   posio_file_sink_close or posio_file_sink_abort afterwards in either case.
    Threads: one per handle. Allocates: no. Blocks: I/O. */
 POSIO_API posio_result posio_file_sink_finish(posio_file_sink *s, posio_error *err)
 {
@@ -2508,17 +2509,23 @@ POSIO_API posio_result posio_file_sink_finish(posio_file_sink *s, posio_error *e
         (!(s->flags & POSIO_SINK_NO_SYNC) && !posio_i_sync(s->handle)))
         r = posio_i_fail_os(err, posio_i_last_error(), s->size, "cannot complete the file");
 #if defined(_WIN32)
-    posio_i_close(s->handle); /* an open file keeps its name */
+    if (r == POSIO_OK) { /* an open file keeps its name */
+        posio_i_close(s->handle);
+        s->handle = POSIO_I_NO_HANDLE;
+    }
 #endif
     if (r == POSIO_OK &&
         !posio_i_rename(s->part, s->final, (s->flags & POSIO_SINK_FORCE) != 0, &s->alloc))
         r = posio_i_fail_os(err, posio_i_last_error(), POSIO_NO_OFFSET, "cannot rename to NAME");
+    if (r != POSIO_OK) {
+        (void)posio_fail_in(err, s->part, 0);
+        return r;
+    }
 #if !defined(_WIN32)
-    posio_i_close(s->handle); /* and with it goes the lock */
-#endif
+    posio_i_close(s->handle); /* and with it goes the lock; not before NAME.part has gone */
     s->handle = POSIO_I_NO_HANDLE;
-    if (r != POSIO_OK) (void)posio_fail_in(err, s->part, 0);
-    return r;
+#endif
+    return POSIO_OK;
 }
 
 /* Closes; without a finish before, NAME.part stays for a later resume. NULL is fine.
@@ -2546,7 +2553,8 @@ POSIO_API void posio_file_sink_abort(posio_file_sink *s)
         }
     }
 #else
-    if (!s->direct) (void)unlink(s->part); /* while it is locked, if finish has not closed it */
+    /* While it is locked: what is there after a finish is another program's. */
+    if (!s->direct && s->handle != POSIO_I_NO_HANDLE) (void)unlink(s->part);
 #endif
     posio_file_sink_close(s);
 }
