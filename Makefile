@@ -97,8 +97,10 @@ $(BUILD)/lz4.o $(BUILD)/lz4hc.o: $(BUILD)/%.o: third_party/%.c
 	@mkdir -p $(@D)
 	$(CC) -O2 $(CPPFLAGS) $(CFLAGS) -w -c $< -o $@
 
-third_party/zstd.c third_party/lz4.c third_party/lz4hc.c:
+# One run makes them all: with -j, too, for the others only wait for the first.
+third_party/zstd.c:
 	tools/amalgamate.sh third_party
+third_party/lz4.c third_party/lz4hc.c: | third_party/zstd.c ;
 
 # ------------------------------------------------------------------ set-up
 
