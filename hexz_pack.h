@@ -65,23 +65,25 @@
                LZ4 16 KiB, LZ4 HC 256 KiB.
      reading   64 bytes for each 512 entries, checked against desc.index_max (256 MiB) before, and
                the metadata; a cache of 37 KB pages of the index (desc.index_cache, 16 MiB), and one
-               of decoded chunks (desc.cache_bytes, 64 MiB; one chunk at least); a decoder (160 KiB)
-               and a stored chunk for each thread.
+               of decoded chunks (desc.cache_bytes, 64 MiB; one chunk at least), where each takes M
+               bytes: four times the average of content-defined ones; a decoder (160 KiB) and a
+               stored chunk for each thread.
      verifying for each thread a decoded chunk more; 2 T + 2 pages of 45 KB; 4 bytes for each entry,
                which are no more than its bytes in the file.
      Contexts are libzstd's and liblz4's, from malloc; all else is desc.alloc's.
 
    ERRORS
-     FORMAT (not an archive), UNSUPPORTED (refused by name: a later version, an unknown feature,
-     .hxz, no LZ4 here), DATA (damaged), LIMIT (index_max, chunk sizes, too many frames for a seek
-     table), SPACE, EXISTS, ACCESS, IO (of the sink or source), RANGE, NOMEM, CANCELED. Errors carry
-     the offset in the archive, and name the chunk and its offset in the content (of a duplicate:
-     its original's); errors of writing carry the offset in the content, but those of a source the
-     one in the source. They do not depend on the number of threads. A source that cannot be read
-     fails with the error of the chunk that cannot, if chunks are fixed, else of the block of 4 KiB;
-     the chunks before it have been written by then. A writer that has failed stays failed: every later call gives
-     the first error again, and hexz_pack_finish writes nothing. hexz_pack_abort, and a finish that
-     fails, remove NAME.part; what was NAME before is as it was.
+     FORMAT (not an archive), UNSUPPORTED (refused by name: a later version, an unknown feature or
+     hash, .hxz, no LZ4 here), DATA (damaged), LIMIT (index_max, chunk sizes, too many frames for a
+     seek table), SPACE, EXISTS, ACCESS, IO (of the sink or source), RANGE, NOMEM, CANCELED. Errors
+     of reading carry the offset in the archive, and name the chunk and its offset in the content
+     (of a duplicate, its original's). Errors of writing carry the offset in the content; those of a
+     source that is packed, the one in the source. They are the same for any number of threads:
+     where a source cannot be read, the error is that of the fixed chunk, or with content-defined
+     ones of the block of 4 KiB, that cannot, and all chunks that end before are written.
+     A writer that has failed stays failed (not by what a call refuses to begin; it says so): every
+     later call gives the first error again, and hexz_pack_finish writes nothing. hexz_pack_abort,
+     and a finish that fails, remove NAME.part; what was NAME before is as it was.
 
    CHUNKS
      HEXZ_PACK_CDC      content-defined, so that what moved is still found: a gear hash rolls over
@@ -165,7 +167,7 @@
      seek table SEEK without checksums, one entry for each frame before it, skippable ones too:
                 u32 184d2a5e, u32 size; u32 stored, u32 content; ...; u32 frames, u8 0, u32 8f92eab1
 
-     Limits     a chunk 16 MiB, 512 entries a page, 2^27 - 1 frames, 65,536 items of metadata with
+     Limits     a chunk 16 MiB, 512 entries a page, 2^27 frames, 65,536 items of metadata with
                 16 MiB in all, keys of 1 to 255 bytes; the content 2^63 - 1 bytes. */
 
 #if defined(HEXZ_PACK_STATIC) && !defined(HEXZ_PACK_IMPLEMENTATION)
@@ -333,12 +335,14 @@ HEXZ_PACK_API posio_result hexz_pack_append_stream(hexz_pack_writer *w, const po
 /* Appends all of a source: a file, or the logical media of an image. Runs of zeros that its
    extent_at knows of are not read. With fixed chunks its bytes are read by the pool's threads. A
    source that ends before its size gives its error, as one that shrinks while it is read does.
+   POSIO_E_LIMIT for more than 2^63 - 1 bytes of content in all, which does not spoil the writer.
    Threads: one per handle. Allocates: yes. Blocks: workers. */
 HEXZ_PACK_API posio_result hexz_pack_append_source(hexz_pack_writer *w, const posio_source *source,
                                                    posio_error *err);
 
 /* Appends a chunk that the caller has cut: 1 to chunk_max bytes (of a fixed chunker: its size, or
-   less for the last); bytes that wait for an end of their chunk become one first.
+   less for the last); bytes that wait for an end of their chunk become one first. POSIO_E_ARG for
+   another size, which does not spoil the writer.
    Threads: one per handle. Allocates: yes. Blocks: workers. */
 HEXZ_PACK_API posio_result hexz_pack_append_chunk(hexz_pack_writer *w, const void *data, size_t n,
                                                   posio_error *err);
@@ -360,7 +364,7 @@ HEXZ_PACK_API posio_result hexz_pack_finish(hexz_pack_writer *w, hexz_pack_stats
                                             posio_error *err);
 
 /* Gives up: frees w and removes NAME.part; NULL is fine.
-   Threads: exclusive. Allocates: no. Blocks: I/O. */
+   Threads: exclusive. Allocates: yes (on Windows). Blocks: I/O. */
 HEXZ_PACK_API void hexz_pack_abort(hexz_pack_writer *w);
 
 /* Opens the archive at path (UTF-8). Superblock, trailer, directory and root are checked, and that
@@ -418,7 +422,8 @@ typedef struct hexz_pack_verdict {
    the order of the content, group by group, chunks, then the table and its page; then those of the
    directory, of what follows it, and of the seek table, one at most. Returns POSIO_OK, or the
    result of the first fault, and err is about that one. verdict (may be NULL) is filled in either
-   case. The time is linear in the size of the file. Threads: any. Allocates: yes. Blocks: workers. */
+   case. The time is linear in the size of the file.
+   Threads: any. Allocates: yes. Blocks: workers. */
 HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
                                             int (*fault)(void *user, const hexz_pack_fault *fault),
                                             void *user, hexz_pack_verdict *verdict,
@@ -597,7 +602,7 @@ enum {
     HEXZ_PACK_I_OUT = 256 << 10,      /* gathered before it is written */
     HEXZ_PACK_I_OUT_LARGE = 16 << 10, /* written from where it lies */
     HEXZ_PACK_I_SHARDS = 16,
-    HEXZ_PACK_I_SEGMENTS = 24,    /* of nodes: 64 << 0, 64 << 1, ... */
+    HEXZ_PACK_I_SEGMENTS = 22,    /* of nodes: 64 << 0, 64 << 1, ... */
     HEXZ_PACK_I_BULK = 256 << 10, /* a read that is dealt out */
     HEXZ_PACK_I_GRAIN = 64 << 10, /* and what one thread gets of it, at least */
     HEXZ_PACK_I_ITEMS = 65536,
@@ -612,8 +617,7 @@ enum {
 #define HEXZ_PACK_I_SKIP_LZ4 0x184d2a5bu
 #define HEXZ_PACK_I_SKIP_SEEK 0x184d2a5eu
 #define HEXZ_PACK_I_SEEK_MAGIC 0x8f92eab1u
-#define HEXZ_PACK_I_MOST_FRAMES (((uint64_t)1 << 27) - 1)
-#define HEXZ_PACK_I_REQUIRED 1u /* features that are known: LZ4 */
+#define HEXZ_PACK_I_REQUIRED 1u  /* features that are known: LZ4 */
 #define HEXZ_PACK_I_JOB_FLAGS 4u /* HEXZ_PACK_FIND_ZEROS */
 #define HEXZ_PACK_I_COMMITTED ((uint64_t)1 << 63)
 #define HEXZ_PACK_I_BAD ((uint32_t)1 << 31)
@@ -621,6 +625,10 @@ enum {
 /* Tests make collisions in the table of claims. */
 #ifndef HEXZ_PACK_TEST_KEY
 #define HEXZ_PACK_TEST_KEY(key) (key)
+#endif
+/* And have room for few frames in a seek table. Source: SEEK, "Number_Of_Frames". */
+#ifndef HEXZ_PACK_TEST_FRAMES
+#define HEXZ_PACK_TEST_FRAMES ((uint64_t)1 << 27)
 #endif
 
 /* What one thread needs at a time. */
@@ -852,6 +860,10 @@ static posio_result hexz_pack_i_encode_zstd(const hexz_pack_i_codec *codec, hexz
         c->encoder = ZSTD_createCCtx();
         if (c->encoder == NULL) return hexz_pack_i_no_memory(err);
         z = ZSTD_CCtx_setParameter(c->encoder, ZSTD_c_compressionLevel, codec->level);
+        if (ZSTD_isError(z)) { /* and the next chunk must not be compressed by it */
+            (void)ZSTD_freeCCtx(c->encoder);
+            c->encoder = NULL;
+        }
     }
     if (!ZSTD_isError(z)) z = ZSTD_compress2(c->encoder, out, hexz_pack_i_bound(n), src, n);
     if (ZSTD_isError(z))
@@ -1241,8 +1253,8 @@ static posio_result hexz_pack_i_press(hexz_pack_i_engine *e, hexz_pack_i_slot *s
     return POSIO_OK;
 }
 
-/* A chunk has failed. That is no failure of its slot, whose chunks before it are to be written: what
-   has been written must not depend on where slots end. */
+/* A chunk has failed. That is no failure of its slot, whose chunks before it are to be written:
+   what has been written must not depend on where slots end. */
 static void hexz_pack_i_note(hexz_pack_i_engine *e, uint64_t number, posio_result r,
                              const posio_error *err)
 {
@@ -1497,7 +1509,8 @@ static hexz_pack_i_node *hexz_pack_i_new_node(const hexz_pack_i_claims *c, hexz_
 {
     uint32_t k = 0, i = s->count;
     while (i >= (uint32_t)64 << k) i -= (uint32_t)64 << k++;
-    if (k == HEXZ_PACK_I_SEGMENTS - 1) return NULL; /* 2^28 in all: more than 2^32 chunks */
+    /* 2^28 - 64 nodes, for a ticket has 32 bits; a seek table is full before: see frames_fit. */
+    if (k == HEXZ_PACK_I_SEGMENTS) return NULL;
     if (s->segments[k] == NULL)
         s->segments[k] = (hexz_pack_i_node *)posio_allocate(
             &c->alloc, ((size_t)64 << k) * sizeof(hexz_pack_i_node));
@@ -1629,7 +1642,6 @@ struct hexz_pack_writer {
     posio_sink sink;
 #ifndef POSIO_NO_FILES
     posio_file_sink *file;
-    char *path;
 #endif
     unsigned char superblock[HEXZ_PACK_I_SUPERBLOCK];
     uint64_t at; /* bytes of the archive so far */
@@ -1673,13 +1685,20 @@ static posio_result hexz_pack_i_put(hexz_pack_writer *w, const void *p, size_t n
     return r;
 }
 
-/* A frame, which gets an entry in the seek table. Five more come at the end, and two pages. */
+/* Is there room for so many frames more? For the pages of the tables so far, the table and page of
+   the group, directory and trailer there always is: what was appended can be finished. */
+static posio_result hexz_pack_i_frames_fit(const hexz_pack_writer *w, unsigned more,
+                                           posio_error *err)
+{
+    if (w->frames + w->kept_count + 4 + more <= HEXZ_PACK_TEST_FRAMES) return POSIO_OK;
+    return posio_fail(err, POSIO_E_LIMIT, w->stats.size,
+                      "a seek table has room for 2^27 frames; larger chunks are needed");
+}
+
+/* A frame, which gets an entry in the seek table. */
 static posio_result hexz_pack_i_put_frame(hexz_pack_writer *w, const void *p, size_t n,
                                           posio_error *err)
 {
-    if (w->frames + w->kept_count + 8 > HEXZ_PACK_I_MOST_FRAMES)
-        return posio_fail(err, POSIO_E_LIMIT, w->stats.size,
-                          "a seek table has room for 2^27 frames; larger chunks are needed");
     w->frames++;
     return hexz_pack_i_put(w, p, n, err);
 }
@@ -1759,6 +1778,7 @@ static posio_result hexz_pack_i_add_entry(hexz_pack_writer *w, uint32_t kind, ui
     hexz_pack_i_group *g = &w->group;
     posio_result r = POSIO_OK;
     if (g->n == HEXZ_PACK_I_ENTRIES) r = hexz_pack_i_end_group(w, err);
+    if (r == POSIO_OK && g->n == 0) r = hexz_pack_i_frames_fit(w, 0, err);
     if (r != POSIO_OK) return r;
     if (g->n == 0) {
         g->entry = w->stats.entries;
@@ -1793,6 +1813,8 @@ static posio_result hexz_pack_i_add_stored(hexz_pack_writer *w, const hexz_pack_
                                            uint32_t i, posio_error *err)
 {
     hexz_pack_i_group *g = &w->group;
+    posio_result r = hexz_pack_i_frames_fit(w, 1, err);
+    if (r != POSIO_OK) return r;
     g->kinds[i] = (unsigned char)k->kind;
     g->stored[g->m] = (uint32_t)k->stored_size;
     g->crc[g->m] = k->crc;
@@ -1898,9 +1920,9 @@ static posio_result hexz_pack_i_fetch_block(hexz_pack_i_input *in, unsigned char
     return POSIO_OK;
 }
 
-/* Data of the source, that is not the end of a hole. How much there is room for depends on slots,
-   and so on the number of threads; where reading fails, and with which error, must not. So whole
-   blocks are read, and after a failure one by one. (Fixed chunks are read as they are.) */
+/* Data of the source. How much of it there is room for depends on slots, and so on the number of
+   threads; where reading fails, and with which error, must not. So whole blocks are read, and after
+   a failure one by one. (Fixed chunks are read as they are.) */
 static posio_result hexz_pack_i_fetch_source(hexz_pack_writer *w, unsigned char *to, size_t n,
                                              size_t *got, posio_error *err)
 {
@@ -2582,7 +2604,6 @@ typedef struct hexz_pack_i_entry {
 
 typedef struct hexz_pack_i_page {
     uint32_t n, m;
-    uint64_t stored_size;
     hexz_pack_i_entry entries[HEXZ_PACK_I_ENTRIES];
 } hexz_pack_i_page;
 
@@ -3124,7 +3145,6 @@ static const char *hexz_pack_i_decode_page(const hexz_pack *a, uint64_t page,
     }
     out->n = c.n;
     out->m = c.m;
-    out->stored_size = c.stored_size;
     return NULL;
 }
 
@@ -3259,6 +3279,18 @@ static posio_result hexz_pack_i_fail_chunk(posio_error *err, posio_result code, 
                       (unsigned long long)e->offset, reason);
 }
 
+/* The archive's source has failed: what it says, and of which chunk. */
+static void hexz_pack_i_fail_reading(posio_error *err, uint64_t number, const hexz_pack_i_entry *e,
+                                     const posio_error *why)
+{
+    if (err == NULL) return;
+    (void)hexz_pack_i_fail_chunk(err, why->code, number, e, why->message);
+    if (why->offset != POSIO_NO_OFFSET) err->offset = why->offset;
+    err->os_error = why->os_error;
+    err->segment = why->segment;
+    memcpy(err->file, why->file, sizeof err->file);
+}
+
 /* Decodes a stored chunk to `out`, and compares its BLAKE3. */
 static posio_result hexz_pack_i_fetch_chunk(hexz_pack *a, uint64_t number,
                                             const hexz_pack_i_entry *e, void *out, posio_error *err)
@@ -3267,8 +3299,12 @@ static posio_result hexz_pack_i_fetch_chunk(hexz_pack *a, uint64_t number,
     unsigned char *stored = c != NULL ? hexz_pack_i_room(&a->codec, c, e->stored) : NULL;
     const char *reason = NULL;
     uint8_t hash[32];
+    posio_error why;
     posio_result r = stored != NULL ? POSIO_OK : hexz_pack_i_no_memory(err);
-    if (r == POSIO_OK) r = posio_read(&a->source, e->place, stored, e->stored, err);
+    if (r == POSIO_OK) {
+        r = posio_read(&a->source, e->place, stored, e->stored, &why);
+        if (r != POSIO_OK) hexz_pack_i_fail_reading(err, number, e, &why);
+    }
     if (r == POSIO_OK) {
         r = hexz_pack_i_decode(c, e->kind, stored, e->stored, out, (size_t)e->size,
                                a->info.chunk_max, &reason);
@@ -3296,7 +3332,7 @@ static posio_result hexz_pack_i_resolve(hexz_pack *a, uint64_t *number, hexz_pac
     r = hexz_pack_i_entry_of(a, copy.place, e, err);
     if (r != POSIO_OK) return r;
     if (!hexz_pack_i_is_stored(e->kind) || e->size != copy.size)
-        return posio_fail(err, POSIO_E_DATA, POSIO_NO_OFFSET,
+        return posio_fail(err, POSIO_E_DATA, a->pages[*number / HEXZ_PACK_I_ENTRIES],
                           "entry %llu (content at %llu) is a duplicate of entry %llu, which is not "
                           "such a chunk",
                           (unsigned long long)*number, (unsigned long long)copy.offset,
@@ -3518,7 +3554,7 @@ typedef struct hexz_pack_i_check {
     int seek_over;    /* it is not compared further */
     uint32_t seek_have, seek_used;
     hexz_pack_fault seek_fault; /* told at the end; NULL as its reason: none so far */
-    thread_pool_mutex lock; /* guards through */
+    thread_pool_mutex lock;     /* guards through */
     uint64_t through;
     hexz_pack_i_check_slot *slots;
     unsigned char frames[2][HEXZ_PACK_I_TABLE_MAX]; /* produce's */
@@ -3789,13 +3825,13 @@ static posio_result hexz_pack_i_check_sums(hexz_pack_i_check *k, posio_error *er
         k->sums.zero_bytes != s->zero_bytes || k->sums.unique_bytes != s->unique_bytes ||
         k->sums.duplicate_bytes != s->duplicate_bytes)
         return hexz_pack_i_blame_structure(k, POSIO_E_DATA, a->info.directory_offset, 0, 0,
-                                        "the directory", "its sums are not those of the pages",
-                                        err);
+                                           "the directory", "its sums are not those of the pages",
+                                           err);
     return POSIO_OK;
 }
 
-/* What is wrong with a frame of an optional feature, that begins at `at` and has no more than `room`
-   bytes; its size. NULL: nothing. */
+/* What is wrong with a frame of an optional feature, that begins at `at` and has no more than
+   `room` bytes; its size. NULL: nothing. */
 static const char *hexz_pack_i_check_foreign(hexz_pack_i_check *k, uint64_t at, uint64_t room,
                                              uint64_t *size, posio_result *code)
 {
@@ -3871,7 +3907,7 @@ static posio_result hexz_pack_i_check_all(hexz_pack_i_check *k, posio_error *err
     posio_result r;
     memset(&job, 0, sizeof job);
     slots = posio_min(posio_min(slots, HEXZ_PACK_I_SLOTS), a->info.pages + 1);
-    /* An entry has two bytes at least in its table, and in its page: so many there are in the file. */
+    /* An entry has two bytes at least in its table, and in its page: the file has so many. */
     if (a->info.sums.entries > SIZE_MAX / sizeof *k->chunks - 1) return hexz_pack_i_no_memory(err);
     k->chunks = (uint32_t *)posio_allocate_zeroed(
         &a->desc.alloc, ((size_t)a->info.sums.entries + 1) * sizeof *k->chunks);
@@ -3928,12 +3964,12 @@ HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
 #undef HEXZ_PACK_I_SKIP_LZ4
 #undef HEXZ_PACK_I_SKIP_SEEK
 #undef HEXZ_PACK_I_SEEK_MAGIC
-#undef HEXZ_PACK_I_MOST_FRAMES
 #undef HEXZ_PACK_I_REQUIRED
 #undef HEXZ_PACK_I_JOB_FLAGS
 #undef HEXZ_PACK_I_COMMITTED
 #undef HEXZ_PACK_I_BAD
 #undef HEXZ_PACK_TEST_KEY
+#undef HEXZ_PACK_TEST_FRAMES
 #elif defined(HEXZ_PACK_IMPLEMENTATION) && HEXZ_PACK_I_IMPLEMENTED < 100
 #error "hexz_pack.h: the functions of an older copy came first; include the newest header first"
 #endif

@@ -6,6 +6,8 @@
 #include <stdint.h>
 static uint64_t key_mask = UINT64_MAX; /* fewer bits: collisions in the table of claims */
 #define HEXZ_PACK_TEST_KEY(key) ((key) & key_mask)
+static uint64_t most_frames = (uint64_t)1 << 27; /* fewer: a seek table is full sooner */
+#define HEXZ_PACK_TEST_FRAMES most_frames
 #define HEXZ_PACK_IMPLEMENTATION
 #define THREAD_POOL_IMPLEMENTATION
 #include "../hexz_pack.h"
@@ -379,6 +381,44 @@ TEST(same_bytes)
         drop(&first);
         drop(&out);
     }
+}
+
+/* What every append accepts can be finished, up to the last frame that there is room for. */
+TEST(many_frames)
+{
+    posio_error err;
+    uint32_t n, refused = 0, times;
+    most_frames = 2000;
+    for (times = 1; times < 3; times++)
+        for (n = 1960; n < 2000; n++) {
+            bytes out = {NULL, 0, 0};
+            hexz_pack_desc d = desc_of(HEXZ_PACK_FIXED, 64);
+            hexz_pack_writer *w = NULL;
+            posio_sink sink = sink_of(&out);
+            posio_result r;
+            uint32_t i, k;
+            d.codec = HEXZ_PACK_CODEC_NONE;
+            CHECK_EQ(hexz_pack_begin_sink(&w, &sink, &d, &err), POSIO_OK);
+            for (i = 0; i < n * times; i++) { /* then duplicates: tables only */
+                unsigned char x[64] = {0};
+                hexz_build_set32(x, i % n + 1);
+                CHECK_EQ(hexz_pack_append(w, x, sizeof x, &err), POSIO_OK);
+            }
+            r = hexz_pack_i_settle(w, &err);
+            /* superblock, chunks, tables and pages, directory, trailer */
+            k = 3 + n + 2 * ((n * times + 511) / 512);
+            CHECK_EQ(r, k <= 2000 ? POSIO_OK : POSIO_E_LIMIT);
+            if (k > 2000) refused++;
+            if (r != POSIO_OK) {
+                hexz_pack_abort(w);
+            } else {
+                CHECK_EQ(hexz_pack_finish(w, NULL, &err), POSIO_OK);
+                CHECK_EQ(posio_le32(out.p + out.n - 9), k);
+            }
+            drop(&out);
+        }
+    CHECK(refused > 4 && refused < 76);
+    most_frames = (uint64_t)1 << 27;
 }
 
 /* Claims that collide, and that are taken over. */
@@ -1875,6 +1915,39 @@ static posio_result unsure_read(void *self, uint64_t offset, void *buf, size_t n
     return posio_read(&u->base, offset, buf, n, err);
 }
 
+/* What the archive's source fails with is told with the chunk. */
+TEST(unreadable_chunk)
+{
+    bytes in = {NULL, 0, 0}, out = {NULL, 0, 0};
+    hexz_pack_desc d = desc_of(HEXZ_PACK_FIXED, 4096);
+    posio_memory m;
+    posio_source s;
+    posio_error err;
+    hexz_pack_entry e;
+    hexz_pack *a = NULL;
+    unsure u;
+    char back[10];
+    put_noise(&in, 50000, 40);
+    CHECK_EQ(pack(&out, in.p, in.n, &d, SOURCE, NULL, &err), POSIO_OK);
+    memset(&u, 0, sizeof u);
+    u.base = source_of(&m, out.p, out.n);
+    s = u.base;
+    s.read_at = unsure_read;
+    s.self = &u;
+    REQUIRE(hexz_pack_open_source(&a, &s, NULL, &err) == POSIO_OK);
+    CHECK_EQ(hexz_pack_find(a, 30000, &e, &err), POSIO_OK);
+    u.reads.fail_at = u.reads.calls + 1;
+    CHECK_EQ(hexz_pack_read_at(a, 30000, back, sizeof back, &err), POSIO_E_IO);
+    CHECK_EQ(err.offset, e.file_offset);
+    CHECK_STR(err.message,
+              "chunk 7 (4096 bytes of content at 28672) cannot be read: no reading");
+    u.reads.fail_at = u.reads.calls + 1;
+    CHECK_EQ(hexz_pack_read_at(a, 30000, back, sizeof back, NULL), POSIO_E_IO);
+    hexz_pack_close(a);
+    drop(&in);
+    drop(&out);
+}
+
 /* Every allocation and every read of a reader fails once. */
 TEST(reader_faults)
 {
@@ -2183,12 +2256,12 @@ TEST(large_chunks)
 #define RUN_FILES
 #endif
 
-TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(claims);
-          RUN(a_stream_of_zstd); RUN(content_defined); RUN(holes); RUN(archive_in_archive);
-          RUN(shrinking_source); RUN(bad_sector); RUN(ready_chunks); RUN(reading_by_many); RUN(inspecting);
-          RUN(every_byte); RUN(truncations); RUN(hostile); RUN(refused_by_name);
-          RUN(frames_of_chunks); RUN(optional_frames); RUN(damaged_index);
+TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(many_frames);
+          RUN(claims); RUN(a_stream_of_zstd); RUN(content_defined); RUN(holes);
+          RUN(archive_in_archive); RUN(shrinking_source); RUN(bad_sector); RUN(ready_chunks);
+          RUN(reading_by_many); RUN(inspecting); RUN(every_byte); RUN(truncations); RUN(hostile);
+          RUN(refused_by_name); RUN(frames_of_chunks); RUN(optional_frames); RUN(damaged_index);
           RUN(order_of_faults); RUN(scattered_duplicates); RUN(reading_damage);
-          RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
-          RUN(pipeline_failures); RUN(pipeline_impossible); RUN(writer_faults);
-          RUN(reader_faults); RUN(memory); RUN(room_for_compress); RUN_FILES; RUN(arguments); RUN(large_chunks);)
+          RUN(pipeline_in_order); RUN(pipeline_slow_chunk); RUN(pipeline_failures);
+          RUN(pipeline_impossible); RUN(writer_faults); RUN(unreadable_chunk); RUN(reader_faults);
+          RUN(memory); RUN(room_for_compress); RUN_FILES; RUN(arguments); RUN(large_chunks);)
