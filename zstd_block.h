@@ -223,6 +223,7 @@ enum {
     ZSTD_BLOCK_I_LENGTH_LOG = 9,    /* 3.1.1.3.2.1 */
     ZSTD_BLOCK_I_OFFSET_LOG = 8,
     ZSTD_BLOCK_I_OFFSET_CODES = 29, /* 0 to 28: offsets below 2^29, so that symbols are above */
+    ZSTD_BLOCK_I_TOO_FAR = 1 << 29, /* and what the other codes are taken for, plus up to 3 */
     ZSTD_BLOCK_I_LENGTH_EXTRA = 16,
     ZSTD_BLOCK_I_STATE_BITS = 2 * ZSTD_BLOCK_I_LENGTH_LOG + ZSTD_BLOCK_I_OFFSET_LOG,
 
@@ -241,8 +242,9 @@ enum {
 ZSTD_BLOCK_I_ASSERT(lengths_fit, ZSTD_BLOCK_MAX - ZSTD_BLOCK_I_LEAST_MATCH <=
                                      (uint32_t)ZSTD_BLOCK_I_LENGTH_MASK);
 ZSTD_BLOCK_I_ASSERT(symbols_keep_apart, ZSTD_BLOCK_SEQUENCES < (uint32_t)ZSTD_BLOCK_I_SYMBOL_MOST);
+ZSTD_BLOCK_I_ASSERT(too_far, (int)ZSTD_BLOCK_I_TOO_FAR == 1 << ZSTD_BLOCK_I_OFFSET_CODES);
 ZSTD_BLOCK_I_ASSERT(symbols_above, ZSTD_BLOCK_I_SYMBOL - ZSTD_BLOCK_I_SYMBOL_MOST >=
-                                       1 << ZSTD_BLOCK_I_OFFSET_CODES);
+                                       (1 << ZSTD_BLOCK_I_OFFSET_CODES) + 4);
 ZSTD_BLOCK_I_ASSERT(symbols_fit, ZSTD_BLOCK_I_SYMBOL + (3 << ZSTD_BLOCK_I_SYMBOL_SHIFT) < 1 << 30);
 
 // ---------------------------------------------------------------------------------- bytes and bits
@@ -343,8 +345,8 @@ ZSTD_BLOCK_I_INLINE uint64_t zstd_block_i_bits(int bmi2, uint64_t v, uint64_t at
     return v & (((uint64_t)1 << (n & 63)) - 1);
 }
 
-/* Where a stream that is read from its end begins: how many bits it has, or 0 when it is damaged. A
-   stream of no bits at all is the byte 1: that is no error, and 0 too. */
+/* *bits: how many bits a stream has that is read from its end, none if it is the byte 1. Returns 0
+   if it is damaged: it must have a last byte, and a 1 in it. */
 ZSTD_BLOCK_I_INLINE int zstd_block_i_begin_stream(const uint8_t *p, size_t n, size_t *bits)
 {
     if (n == 0 || p[n - 1] == 0) return 0;
@@ -510,15 +512,15 @@ ZSTD_BLOCK_API const zstd_block_i_alphabet *zstd_block_i_alphabet_of(uint32_t ta
           1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
          {4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1,  1,  2,  2,
           2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1}},
-        {29,
+        {32, // those from 29 on may be named; to use one is TOO_FAR
          ZSTD_BLOCK_I_OFFSET_LOG,
          5,
-         {0,        1,        1,        5,         13,       29,      61,      125,
-          253,      509,      1021,     2045,      4093,     8189,    16381,   32765,
-          65533,    131069,   262141,   524285,    1048573,  2097149, 4194301, 8388605,
-          16777213, 33554429, 67108861, 134217725, 268435453},
-         {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14,
-          15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28},
+         {0,        1,        1,        5,         13,        29,      61,      125,
+          253,      509,      1021,     2045,      4093,      8189,    16381,   32765,
+          65533,    131069,   262141,   524285,    1048573,   2097149, 4194301, 8388605,
+          16777213, 33554429, 67108861, 134217725, 268435453, 1 << 29, 1 << 29, 1 << 29},
+         {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+          16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 2,  2,  2},
          {1, 1, 1, 1, 1, 1, 2, 2, 2, 1,  1,  1,  1,  1, 1,
           1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1}},
         {53,
@@ -579,6 +581,7 @@ ZSTD_BLOCK_I_INLINE int zstd_block_i_look_at_literals(const uint8_t *p, size_t n
         h->stored = (uint32_t)(v >> (4 + bits)) & (((uint32_t)1 << bits) - 1);
         if (format != 0) h->streams = 4;
         if (h->literals == 0 || h->stored == 0) return 0;
+        if (h->streams == 4 && h->literals < 6) return 0; // 5: less than none for the last
     }
     return h->stored <= n - h->at;
 }
@@ -711,8 +714,6 @@ ZSTD_BLOCK_API void zstd_block_i_fill(zstd_block *d, const uint8_t *symbols, con
 {
     const uint32_t bits = ZSTD_BLOCK_I_HUFFMAN_BITS;
     uint32_t *add = d->pairs, l, i, r, at = 0;
-    /* Every entry's single symbol, as something to add; l = 0: add + 2048 is not needed whole, so
-       every second one, which is that for l = 1. */
     for (l = bits; l >= 1; l--) { /* by code length, the longest first */
         uint32_t run = (uint32_t)1 << (bits - l);
         for (i = first[l]; i < first[l - 1]; i++, at += run) {
@@ -720,6 +721,8 @@ ZSTD_BLOCK_API void zstd_block_i_fill(zstd_block *d, const uint8_t *symbols, con
             for (r = 0; r < run; r++) d->huffman[at + r] = e;
         }
     }
+    /* Every second entry, as something to add, is the array for l = 1; every second one of that is
+       the array for l = 2, and so on. */
     for (r = 0; r < 1024; r++) {
         uint32_t e = d->huffman[2 * r];
         add[1024 + r] = (e & 0xff0000ffu) | (e & 0xff00) << 8;
@@ -896,14 +899,16 @@ ZSTD_BLOCK_I_INLINE void zstd_block_i_one_body(const uint32_t *table, zstd_block
 }
 
 #if ZSTD_BLOCK_I_X86
-__attribute__((target("bmi,bmi2"), unused)) static void zstd_block_i_four_bmi2(
-    const uint32_t *table, zstd_block_i_huffman *s, size_t turns)
+__attribute__((target("bmi2"), unused)) static void zstd_block_i_four_bmi2(const uint32_t *table,
+                                                                           zstd_block_i_huffman *s,
+                                                                           size_t turns)
 {
     zstd_block_i_four_body(table, s, turns);
 }
 
-__attribute__((target("bmi,bmi2"), unused)) static void zstd_block_i_one_bmi2(
-    const uint32_t *table, zstd_block_i_huffman *s, size_t turns)
+__attribute__((target("bmi2"), unused)) static void zstd_block_i_one_bmi2(const uint32_t *table,
+                                                                          zstd_block_i_huffman *s,
+                                                                          size_t turns)
 {
     zstd_block_i_one_body(table, s, turns);
 }
@@ -996,8 +1001,8 @@ ZSTD_BLOCK_I_INLINE int zstd_block_i_huffman_literals(const zstd_block *d, const
     if (h->streams == 1)
         return zstd_block_i_begin_huffman(s, p, n, out, h->literals) &&
                zstd_block_i_streams(d, s, 1);
-    if (n < 10 || h->literals <= 3 * quarter) return 0;
-    last = n - 6;
+    if (n < 10) return 0;
+    last = n - 6; // bytes; of 6 or 9 literals it has none, and is the byte 1
     for (i = 0; i < 3; i++) {
         size_t size = posio_le16(p + 2 * i);
         if (size >= last) return 0;
@@ -1016,7 +1021,7 @@ ZSTD_BLOCK_I_INLINE int zstd_block_i_huffman_literals(const zstd_block *d, const
 }
 
 /* The literals of a block; *literals: where they are, in `out` or in the block, with slack behind
-   them that may be read. */
+   them that may be read: what is copied along must not be what the caller's memory had before. */
 ZSTD_BLOCK_API int zstd_block_i_literals(zstd_block *d, const uint8_t *p, size_t n,
                                          const zstd_block_head *h, const zstd_block_definer *tree,
                                          uint8_t *out, const uint8_t **literals)
@@ -1024,10 +1029,14 @@ ZSTD_BLOCK_API int zstd_block_i_literals(zstd_block *d, const uint8_t *p, size_t
     size_t at = h->at;
     *literals = out;
     if (h->kind == ZSTD_BLOCK_I_RAW) {
-        if (n - at - h->stored >= ZSTD_BLOCK_SLACK) *literals = p + at;
-        else memcpy(out, p + at, h->literals);
-        return 1;
+        if (n - at - h->stored >= ZSTD_BLOCK_SLACK) {
+            *literals = p + at;
+            return 1;
+        }
+        memcpy(out, p + at, h->literals);
     }
+    memset(out + h->literals, 0, ZSTD_BLOCK_SLACK);
+    if (h->kind == ZSTD_BLOCK_I_RAW) return 1;
     if (h->kind == ZSTD_BLOCK_I_RLE) {
         memset(out, p[at], h->literals);
         return 1;
@@ -1249,10 +1258,10 @@ ZSTD_BLOCK_API int zstd_block_i_fast(const zstd_block *d, zstd_block_i_run *run,
 }
 
 #if ZSTD_BLOCK_I_X86
-__attribute__((target("bmi,bmi2"), unused)) static int zstd_block_i_fast_bmi2(const zstd_block *d,
-                                                                              zstd_block_i_run *run,
-                                                                              uint32_t count,
-                                                                              uint64_t *sequences)
+__attribute__((target("bmi2"), unused)) static int zstd_block_i_fast_bmi2(const zstd_block *d,
+                                                                          zstd_block_i_run *run,
+                                                                          uint32_t count,
+                                                                          uint64_t *sequences)
 {
     return zstd_block_i_fast_body(d, run, count, sequences, 1);
 }
@@ -1306,11 +1315,7 @@ ZSTD_BLOCK_API int zstd_block_i_sequences(zstd_block *d, const zstd_block_define
     run->begin = s.data = own->data + at;
     run->size = s.size = own->size - at;
     s.left = (int64_t)run->left;
-    for (k = 0; k < 3; k++) {
-        run->state[k] = zstd_block_i_take(&s, d->logs[k]);
-        run->repeats[k] =
-            (uint32_t)ZSTD_BLOCK_I_SYMBOL + (k << (uint32_t)ZSTD_BLOCK_I_SYMBOL_SHIFT);
-    }
+    for (k = 0; k < 3; k++) run->state[k] = zstd_block_i_take(&s, d->logs[k]);
     if (s.left < 0) return 0;
     run->left = (size_t)s.left;
 #if ZSTD_BLOCK_I_X86
@@ -1348,6 +1353,7 @@ ZSTD_BLOCK_API int zstd_block_decode(zstd_block *d, const uint8_t *p, size_t n,
         return 0;
     run.matches += (uint64_t)ZSTD_BLOCK_I_LEAST_MATCH * head->sequences;
     if (run.literals > head->literals || run.matches + head->literals > most) return 0;
+    if (run.reach >= (uint32_t)ZSTD_BLOCK_I_TOO_FAR) return 0;
     out->literal_count = head->literals;
     out->sequence_count = head->sequences;
     out->size = (uint32_t)(run.matches + head->literals);
@@ -1394,12 +1400,9 @@ ZSTD_BLOCK_API int zstd_block_resolve(zstd_block_decoded *b, uint64_t *sequences
     return 1;
 }
 
-enum {
-    ZSTD_BLOCK_I_STEP = 32, /* bytes that copies of the fast loop move on by */
-    /* Bytes that it may write behind the end of a block, or read behind the literals. */
-    ZSTD_BLOCK_I_MARGIN = 32
-};
-ZSTD_BLOCK_I_ASSERT(margin, ZSTD_BLOCK_I_STEP <= ZSTD_BLOCK_I_MARGIN);
+/* Bytes that the fast loop may write behind the end of a block, or read behind the literals: its
+   copies move on by so many, or fewer. */
+enum { ZSTD_BLOCK_I_MARGIN = 32 };
 ZSTD_BLOCK_I_ASSERT(slack, ZSTD_BLOCK_I_MARGIN <= ZSTD_BLOCK_SLACK);
 
 /* A match at an offset below 16 may feed itself. From 8 on, a word of the source is complete before
@@ -1496,13 +1499,15 @@ ZSTD_BLOCK_API uint8_t *zstd_block_i_copy_checked(const uint64_t *s, const uint6
         size_t length = (size_t)(*s >> ZSTD_BLOCK_I_MATCH_AT & ZSTD_BLOCK_I_LENGTH_MASK) +
                         ZSTD_BLOCK_I_LEAST_MATCH;
         size_t offset = (size_t)(*s >> ZSTD_BLOCK_I_OFFSET_AT);
+        const uint8_t *match;
         memcpy(out, from, count);
         out += count;
         from += count;
         if (offset > (size_t)(out - begin) || offset > window) return NULL;
-        if (offset >= length) memcpy(out, out - offset, length);
+        match = out - offset;
+        if (offset >= length) memcpy(out, match, length);
         else
-            for (count = 0; count < length; count++) out[count] = out[count - offset];
+            for (count = 0; count < length; count++) out[count] = match[count];
         out += length;
     }
     *literals = from;
@@ -1519,6 +1524,9 @@ ZSTD_BLOCK_API size_t zstd_block_i_farthest(const uint64_t *s, const uint64_t *e
 
 /* Executes a resolved block at `out`, behind what the frame has decoded to since `begin`. The block
    has b->size bytes; up to `end` more may be written. Offsets larger than the window are refused.
+   All compressed blocks of a frame are executed so, in order, with the same window; `begin` may
+   move on, but at least a window before `out`, or all of the frame, must stay: an offset that is
+   repeated is not looked at again.
    Source: RFC 8878, 3.1.1.4. Threads: any. Allocates: no. Blocks: no. */
 ZSTD_BLOCK_API int zstd_block_execute(const zstd_block_decoded *b, const uint64_t *sequences,
                                       const uint8_t *begin, uint8_t *out, const uint8_t *end,
@@ -1526,8 +1534,9 @@ ZSTD_BLOCK_API int zstd_block_execute(const zstd_block_decoded *b, const uint64_
 {
     const size_t room = (size_t)(end - out), before = (size_t)(out - begin);
     const uint64_t *stop = sequences + b->sequence_count, whole = window;
-    const uint8_t *literals = b->literals, *to = out + b->size;
+    const uint8_t *literals = b->literals, *to;
     if (b->size > room) return 0;
+    to = out + b->size;
     if (window > before) window = before;
     /* Offsets that are repeated were checked where they were new, but for the 1, 4 and 8 which a
        frame begins with. */

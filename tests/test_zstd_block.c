@@ -135,6 +135,62 @@ TEST(huffman_example)
     CHECK(!decode(damaged, sizeof tree, &names, 8, &out));
 }
 
+/* Literals in four streams, by a tree of two codes of one bit: libzstd wants 6, of which the last
+   stream has none. What is behind them is not what was there. */
+TEST(four_streams)
+{
+    static const uint8_t nothing[ZSTD_BLOCK_SLACK];
+    zstd_block_names names;
+    zstd_block_decoded out;
+    uint32_t n, i;
+    zstd_block_begin(&decoder);
+    for (n = 1; n <= 28; n++) {
+        const uint32_t quarter = (n + 3) / 4, v = 2 | 1 << 2 | n << 4 | 12u << 14;
+        uint8_t p[16], want[28], *q = p;
+        uint32_t done = 0, k;
+        *q++ = (uint8_t)v, *q++ = (uint8_t)(v >> 8), *q++ = (uint8_t)(v >> 16);
+        *q++ = 128, *q++ = 0x10;
+        for (i = 0; i < 3; i++) *q++ = 1, *q++ = 0;
+        for (i = 0; i < 4; i++) {
+            const uint32_t left = n - done, count = i < 3 && quarter < left ? quarter : left;
+            uint32_t bits = 1;
+            for (k = 0; k < count; k++, done++) {
+                want[done] = (uint8_t)((n * 37 + done * done) >> 1 & 1);
+                bits = bits << 1 | want[done];
+            }
+            *q++ = (uint8_t)bits;
+        }
+        *q++ = 0; /* no sequences */
+        zstd_block_begin_frame(&names);
+        memset(literals, 0xee, 256);
+        CHECK_EQ(decode(p, (size_t)(q - p), &names, n, &out), n >= 6);
+        if (n < 6) continue;
+        CHECK_EQ(out.literal_count, n);
+        CHECK_MEM(out.literals, want, n);
+        CHECK_MEM(out.literals + n, nothing, ZSTD_BLOCK_SLACK);
+    }
+}
+
+/* Tables may name the codes of offsets that are too far; one that is used is refused. */
+TEST(offset_codes_too_far)
+{
+    uint8_t p[16];
+    uint32_t code;
+    zstd_block_names names;
+    zstd_block_decoded out;
+    zstd_block_begin(&decoder);
+    zstd_block_begin_frame(&names);
+    for (code = 27; code <= 34; code++) { /* RLE literals "x", one sequence by RLE tables */
+        static const uint8_t block[] = {9, 'x', 1, 0x54, 1, 0, 0, 0, 0, 0, 0, 0};
+        const uint64_t mark = (uint64_t)1 << (code < 29 ? code : 2);
+        uint32_t i;
+        memcpy(p, block, sizeof block);
+        p[5] = (uint8_t)code;
+        for (i = 0; mark >> 8 * i != 0; i++) p[7 + i] = (uint8_t)(mark >> 8 * i);
+        CHECK_EQ(decode(p, 7 + i, &names, code, &out), code < 29);
+    }
+}
+
 // ---------------------------------------------------------------------------------- offsets
 
 /* A block of one sequence by RLE tables: so many RLE literals, an offset value, a match of 3. */
@@ -227,5 +283,5 @@ TEST(matches)
     CHECK(zstd_block_execute(&b, &s, text, text + 200, text + 600, 1000));
 }
 
-TEST_MAIN(RUN(predefined_tables); RUN(alphabets); RUN(huffman_example); RUN(repeated_offsets);
-          RUN(matches);)
+TEST_MAIN(RUN(predefined_tables); RUN(alphabets); RUN(huffman_example); RUN(four_streams);
+          RUN(offset_codes_too_far); RUN(repeated_offsets); RUN(matches);)
