@@ -680,6 +680,7 @@ typedef struct zstd_par_i_walk {
     uint64_t from;   /* the buffer has `have` bytes from here */
     size_t have;
     unsigned char buffer[ZSTD_PAR_I_AHEAD];
+    uint64_t header; /* bytes of the last frame before its blocks */
 } zstd_par_i_walk;
 
 static void zstd_par_i_walk_begin(zstd_par_i_walk *w, const void *memory,
@@ -688,7 +689,7 @@ static void zstd_par_i_walk_begin(zstd_par_i_walk *w, const void *memory,
     w->memory = (const unsigned char *)memory;
     w->source = source;
     w->size = size;
-    w->at = w->number = w->from = 0;
+    w->at = w->number = w->header = w->from = 0;
     w->have = 0;
 }
 
@@ -932,7 +933,8 @@ static posio_result zstd_par_i_next(zstd_par_i_walk *w, uint64_t most, zstd_par_
     if (r != POSIO_OK) return r;
     f->bound = f->content_size;
     if (most == 0 || (f->content_size != ZSTD_PAR_UNKNOWN && f->content_size > most)) large = 1;
-    else r = zstd_par_i_blocks(w, w->at + 4 + length, most, f, &large, err);
+    else r = zstd_par_i_blocks(w, w->at + w->header, most, f, &large, err);
+    w->header = 4 + (uint64_t)length;
     if (r != POSIO_OK) return r;
     if (large) {
         *kind = ZSTD_PAR_I_LARGE;
@@ -2069,6 +2071,8 @@ typedef struct zstd_par_i_run {
     uint64_t unfit;                /* offset of the last frame that could not be, or UNKNOWN */
     uint64_t flowed;               /* frames that were */
     zstd_par_i_buffer *spent;      /* of one, to be given back */
+    uint64_t pass;                 /* bytes of it up to the next block header, */
+    uint32_t head, head_bytes;     /* of which so many are here */
     ZSTD_inBuffer in;
     zstd_par_stats stats;
     thread_pool_mutex lock; /* guards through */
@@ -2163,6 +2167,8 @@ static posio_result zstd_par_i_stream_begin(zstd_par_i_run *run, posio_error *er
 
 static void zstd_par_i_stream_end(zstd_par_i_run *run)
 {
+    run->pass = run->kind == ZSTD_PAR_I_OLD ? UINT64_MAX : run->walk.header;
+    run->head = run->head_bytes = 0;
     if (run->streaming == NULL) return;
     (void)ZSTD_DCtx_reset(run->streaming->decoder, ZSTD_reset_session_only);
     zstd_par_i_give(run->codec, run->streaming);
@@ -2211,6 +2217,36 @@ static posio_result zstd_par_i_stream(zstd_par_i_run *run, zstd_par_i_slot *s, p
     ZSTD_outBuffer out;
     size_t z = 1;
     out.dst = s->buffer->data;
+/* Follows block headers through the n bytes at p, which the stream has used; they are at `at`. A
+   compressed block of no bytes is nothing to ZSTD_decompressStream, but damage to ZSTD_decompress.
+   Source: ZSTD, 3.1.1.2. */
+static posio_result zstd_par_i_follow(zstd_par_i_run *run, const unsigned char *p, size_t n,
+                                      uint64_t at, posio_error *err)
+{
+    size_t i = 0;
+    while (i < n) {
+        uint32_t type, size;
+        if (run->pass != 0) {
+            size_t take = (size_t)posio_min(run->pass, n - i);
+            run->pass -= take;
+            i += take;
+            continue;
+        }
+        run->head |= (uint32_t)p[i++] << (8 * run->head_bytes++);
+        if (run->head_bytes < 3) continue;
+        type = run->head >> 1 & 3;
+        size = run->head >> 3;
+        if (type == 2 && size == 0)
+            return posio_fail(err, POSIO_E_DATA, run->next.offset,
+                              "frame %llu has a compressed block of no bytes, at %llu",
+                              (unsigned long long)run->next.number,
+                              (unsigned long long)(at + i - 3));
+        run->pass = run->head & 1 ? UINT64_MAX : type == 1 ? 1 : size;
+        run->head = run->head_bytes = 0;
+    }
+    return POSIO_OK;
+}
+
     out.size = ZSTD_PAR_I_PIECE;
     out.pos = 0;
     while (z != 0 && out.pos < out.size) {
@@ -2226,6 +2262,9 @@ static posio_result zstd_par_i_stream(zstd_par_i_run *run, zstd_par_i_slot *s, p
     s->made = out.pos;
     s->from = run->next.offset;
     s->to = run->read - (run->in.size - run->in.pos);
+        r = zstd_par_i_follow(run, run->streaming->stored + used, run->in.pos - used,
+                              run->read - run->in.size + used, err);
+        if (r != POSIO_OK) return r;
     if (run->streamed < run->skip) {
         size_t cut = (size_t)posio_min(run->skip - run->streamed, out.pos);
         s->data = s->buffer->data + cut;
