@@ -58,8 +58,10 @@
      zstd_par_decompress_batch   nothing but contexts: one for each thread, 160 KiB
      zstd_par_decompress         the same, and 64 bytes for each frame, 6 MiB at most
      by blocks, also             0.5 MiB for each of 4 + 2 * threads strips, 16 at most, and 31 KiB
-                                 for each thread, 12 at most: below 9 MiB; with a sink 11 MiB more,
-                                 and of desc.memory what is in flight: 4 windows and 8 MiB, thrice
+                                 for each thread, 12 at most: below 8.5 MiB; with a sink 3.5 MiB of
+                                 input more, and of desc.memory what is in flight, twice: a window
+                                 and 8 MiB, or 4 windows where that is more, rounded up by a quarter
+                                 at most. A window of 2 MiB: below 32 MiB in all
      zstd_par_decompress_sink    desc.memory (256 MiB) for compressed and decoded frames; a window
                                  (2^window_log_max) where a frame is larger than a quarter of that
      zstd_par_compress           desc.memory, or two frames where that is more; contexts, as the
@@ -187,7 +189,8 @@ typedef struct zstd_par_desc {
        own. */
     const void *dictionary;
     size_t dictionary_size;
-    uint64_t memory;         /* bytes of frames in flight; 0 = 256 MiB, at least 1 MiB */
+    uint64_t memory;         /* bytes of frames in flight; 0 = 256 MiB, at least 1 MiB; what block
+                                mode has for itself is not of it: 12 MiB at most, see MEMORY */
     uint64_t cache_bytes;    /* open: of decoded frames; 0 = 64 MiB */
     uint64_t frame_max;      /* open: bytes of the largest frame; 0 = 128 MiB, 1 GiB at most */
     uint64_t max_frames;     /* index, open: skippable ones included; 0 = 4 Mi */
@@ -425,10 +428,10 @@ enum {
     ZSTD_PAR_I_PIECES = 16,       /* blocks of a strip, at most */
     ZSTD_PAR_I_STRIPS = 16,       /* of a ring, at most */
     ZSTD_PAR_I_STRIP =
-        96 << 10,             /* bytes of blocks, literals and sequences that are enough for one */
-    ZSTD_PAR_I_WEAVERS = 12,  /* threads in block mode, at most: more find nothing to do */
-    ZSTD_PAR_I_RUN = 8 << 20, /* bytes of content, at most, that go to a sink at once */
-    ZSTD_PAR_I_HELD = 10 << 20,       /* compressed bytes of them in memory, at most */
+        96 << 10,              /* bytes of blocks, literals and sequences that are enough for one */
+    ZSTD_PAR_I_WEAVERS = 12,   /* threads in block mode, at most: more find nothing to do */
+    ZSTD_PAR_I_RUN = 4 << 20,  /* bytes of content, at most, that go to a sink at once */
+    ZSTD_PAR_I_HELD = 3 << 20, /* compressed bytes of them in memory, at most */
     ZSTD_PAR_I_LEAST_WEAVE = 1 << 20, /* bytes of a frame worth it */
     ZSTD_PAR_I_FOOTER = 9,            /* bytes of a seek table behind its entries */
     ZSTD_PAR_I_MAGICLESS = 1 << 16    /* blocks looked at to tell a frame without magic number */
@@ -677,10 +680,10 @@ typedef struct zstd_par_i_walk {
     uint64_t size;
     uint64_t at;     /* where the next frame begins */
     uint64_t number; /* of it */
+    uint64_t header; /* bytes of the last frame before its blocks */
     uint64_t from;   /* the buffer has `have` bytes from here */
     size_t have;
     unsigned char buffer[ZSTD_PAR_I_AHEAD];
-    uint64_t header; /* bytes of the last frame before its blocks */
 } zstd_par_i_walk;
 
 static void zstd_par_i_walk_begin(zstd_par_i_walk *w, const void *memory,
@@ -931,10 +934,10 @@ static posio_result zstd_par_i_next(zstd_par_i_walk *w, uint64_t most, zstd_par_
     *kind = ZSTD_PAR_I_FRAME;
     r = zstd_par_i_header(w, w->at + 4, f, &length, err);
     if (r != POSIO_OK) return r;
+    w->header = 4 + (uint64_t)length;
     f->bound = f->content_size;
     if (most == 0 || (f->content_size != ZSTD_PAR_UNKNOWN && f->content_size > most)) large = 1;
     else r = zstd_par_i_blocks(w, w->at + w->header, most, f, &large, err);
-    w->header = 4 + (uint64_t)length;
     if (r != POSIO_OK) return r;
     if (large) {
         *kind = ZSTD_PAR_I_LARGE;
@@ -1450,9 +1453,9 @@ typedef struct zstd_par_i_weave {
     const posio_source *source;         /* NULL: all is in memory */
     unsigned char *input;               /* `held` bytes, of which those up to `end` */
     size_t held;
-    uint64_t read;      /* are those of the source up to here */
-    size_t bound, room; /* of what is produced in this run, and for it */
-    int pause;          /* that, or the input, has no room for another block */
+    uint64_t read, stop; /* are those of the source up to here; the end of the frame, if known */
+    size_t bound, room;  /* of what is produced in this run, and for it */
+    int pause;           /* that, or the input, has no room for another block */
     digest checksum;
     thread_pool_mutex lock; /* guards idle */
     zstd_par_i_decoder *idle;
@@ -1472,9 +1475,9 @@ static posio_result zstd_par_i_need(zstd_par_i_weave *w, size_t n, posio_error *
     size_t take;
     posio_result r;
     if (have >= n) return POSIO_OK;
-    if (w->source == NULL || n - have > w->source->size - w->read) return zstd_par_i_unfit(err);
+    if (w->source == NULL || n - have > w->stop - w->read) return zstd_par_i_unfit(err);
     take = (size_t)ZSTD_PAR_I_INPUT; /* more than any block */
-    take = (size_t)posio_min(take, w->source->size - w->read);
+    take = (size_t)posio_min(take, w->stop - w->read);
     r = posio_read(w->source, w->read, w->input + (w->end - w->input), take, err);
     if (r != POSIO_OK) return r;
     w->end += take;
@@ -2049,6 +2052,7 @@ typedef struct zstd_par_i_slot {
     uint64_t from, to;         /* of the source: whole frames, or up to where the stream has read */
     uint64_t number;           /* of the first frame */
     size_t room, made;         /* decoded bytes: at most, and there */
+    size_t skip;               /* of the first frame the sink has so many already */
 } zstd_par_i_slot;
 
 typedef struct zstd_par_i_run {
@@ -2067,12 +2071,12 @@ typedef struct zstd_par_i_run {
     uint64_t read;                 /* of the source, by it: up to here */
     uint64_t streamed;             /* bytes of its content so far */
     uint64_t skip;                 /* of them the sink has so many already */
+    uint64_t pass;                 /* bytes of it up to the next block header, */
+    uint32_t head, head_bytes;     /* of which so many are here */
     struct zstd_par_i_flow *flow;  /* of a frame that is decoded by blocks; else NULL */
     uint64_t unfit;                /* offset of the last frame that could not be, or UNKNOWN */
     uint64_t flowed;               /* frames that were */
     zstd_par_i_buffer *spent;      /* of one, to be given back */
-    uint64_t pass;                 /* bytes of it up to the next block header, */
-    uint32_t head, head_bytes;     /* of which so many are here */
     ZSTD_inBuffer in;
     zstd_par_stats stats;
     thread_pool_mutex lock; /* guards through */
@@ -2131,6 +2135,8 @@ static void zstd_par_i_gather(zstd_par_i_run *run)
             g->from = f->offset;
             g->number = f->number;
             g->room = g->made = 0;
+            g->skip = (size_t)run->skip;
+            run->skip = 0;
             run->has_group = 1;
         }
         g->room += (size_t)f->bound;
@@ -2161,14 +2167,14 @@ static posio_result zstd_par_i_stream_begin(zstd_par_i_run *run, posio_error *er
     run->in.src = c->stored;
     run->in.size = run->in.pos = 0;
     run->streamed = 0;
+    run->pass = run->kind == ZSTD_PAR_I_OLD ? UINT64_MAX : run->walk.header;
+    run->head = run->head_bytes = 0;
     run->stats.streamed++;
     return POSIO_OK;
 }
 
 static void zstd_par_i_stream_end(zstd_par_i_run *run)
 {
-    run->pass = run->kind == ZSTD_PAR_I_OLD ? UINT64_MAX : run->walk.header;
-    run->head = run->head_bytes = 0;
     if (run->streaming == NULL) return;
     (void)ZSTD_DCtx_reset(run->streaming->decoder, ZSTD_reset_session_only);
     zstd_par_i_give(run->codec, run->streaming);
@@ -2211,12 +2217,6 @@ static posio_result zstd_par_i_streamed(zstd_par_i_run *run, uint64_t end, posio
     return POSIO_OK;
 }
 
-/* The next piece of a frame that is decoded as a stream. */
-static posio_result zstd_par_i_stream(zstd_par_i_run *run, zstd_par_i_slot *s, posio_error *err)
-{
-    ZSTD_outBuffer out;
-    size_t z = 1;
-    out.dst = s->buffer->data;
 /* Follows block headers through the n bytes at p, which the stream has used; they are at `at`. A
    compressed block of no bytes is nothing to ZSTD_decompressStream, but damage to ZSTD_decompress.
    Source: ZSTD, 3.1.1.2. */
@@ -2247,6 +2247,12 @@ static posio_result zstd_par_i_follow(zstd_par_i_run *run, const unsigned char *
     return POSIO_OK;
 }
 
+/* The next piece of a frame that is decoded as a stream. */
+static posio_result zstd_par_i_stream(zstd_par_i_run *run, zstd_par_i_slot *s, posio_error *err)
+{
+    ZSTD_outBuffer out;
+    size_t z = 1;
+    out.dst = s->buffer->data;
     out.size = ZSTD_PAR_I_PIECE;
     out.pos = 0;
     while (z != 0 && out.pos < out.size) {
@@ -2256,15 +2262,15 @@ static posio_result zstd_par_i_follow(zstd_par_i_run *run, const unsigned char *
         used = run->in.pos;
         z = ZSTD_decompressStream(run->streaming->decoder, &out, &run->in);
         if (ZSTD_isError(z)) return zstd_par_i_fail_stream(run, z, err);
+        r = zstd_par_i_follow(run, run->streaming->stored + used, run->in.pos - used,
+                              run->read - run->in.size + used, err);
+        if (r != POSIO_OK) return r;
         if (z != 0 && out.pos == made && run->in.pos == used && used == run->in.size)
             return zstd_par_i_truncated(&run->walk, &run->next, err);
     }
     s->made = out.pos;
     s->from = run->next.offset;
     s->to = run->read - (run->in.size - run->in.pos);
-        r = zstd_par_i_follow(run, run->streaming->stored + used, run->in.pos - used,
-                              run->read - run->in.size + used, err);
-        if (r != POSIO_OK) return r;
     if (run->streamed < run->skip) {
         size_t cut = (size_t)posio_min(run->skip - run->streamed, out.pos);
         s->data = s->buffer->data + cut;
@@ -2281,24 +2287,30 @@ typedef struct zstd_par_i_flow {
     uint32_t threads, slots;
     void *memory;
     unsigned char *keep; /* 4 blocks: those that define tables, when the input moves on */
-    zstd_par_i_buffer *arena;
-    size_t room;   /* bytes of an arena */
-    int is_whole;  /* it has room for all of the frame */
-    uint64_t done; /* bytes of content */
-    int was_large; /* the frame's kind */
+    zstd_par_i_buffer *arena, *before; /* before: the one that was full */
+    size_t room;                       /* bytes of an arena */
+    int is_whole;                      /* it has room for all of the frame */
+    uint64_t done;                     /* bytes of content */
 } zstd_par_i_flow;
 
-/* Bytes of an arena for this frame; 0 = it cannot be decoded so within the memory. Larger ones
-   would spare copies of the window, but memory that is touched for the first time costs more. */
+/* Bytes of an arena for this frame; 0 = it cannot be decoded so within the memory. There are two: a
+   run goes into one while what is in the other, and runs before in the same, are written. Larger
+   ones would spare copies of the window, but memory that is touched for the first time costs
+   more. */
 static size_t zstd_par_i_arena(const zstd_par_i_run *run)
 {
     const zstd_par_frame *f = &run->next;
     const uint64_t most = run->buffers.budget / 4;
     uint64_t room;
     if (run->codec->dictionary != NULL || f->dictionary != 0) return 0;
-    room = f->window <= most / 4 ? posio_min(4 * f->window + ZSTD_PAR_I_RUN, most) : most;
+    room = most;
+    if (f->window <= most / 4) {
+        room = f->window +
+               (3 * f->window > 2 * ZSTD_PAR_I_RUN ? 3 * f->window : 2 * (uint64_t)ZSTD_PAR_I_RUN);
+        room = posio_min(room - 1, most); /* see zstd_par_i_round */
+    }
     if (f->bound <= room - ZSTD_BLOCK_SLACK) return (size_t)f->bound + ZSTD_BLOCK_SLACK;
-    /* Behind the window there must be room for more than a strip. */
+    /* The window is a quarter at most: behind it there is room for a strip, and more. */
     return f->window <= most / 4 && room >= 4 * (uint64_t)ZSTD_PAR_I_PIECES * ZSTD_PAR_I_BLOCK
                ? (size_t)room
                : 0;
@@ -2334,39 +2346,31 @@ static void zstd_par_i_flow_end(zstd_par_i_run *run)
 static void zstd_par_i_flow_begin(zstd_par_i_run *run)
 {
     const posio_alloc *alloc = &run->desc->alloc;
-    zstd_par_frame again = run->next;
-    zstd_par_i_walk walk;
+    const zstd_par_frame *f = &run->next;
     zstd_par_i_weave *w;
-    size_t header = 0;
     zstd_par_i_flow *flow = (zstd_par_i_flow *)posio_allocate_zeroed(alloc, sizeof *flow);
-    run->unfit = run->next.offset; /* until it is at its end */
+    run->unfit = f->offset; /* until it is at its end */
     if (flow == NULL) return;
     if (!thread_pool_mutex_init(&flow->weave.lock)) {
         posio_release(alloc, flow);
         return;
     }
     run->flow = flow;
-    flow->was_large = run->kind == ZSTD_PAR_I_LARGE;
     flow->threads = zstd_par_i_weavers(run->desc);
     flow->slots = zstd_par_i_strips(flow->threads);
     flow->room = zstd_par_i_arena(run);
-    flow->is_whole = run->next.bound != ZSTD_PAR_UNKNOWN && flow->room > run->next.bound;
+    flow->is_whole = f->bound != ZSTD_PAR_UNKNOWN && flow->room > f->bound;
     w = &flow->weave;
-    zstd_par_i_weave_begin(w, &run->next, run->next.bound, flow->threads);
-    w->held = (size_t)posio_min(ZSTD_PAR_I_HELD, run->source->size - again.offset +
-                                                     ZSTD_PAR_I_INPUT + 2 * ZSTD_PAR_I_BLOCK);
+    zstd_par_i_weave_begin(w, f, f->bound, flow->threads);
+    w->source = run->source;
+    w->read = f->offset + run->walk.header;
+    w->stop = run->kind == ZSTD_PAR_I_FRAME ? f->offset + f->size : run->source->size;
+    w->held = (size_t)posio_min(ZSTD_PAR_I_HELD, w->stop - w->read + 1);
     flow->memory = zstd_par_i_weave_memory(w, flow->threads, flow->slots, alloc);
     w->input = (unsigned char *)posio_allocate(alloc, w->held);
-    flow->keep = (unsigned char *)posio_allocate(alloc, 4 * (size_t)w->most + 1);
-    zstd_par_i_walk_begin(&walk, NULL, run->source, run->source->size);
-    if (flow->memory == NULL || w->input == NULL || flow->keep == NULL ||
-        zstd_par_i_header(&walk, again.offset + 4, &again, &header, NULL) != POSIO_OK) {
-        zstd_par_i_flow_end(run);
-        return;
-    }
-    w->source = run->source;
     w->at = w->end = w->input;
-    w->read = again.offset + 4 + header;
+    flow->keep = (unsigned char *)posio_allocate(alloc, 4 * (size_t)w->most + 1);
+    if (flow->memory == NULL || w->input == NULL || flow->keep == NULL) zstd_par_i_flow_end(run);
 }
 
 /* Moves what is left of the input to its begin; blocks that define tables go to flow->keep. */
@@ -2387,7 +2391,8 @@ static void zstd_par_i_flow_input(zstd_par_i_flow *flow)
     w->end = w->input + left;
 }
 
-/* Has the arena room for another run? */
+/* Has the arena room for another run? A new one has: behind the window, of which it begins with a
+   copy, it has room for more than 16 blocks (zstd_par_i_arena). */
 static int zstd_par_i_flow_has_room(const zstd_par_i_flow *flow)
 {
     const zstd_par_i_weave *w = &flow->weave;
@@ -2395,18 +2400,20 @@ static int zstd_par_i_flow_has_room(const zstd_par_i_flow *flow)
            (flow->is_whole || (size_t)(w->limit - w->out) >= (size_t)w->most * ZSTD_PAR_I_PIECES);
 }
 
-/* Goes on to the next arena, if it can be had; slot s gives back the one before. */
-static posio_result zstd_par_i_flow_arena(zstd_par_i_run *run, zstd_par_i_slot *s, posio_error *err)
+/* Goes on to the next arena, when the one before the last is free; slot s gives back the last. */
+static posio_result zstd_par_i_flow_arena(zstd_par_i_run *run, zstd_par_i_slot *s)
 {
     zstd_par_i_flow *flow = run->flow;
     zstd_par_i_weave *w = &flow->weave;
     zstd_par_i_buffer *next = NULL;
     size_t history = 0;
-    posio_result r = zstd_par_i_take_buffer(&run->buffers, flow->room, &next, err);
+    posio_result r;
+    if (flow->before != NULL && posio_atomic_load(&flow->before->used)) return POSIO_OK;
+    r = zstd_par_i_take_buffer(&run->buffers, flow->room, &next, NULL);
     if (r != POSIO_OK || next == NULL) return r;
     if (flow->arena != NULL) history = (size_t)posio_min((uint64_t)(w->out - w->begin), w->window);
     if (history != 0) memcpy(next->data, w->out - history, history);
-    s->buffer = flow->arena;
+    s->buffer = flow->before = flow->arena;
     flow->arena = next;
     w->begin = next->data;
     w->out = w->begin + history;
@@ -2430,26 +2437,22 @@ static int zstd_par_i_flow_checks(zstd_par_i_run *run)
     return 1;
 }
 
-/* A frame that is not for block mode: libzstd decodes it from its begin on, but for what the sink
-   has already. */
-static void zstd_par_i_flow_fail(zstd_par_i_run *run)
-{
-    zstd_par_i_flow *flow = run->flow;
-    run->skip = flow->done;
-    if (flow->done == 0 || flow->was_large) return; /* as if nothing had been */
-    run->walk.at = run->next.offset;
-    run->walk.number = run->next.number;
-    run->kind = ZSTD_PAR_I_LARGE;
-}
-
-/* The next run of a frame, or an empty slot where there is no memory for it yet. */
-static posio_result zstd_par_i_flow_run(zstd_par_i_run *run, zstd_par_i_slot *s, posio_error *err)
+/* The next run of a frame, or an empty slot where there is no memory for it yet. A frame that is
+   not for block mode, or for which there is no memory, is decoded by libzstd from its begin on, as
+   it would have been without block mode, but for what the sink has already. */
+static void zstd_par_i_flow_run(zstd_par_i_run *run, zstd_par_i_slot *s)
 {
     zstd_par_i_flow *flow = run->flow;
     zstd_par_i_weave *w = &flow->weave;
     posio_result r = POSIO_OK;
-    if (!zstd_par_i_flow_has_room(flow)) r = zstd_par_i_flow_arena(run, s, err);
-    if (r != POSIO_OK || !zstd_par_i_flow_has_room(flow)) return r;
+    if (!zstd_par_i_flow_has_room(flow)) r = zstd_par_i_flow_arena(run, s);
+    if (r != POSIO_OK) {
+        s->buffer = flow->arena;
+        run->skip = flow->done;
+        zstd_par_i_flow_end(run);
+        return;
+    }
+    if (!zstd_par_i_flow_has_room(flow)) return;
     zstd_par_i_flow_input(flow);
     w->pause = 0;
     w->bound = 0;
@@ -2461,17 +2464,16 @@ static posio_result zstd_par_i_flow_run(zstd_par_i_run *run, zstd_par_i_slot *s,
     s->made = (size_t)(w->out - s->data);
     s->to = w->read - (uint64_t)(w->end - w->at);
     flow->done += s->made;
-    if (r == POSIO_OK && !w->last) return POSIO_OK;
+    if (r == POSIO_OK && !w->last) return;
     if (r != POSIO_OK || !zstd_par_i_flow_checks(run)) {
         flow->done -= s->made;
         s->made = 0;
         s->to = s->from;
-        zstd_par_i_flow_fail(run);
+        run->skip = flow->done;
     }
     if (s->buffer == NULL) s->buffer = flow->arena;
     else run->spent = flow->arena;
     zstd_par_i_flow_end(run);
-    return POSIO_OK;
 }
 
 static posio_result zstd_par_i_sink_produce(void *user, thread_pool_slot *slot, posio_error *err)
@@ -2508,7 +2510,10 @@ static posio_result zstd_par_i_sink_produce(void *user, thread_pool_slot *slot, 
     if (run->kind == ZSTD_PAR_I_END) return THREAD_POOL_END;
     if (run->streaming == NULL && run->flow == NULL && zstd_par_i_wants_flow(run))
         zstd_par_i_flow_begin(run);
-    if (run->flow != NULL) return zstd_par_i_flow_run(run, s, err);
+    if (run->flow != NULL) {
+        zstd_par_i_flow_run(run, s);
+        return POSIO_OK;
+    }
     if (run->kind == ZSTD_PAR_I_FRAME) return POSIO_OK; /* not by blocks, but with others */
     r = run->streaming == NULL ? zstd_par_i_stream_begin(run, err) : POSIO_OK;
     if (r == POSIO_OK) r = zstd_par_i_take_buffer(&run->buffers, ZSTD_PAR_I_PIECE, &s->buffer, err);
@@ -2536,6 +2541,13 @@ static posio_result zstd_par_i_blame(zstd_par_i_context *c, const zstd_par_i_slo
     return zstd_par_i_fail_code(err, n, f.number, s->from + f.offset);
 }
 
+/* The sink has more of a frame than it has now. */
+static posio_result zstd_par_i_fail_changed(const zstd_par_i_slot *s, posio_error *err)
+{
+    return posio_fail(err, POSIO_E_DATA, s->from, "frame %llu changed while it was read",
+                      (unsigned long long)s->number);
+}
+
 static posio_result zstd_par_i_sink_work(void *user, const thread_pool_slot *slot, uint32_t part,
                                          posio_error *err)
 {
@@ -2550,7 +2562,11 @@ static posio_result zstd_par_i_sink_work(void *user, const thread_pool_slot *slo
     if (r == POSIO_OK) {
         n = ZSTD_decompressDCtx(c->decoder, s->buffer->data, s->room, in, stored);
         if (ZSTD_isError(n)) r = zstd_par_i_blame(c, s, in, n, err);
-        else s->made = n;
+        else if (n < s->skip) r = zstd_par_i_fail_changed(s, err);
+        else {
+            s->data = s->buffer->data + s->skip;
+            s->made = n - s->skip;
+        }
     }
     zstd_par_i_give(run->codec, c);
     return r;
@@ -2568,7 +2584,7 @@ static posio_result zstd_par_i_sink_lane(void *user, const thread_pool_slot *slo
     run->stats.out_bytes += s->made;
     if (s->buffer != NULL) zstd_par_i_give_buffer(s->buffer);
     thread_pool_lock(&run->lock);
-    run->through = s->to;
+    if (s->to > run->through) run->through = s->to; /* empty slots, and frames begun anew */
     thread_pool_unlock(&run->lock);
     return r;
 }

@@ -294,6 +294,267 @@ TEST(block_mode_is_used)
     free(data);
 }
 
+// ---------------------------------------------------------------------------------- to a sink
+
+static unsigned char *make_kind(int kind, size_t n);
+
+/* A sink in one way: what it got, how, and what was read for it. */
+typedef struct drain {
+    posio_memory memory;
+    uint32_t read;     /* bytes of the source; atomic */
+    uint64_t progress; /* the last */
+    int is_back;       /* it went back */
+    posio_result code;
+    posio_error err;
+    zstd_par_stats stats;
+    buffer out;
+} drain;
+
+static posio_result drain_read(void *self, uint64_t at, void *buf, size_t n, posio_error *err)
+{
+    drain *d = (drain *)self;
+    posio_source all = posio_memory_source(&d->memory);
+    (void)posio_atomic_add(&d->read, (uint32_t)n);
+    return posio_read(&all, at, buf, n, err);
+}
+
+static int drain_progress(void *user, uint64_t done, uint64_t total)
+{
+    drain *d = (drain *)user;
+    if (done < d->progress || done > total) d->is_back = 1;
+    d->progress = done;
+    return 0;
+}
+
+static void drain_all(drain *d, const buffer *b, zstd_par_desc desc)
+{
+    posio_source source;
+    posio_sink sink;
+    memset(d, 0, sizeof *d);
+    d->memory.data = b->p;
+    d->memory.size = b->n;
+    source = posio_memory_source(&d->memory);
+    source.read_at = drain_read;
+    source.self = d;
+    sink = sink_of(&d->out);
+    desc.progress = drain_progress;
+    desc.user = d;
+    d->code = zstd_par_decompress_sink(&source, &sink, &desc, &d->stats, &d->err);
+}
+
+/* Good frames are decoded by blocks: libzstd is not asked. (But for blocks that are stored in more
+   bytes than the frame decodes to.) */
+TEST(good_frames_go_by_blocks)
+{
+    size_t i;
+    for (i = 0; i < zstd_build_variant_count(); i++) {
+        const zstd_build_variant *v = &zstd_build_variants[i];
+        zstd_build z;
+        buffer b;
+        drain d;
+        zstd_par_desc desc;
+        if (v->verdict != ZSTD_BUILD_GOOD) continue;
+        zstd_build_make(&z, v, FILLER);
+        memset(&b, 0, sizeof b);
+        append(&b, z.data, z.size);
+        memset(&desc, 0, sizeof desc);
+        desc.mode = ZSTD_PAR_BLOCK;
+        desc.window_log_max = 31;
+        snprintf(where, sizeof where, "%s to a sink", v->name);
+        drain_all(&d, &b, desc);
+        EXPECT(d.code == POSIO_OK && d.out.n == z.content_size);
+        EXPECT(d.out.n == 0 || memcmp(d.out.p, z.content, d.out.n) == 0);
+        if (z.size <= z.content_size)
+            EXPECT(d.stats.mode == ZSTD_PAR_BLOCK && d.stats.streamed == 0);
+        free(d.out.p);
+        free(b.p);
+        zstd_build_free(&z);
+    }
+}
+
+/* Many MiB in raw blocks, then a match from `offset` back; the header says so many bytes, or
+   nothing. The window is 128 KiB. */
+static size_t late_match(buffer *b, uint32_t offset, uint32_t said)
+{
+    enum { BLOCKS = 80, SIZE = 128 << 10 };
+    unsigned char *data = make_kind(4, SIZE * 2);
+    unsigned char p[12] = {9, 'x', 1, 0x54, 1}; /* a run of one literal; RLE tables */
+    uint32_t i, code = 31, bits = offset + 3;
+    append(b, "\x28\xb5\x2f\xfd\x00\x38", 6);
+    if (said != 0) b->p[b->n - 2] = 0x80;
+    if (said != 0) put32(b, said);
+    for (i = 0; i < BLOCKS; i++) block(b, 0, SIZE, 0, data + i * 1021, SIZE);
+    while (bits >> code == 0) code--;
+    p[5] = (unsigned char)code; /* and a match of 3; the highest bit is the end mark */
+    for (i = 7; bits != 0; bits >>= 8) p[i++] = (unsigned char)bits;
+    block(b, 2, i, 0, p, i);
+    block(b, 0, 1000, 1, data, 1000);
+    free(data);
+    return BLOCKS * SIZE + 4 + 1000;
+}
+
+/* Where block mode gives up late in a frame, all is as if it had never been tried: offsets beyond
+   the window, which ZSTD_decompress takes and a stream does not know; wrong sizes. Progress does
+   not go back. */
+TEST(late_failures)
+{
+    static const struct {
+        uint32_t offset, wrong;
+    } cases[] = {{1000, 0}, {393200, 0}, {5000000, 0}, {1000, 1}, {1000, UINT32_MAX}};
+    size_t k, ample;
+    int i;
+    for (k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        buffer b;
+        drain first, d;
+        zstd_par_desc desc;
+        memset(&b, 0, sizeof b);
+        memset(&desc, 0, sizeof desc);
+        ample = late_match(&b, cases[k].offset, 0);
+        if (cases[k].wrong != 0) {
+            b.n = 0;
+            (void)late_match(&b, cases[k].offset, (uint32_t)ample + cases[k].wrong);
+        }
+        ample = reference(b.p, b.n, expected, ROOM, NULL, 0);
+        CHECK_EQ(ZSTD_isError(ample), cases[k].wrong != 0);
+        drain_all(&first, &b, desc);
+        for (i = 0; i < 6; i++) {
+            desc.pool = i % 3 == 0 ? NULL : pool_of(i % 3 == 1 ? 1 : 4);
+            desc.mode = i < 3 ? ZSTD_PAR_BLOCK : ZSTD_PAR_AUTO;
+            snprintf(where, sizeof where, "late failure %d, way %d", (int)k, i);
+            drain_all(&d, &b, desc);
+            EXPECT(!d.is_back);
+            EXPECT(d.code == first.code);
+            EXPECT(d.code == POSIO_OK || strcmp(d.err.message, first.err.message) == 0);
+            EXPECT((d.code == POSIO_OK) == !ZSTD_isError(ample));
+            if (d.code == POSIO_OK)
+                EXPECT(d.out.n == ample && memcmp(d.out.p, expected, ample) == 0);
+            EXPECT(d.stats.streamed == 0);
+            if (k == 0 && i != 3) EXPECT(d.stats.mode == ZSTD_PAR_BLOCK);
+            free(d.out.p);
+        }
+        free(first.out.p);
+        free(b.p);
+    }
+}
+
+/* Of small frames not much more is read than they have. */
+TEST(small_frames_are_read_once)
+{
+    buffer b;
+    drain d;
+    zstd_par_desc desc;
+    int i;
+    memset(&b, 0, sizeof b);
+    memset(&desc, 0, sizeof desc);
+    for (i = 0; i < 300; i++) {
+        append(&b, "\x28\xb5\x2f\xfd\x00\x00", 6);
+        block(&b, 0, 500, 1, expected, 500);
+    }
+    desc.mode = ZSTD_PAR_BLOCK;
+    drain_all(&d, &b, desc);
+    CHECK_EQ(d.code, POSIO_OK);
+    CHECK_EQ(d.out.n, 300 * 500);
+    CHECK_EQ(d.stats.mode, ZSTD_PAR_BLOCK);
+    CHECK(d.read < 3 * b.n);
+    free(d.out.p);
+    free(b.p);
+}
+
+/* 12 MiB of runs. */
+static void runs(buffer *b, int window_log)
+{
+    unsigned char header[6] = {0x28, 0xb5, 0x2f, 0xfd, 0, 0}, c;
+    int i;
+    header[5] = (unsigned char)((window_log - 10) << 3);
+    b->n = 0;
+    append(b, header, 6);
+    for (i = 0; i < 96; i++) {
+        c = (unsigned char)(i + 1);
+        block(b, 1, 128 << 10, i == 95, &c, 1);
+    }
+}
+
+static int are_runs(const buffer *out)
+{
+    size_t i;
+    if (out->n != 96 << 17) return 0;
+    for (i = 0; i < out->n; i += 4096)
+        if (out->p[i] != (i >> 17) + 1 || memcmp(out->p + i, out->p + i + 1, 4095) != 0) return 0;
+    return 1;
+}
+
+/* In arenas of any size. */
+TEST(arenas)
+{
+    int window, memory, i;
+    buffer b;
+    memset(&b, 0, sizeof b);
+    for (window = 17; window <= 23; window++)
+        for (memory = 23; memory <= 28; memory++) {
+            runs(&b, window);
+            for (i = 0; i < 2; i++) {
+                zstd_par_desc desc;
+                drain d;
+                memset(&desc, 0, sizeof desc);
+                desc.mode = ZSTD_PAR_BLOCK;
+                desc.pool = i == 0 ? NULL : pool_of(2);
+                desc.memory = (uint64_t)1 << memory;
+                snprintf(where, sizeof where, "window 2^%d, memory 2^%d", window, memory);
+                drain_all(&d, &b, desc);
+                EXPECT(d.code == POSIO_OK && are_runs(&d.out) && !d.is_back);
+                EXPECT((d.stats.mode == ZSTD_PAR_BLOCK) ==
+                       (memory > 25 || (memory == 25 && window <= 21)));
+                free(d.out.p);
+            }
+        }
+    free(b.p);
+}
+
+/* A compressed block of no bytes is refused in a stream, too, wherever its header is cut; what only
+   looks like one, in the middle of a block, is not. */
+TEST(blocks_of_no_bytes)
+{
+    enum { SIZE = 64 << 10, INPUT = 256 << 10 };
+    unsigned char *data = (unsigned char *)malloc(2 * SIZE);
+    int shift, i, k;
+    for (i = 0; i < 2 * SIZE; i++) data[i] = (unsigned char)(i % 3 == 0 ? 4 : 0);
+    for (shift = -4; shift < 2; shift++)
+        for (k = 0; k < 2; k++) {
+            const uint32_t rest = (uint32_t)(INPUT - 6 - 3 * (SIZE + 3) - 4 - 3 + shift);
+            buffer b;
+            drain d;
+            zstd_par_desc desc;
+            size_t first, ample;
+            memset(&b, 0, sizeof b);
+            memset(&desc, 0, sizeof desc);
+            skippable(&b, 3, 9);
+            first = b.n;
+            append(&b, "\x28\xb5\x2f\xfd\x00\x60", 6);
+            for (i = 0; i < 3; i++) block(&b, 0, SIZE, 0, data, SIZE);
+            block(&b, 1, 1000, 0, data, 1);
+            block(&b, 0, rest, 0, data, rest);
+            if (k == 0) block(&b, 2, 0, 0, NULL, 0); /* `shift` behind what is read at once */
+            for (i = 0; i < 3; i++) block(&b, 0, SIZE, i == 2, data, SIZE);
+            ample = reference(b.p, b.n, expected, ROOM, NULL, 0);
+            CHECK_EQ(ZSTD_isError(ample), k == 0);
+            for (i = 0; i < 3; i++) {
+                desc.memory = 1;
+                desc.mode = i == 0 ? ZSTD_PAR_SERIAL : ZSTD_PAR_BLOCK;
+                desc.pool = i == 2 ? pool_of(1) : NULL;
+                drain_all(&d, &b, desc);
+                CHECK_EQ(d.code, k == 0 ? POSIO_E_DATA : POSIO_OK);
+                if (k == 0) CHECK_EQ(d.err.offset, first);
+                if (k == 0) CHECK(strstr(d.err.message, "frame 0 has a compressed block of no"));
+                if (k != 0) CHECK_EQ(d.out.n, ample);
+                if (k != 0) CHECK_MEM(d.out.p, expected, ample);
+                if (k != 0) CHECK_EQ(d.stats.streamed, 1);
+                free(d.out.p);
+            }
+            free(b.p);
+        }
+    free(data);
+}
+
 // ---------------------------------------------------------------------------------- of libzstd's
 
 enum { KINDS = 6 };
@@ -641,7 +902,58 @@ static void ledger_free(void *block, void *user)
     free(p - 64);
 }
 
-/* Above input and output, whatever the window: less than 32 MiB. */
+/* Where there is no memory for an arena, libzstd decodes the frame. */
+typedef struct stingy {
+    uint32_t large; /* so many large blocks more are given */
+} stingy;
+
+static void *stingy_alloc(size_t n, void *user)
+{
+    stingy *s = (stingy *)user;
+    if (n > 5 << 20 && s->large-- == 0) {
+        s->large = 0;
+        return NULL;
+    }
+    return malloc(n);
+}
+
+static void stingy_free(void *block, void *user)
+{
+    (void)user;
+    free(block);
+}
+
+TEST(no_memory_for_arenas)
+{
+    buffer b;
+    uint32_t k;
+    memset(&b, 0, sizeof b);
+    runs(&b, 17);
+    for (k = 0; k < 3; k++) {
+        zstd_par_desc desc;
+        stingy s;
+        drain d;
+        s.large = k;
+        memset(&desc, 0, sizeof desc);
+        desc.mode = ZSTD_PAR_BLOCK;
+        desc.pool = pool_of(1);
+        desc.memory = 32 << 20;
+        desc.alloc.alloc_fn = stingy_alloc;
+        desc.alloc.free_fn = stingy_free;
+        desc.alloc.user = &s;
+        drain_all(&d, &b, desc);
+        CHECK_EQ(d.code, POSIO_OK);
+        CHECK(are_runs(&d.out));
+        CHECK(!d.is_back);
+        CHECK_EQ(d.stats.streamed, k < 2);
+        CHECK_EQ(d.stats.mode, k < 2 ? ZSTD_PAR_SERIAL : ZSTD_PAR_BLOCK);
+        free(d.out.p);
+    }
+    free(b.p);
+}
+
+/* Above input and output less than 32 MiB: to memory whatever the window, to a sink with one of 2
+   MiB, which is that of the default level. */
 TEST(little_memory)
 {
     const size_t size = 12 << 20;
@@ -667,6 +979,23 @@ TEST(little_memory)
         CHECK_EQ(l.now, 0);
         CHECK(l.most < 32u << 20);
     }
+    data = (unsigned char *)realloc(data, 2 * size);
+    memcpy(data + size, data, size);
+    b.n = 0;
+    frame_with(&b, data, 2 * size, 1, SUM, NULL, 0, 21);
+    for (i = 0; i < 5; i++) {
+        drain d;
+        memset(&l, 0, sizeof l);
+        desc.pool = i == 0 ? NULL : pool_of(i);
+        drain_all(&d, &b, desc);
+        CHECK_EQ(d.code, POSIO_OK);
+        CHECK_EQ(d.stats.mode, ZSTD_PAR_BLOCK);
+        CHECK_EQ(d.out.n, 2 * size);
+        CHECK(memcmp(d.out.p, data, d.out.n) == 0);
+        CHECK_EQ(l.now, 0);
+        CHECK(l.most < 32u << 20);
+        free(d.out.p);
+    }
     free(b.p);
     free(data);
     free(dst);
@@ -674,6 +1003,8 @@ TEST(little_memory)
 
 TEST_MAIN(RUN(fixtures_are_what_they_say); RUN(fixtures); RUN(fixtures_among_other_blocks);
           RUN(fixtures_in_pieces); RUN(far_offsets); RUN(block_mode_is_used);
-          RUN(frames_of_libzstd); RUN(small_blocks); RUN(dictionaries); RUN(damage);
-          RUN(cut_anywhere); RUN(many_at_once); RUN(every_allocation_fails_once);
-          RUN(little_memory); end_pools();)
+          RUN(good_frames_go_by_blocks); RUN(late_failures); RUN(small_frames_are_read_once);
+          RUN(arenas); RUN(blocks_of_no_bytes); RUN(frames_of_libzstd); RUN(small_blocks);
+          RUN(dictionaries); RUN(damage); RUN(cut_anywhere); RUN(many_at_once);
+          RUN(every_allocation_fails_once); RUN(no_memory_for_arenas); RUN(little_memory);
+          end_pools();)
