@@ -10,6 +10,7 @@ RUNNER  ?=
 EXE     ?=
 WERROR  ?=
 SECONDS_PER_TARGET ?= 60
+CORES   := $(shell nproc 2>/dev/null || echo 2)
 
 STD      = -std=gnu99
 WARN     = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-qual -Wundef \
@@ -193,6 +194,7 @@ test-programs: $(TEST_PROGRAMS) $(FIXTURES) $(FUZZERS:%=$(BUILD)/fuzz/replay_%) 
 
 # make is called anew: `make setup test` may have just installed what HAVE asks for.
 test:                                       ## the one test command: everything native
+	@$(MAKE) --no-print-directory -j$(CORES) test-programs all
 	@$(MAKE) --no-print-directory test-native
 
 test-native: all test-programs
