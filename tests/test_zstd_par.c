@@ -88,6 +88,7 @@ static void check_way(const void *src, size_t n, const unsigned char *expected, 
 /* In all ways: threads, modes, memory. */
 static void check_all(const void *src, size_t n, size_t capacity, int thorough)
 {
+    static int number;
     static unsigned char expected[4 * TEXT];
     size_t want = reference(src, n, expected, capacity, NULL, 0);
     size_t ample = reference(src, n, expected, sizeof expected, NULL, 0);
@@ -100,6 +101,7 @@ static void check_all(const void *src, size_t n, size_t capacity, int thorough)
     desc.mode = ZSTD_PAR_BLOCK;
     check_way(src, n, expected, want, ample, capacity, &desc);
     for (i = 0; thorough && i < 4; i++) {
+        if (number++ % TEST_STRIDE != 0) continue;
         desc.pool = pool_of(i);
         desc.mode = ZSTD_PAR_BLOCK;
         check_way(src, n, expected, want, ample, capacity, &desc);
@@ -124,9 +126,9 @@ TEST(mixed_frames_in_all_ways)
         memset(&b, 0, sizeof b);
         memset(&c, 0, sizeof c);
         mixed(&b, &c, kinds[k]);
-        check_all(b.p, b.n, c.n, 1);
+        check_all(b.p, b.n, c.n, k % 2 == 0);
         check_all(b.p, b.n, c.n + 100000, 0);
-        check_all(b.p, b.n, c.n * 3, 1);
+        check_all(b.p, b.n, c.n * 3, k == 3);
         check_all(b.p, b.n, c.n - 1, 0);
         check_all(b.p, b.n, c.n / 2, 0);
         check_all(b.p, b.n, 0, 0);
@@ -151,7 +153,7 @@ TEST(a_frame_larger_than_the_memory_is_streamed)
         frame(&b, text(), 1000, 3, flags);
         frame(&b, text(), TEXT, 3, flags);
         frame(&b, text(), 2000, 3, flags);
-        check_all(b.p, b.n, TEXT + 3000, 1);
+        check_all(b.p, b.n, TEXT + 3000, flags == SUM);
         memset(&desc, 0, sizeof desc);
         desc.pool = pool_of(1);
         desc.memory = 1 << 20;
@@ -179,7 +181,7 @@ TEST(a_frame_larger_than_the_memory_is_streamed)
 /* One frame by blocks: in memory, and to a sink in one arena or in several, whole and damaged. */
 TEST(one_frame_by_blocks)
 {
-    enum { PIECE = 1 << 20, PIECES = 18 };
+    enum { PIECE = 1 << 20, PIECES = 12 };
     static const int levels[] = {-5, 1, 3};
     unsigned char *content = (unsigned char *)malloc((size_t)PIECE * PIECES);
     unsigned char *dst = (unsigned char *)malloc((size_t)PIECE * PIECES);
@@ -199,12 +201,13 @@ TEST(one_frame_by_blocks)
         frame(&b, content, n, levels[k], k & 1 ? SUM : SUM | NO_SIZE);
         for (i = 0; i < 4; i++) {
             buffer out;
+            if (((int)k * 4 + i) % TEST_STRIDE != 0) continue;
             memset(&out, 0, sizeof out);
             memset(&desc, 0, sizeof desc);
             memset(dst, 0, n);
             desc.mode = ZSTD_PAR_BLOCK;
             desc.pool = pool_of(i);
-            desc.memory = i & 1 ? 0 : 64 << 20;
+            desc.memory = i & 1 ? 0 : 40 << 20;
             CHECK_EQ(zstd_par_decompress(b.p, b.n, dst, n, &made, &desc, NULL), POSIO_OK);
             CHECK_EQ(made, n);
             CHECK(memcmp(dst, content, n) == 0);
@@ -218,6 +221,10 @@ TEST(one_frame_by_blocks)
             CHECK_EQ(stats.streamed, 0);
             CHECK_EQ(out.n, n);
             CHECK(out.n == n && memcmp(out.p, content, n) == 0);
+            if (i % 3 != (int)k) {
+                free(out.p);
+                continue;
+            }
             out.n = 0;
             b.p[b.n - 1] ^= 1; /* the checksum */
             CHECK_EQ(zstd_par_decompress(b.p, b.n, dst, n, &made, &desc, &err), POSIO_E_DATA);
@@ -260,7 +267,7 @@ TEST(cut_at_every_byte)
         frame(&b, text(), 400, 3, flags);
         skippable(&b, 1, 2);
         frame(&b, text() + 500, 200, 19, flags);
-        for (n = 0; n <= b.n; n++) {
+        for (n = 0; n <= b.n; n += TEST_STRIDE) {
             unsigned char *exact = (unsigned char *)malloc(n + 1); /* for AddressSanitizer */
             memcpy(exact, b.p, n);
             check_all(exact, n, 1000, n % 50 == 0);
@@ -275,12 +282,12 @@ TEST(every_bit_flipped)
     int flags;
     for (flags = 0; flags < 4; flags++) {
         buffer b;
-        size_t i;
+        size_t i, step = flags == (SUM | NO_SIZE) ? TEST_STRIDE : 3 * TEST_STRIDE;
         memset(&b, 0, sizeof b);
         frame(&b, text(), 150, 3, flags);
         skippable(&b, 1, 2);
         frame(&b, text() + 500, 100, 1, flags);
-        for (i = 0; i < b.n * 8; i++) {
+        for (i = (size_t)flags; i < b.n * 8; i += step) {
             b.p[i / 8] ^= (unsigned char)(1u << i % 8);
             check_all(b.p, b.n, 2000, 0);
             b.p[i / 8] ^= (unsigned char)(1u << i % 8);
@@ -490,7 +497,7 @@ TEST(frames_at_random)
 {
     uint64_t seed = 20;
     int i;
-    for (i = 0; i < 1000; i++) {
+    for (i = 0; i < 1000; i += TEST_STRIDE) {
         buffer b;
         uint64_t r = test_random(&seed);
         unsigned char *exact;
@@ -628,7 +635,7 @@ TEST(batches)
                         items[i].dst = dst + i * 20000;
                         items[i].capacity = bad && i % 10 == 4 ? sizes[i] / 2 : 20000;
                     }
-                    memset(dst, 0, (size_t)MOST * 20000);
+                    memset(dst, 0, counts[k] * 20000);
                     r = zstd_par_decompress_batch(items, counts[k], &desc, &err);
                     CHECK_EQ(r, !bad || counts[k] < 5 ? POSIO_OK : POSIO_E_SPACE);
                     for (i = 0; i < counts[k]; i++) {
@@ -986,6 +993,7 @@ TEST(random_reads)
         mixed(&b, &c, kind);
         memset(&desc, 0, sizeof desc);
         for (i = 0; i < 3; i++) {
+            if ((kind * 3 + i) % TEST_STRIDE != 0) continue;
             desc.cache_bytes = caches[i];
             desc.pool = pool_of(i);
             desc.flags = kind & NO_SIZE ? ZSTD_PAR_MEASURE : 0;
@@ -1164,10 +1172,11 @@ static void compress_stream(buffer *out, const void *p, size_t n, const zstd_par
 
 TEST(compressed_files)
 {
-    static const size_t sizes[] = {0, 1, 100000, 100001, TEXT};
+    enum { MOST = 600003 };
+    static const size_t sizes[] = {0, 1, 100000, 100001, MOST};
     static const int levels[] = {0, 1, 7, -3};
     size_t i, k;
-    int p, flags;
+    int p, flags, number = 0;
     for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         for (k = 0; k < 4; k++)
             for (flags = 0; flags <= 12; flags += 4) {
@@ -1179,7 +1188,8 @@ TEST(compressed_files)
                 posio_result r;
                 zstd_par_index *x;
                 uint64_t frames = sizes[i] == 0 ? 1 : (sizes[i] + 99999) / 100000;
-                if (k != 0 && sizes[i] == TEXT && flags != 0) continue;
+                if (k != 0 && sizes[i] == MOST && flags != 0) continue;
+                if (number++ % TEST_STRIDE != 0) continue;
                 memset(&desc, 0, sizeof desc);
                 memset(&first, 0, sizeof first);
                 memset(&out, 0, sizeof out);
@@ -1379,7 +1389,7 @@ TEST(progress_and_cancel)
 
 // ---------------------------------------------------------------------------------- memory, faults
 
-/* Frames of 1 MiB, a bomb of 1 GiB in runs, one that claims 2^62 bytes: the memory stays. */
+/* Frames of 1 MiB, a bomb of 256 MiB in runs, one that claims 2^62 bytes: the memory stays. */
 TEST(memory_is_bounded)
 {
     buffer b;
@@ -1393,7 +1403,7 @@ TEST(memory_is_bounded)
     memset(&b, 0, sizeof b);
     for (i = 0; i < 40; i++) frame(&b, text() + i * 50000, 1 << 20, 1, i % 2 ? NO_SIZE : 0);
     append(&b, "\x28\xb5\x2f\xfd\x00\x68", 6);                    /* window 2^23 */
-    for (i = 0; i < 8192; i++) append(&b, "\x02\x00\x10\x07", 4); /* runs of 128 KiB */
+    for (i = 0; i < 2048; i++) append(&b, "\x02\x00\x10\x07", 4); /* runs of 128 KiB */
     append(&b, "\x03\x00\x00\x07", 4);
     m.data = b.p;
     m.size = b.n;
@@ -1411,7 +1421,7 @@ TEST(memory_is_bounded)
         memset(&err, 0, sizeof err);
         if (zstd_par_decompress_sink(&source, &sink, &desc, NULL, &err) != POSIO_OK)
             CHECK_STR(err.message, "");
-        CHECK_EQ(got, (uint64_t)40 * (1 << 20) + (1 << 30));
+        CHECK_EQ(got, (uint64_t)40 * (1 << 20) + (1 << 28));
         CHECK(l.peak <= (8 << 20) + 400000);
         CHECK_EQ(l.now, 0);
     }
@@ -1717,6 +1727,7 @@ static int begin_folder(void)
 
 TEST(files_of_other_tools)
 {
+    enum { SIZE = 3 << 19 }; /* enough for block mode */
     static const char *const made[] = {"zstd -q -f t -o t.zst",
                                        "zstd -q -f -19 -T2 t -o t.zst",
                                        "zstd -q -f --no-check t -o t.zst",
@@ -1729,7 +1740,7 @@ TEST(files_of_other_tools)
     size_t i;
     if (!have("zstd")) SKIP("zstd is not installed");
     REQUIRE(begin_folder());
-    REQUIRE(save("t", text(), TEXT));
+    REQUIRE(save("t", text(), SIZE));
     for (i = 0; i < sizeof made / sizeof made[0]; i++) {
         buffer b;
         char tool[8];
@@ -1739,8 +1750,8 @@ TEST(files_of_other_tools)
         CHECK_EQ(shell(made[i]), 0);
         load("t.zst", &b);
         CHECK(b.n > 100);
-        check_all(b.p, b.n, 2 * TEXT, i == 0 || i > 4);
-        check_all(b.p, b.n, TEXT, 0);
+        check_all(b.p, b.n, 2 * SIZE, i == 0 || i == 5);
+        check_all(b.p, b.n, SIZE, 0);
         free(b.p);
     }
     if (!have("pzstd")) test_skip("pzstd is not installed");
