@@ -1389,7 +1389,7 @@ TEST(progress_and_cancel)
 
 // ---------------------------------------------------------------------------------- memory, faults
 
-/* Frames of 1 MiB, a bomb of 256 MiB in runs, one that claims 2^62 bytes: the memory stays. */
+/* Frames of 1 MiB, a bomb of 64 MiB in runs, one that claims 2^62 bytes: the memory stays. */
 TEST(memory_is_bounded)
 {
     buffer b;
@@ -1403,7 +1403,7 @@ TEST(memory_is_bounded)
     memset(&b, 0, sizeof b);
     for (i = 0; i < 40; i++) frame(&b, text() + i * 50000, 1 << 20, 1, i % 2 ? NO_SIZE : 0);
     append(&b, "\x28\xb5\x2f\xfd\x00\x68", 6);                    /* window 2^23 */
-    for (i = 0; i < 2048; i++) append(&b, "\x02\x00\x10\x07", 4); /* runs of 128 KiB */
+    for (i = 0; i < 512; i++) append(&b, "\x02\x00\x10\x07", 4); /* runs of 128 KiB */
     append(&b, "\x03\x00\x00\x07", 4);
     m.data = b.p;
     m.size = b.n;
@@ -1421,7 +1421,7 @@ TEST(memory_is_bounded)
         memset(&err, 0, sizeof err);
         if (zstd_par_decompress_sink(&source, &sink, &desc, NULL, &err) != POSIO_OK)
             CHECK_STR(err.message, "");
-        CHECK_EQ(got, (uint64_t)40 * (1 << 20) + (1 << 28));
+        CHECK_EQ(got, (uint64_t)40 * (1 << 20) + (1 << 26));
         CHECK(l.peak <= (8 << 20) + 400000);
         CHECK_EQ(l.now, 0);
     }
@@ -1745,7 +1745,7 @@ TEST(files_of_other_tools)
         buffer b;
         char tool[8];
         sscanf(made[i][0] == '(' ? made[i] + 1 : made[i], "%7s", tool);
-        if (!have(tool)) continue;
+        if (!have(tool) || (TEST_STRIDE > 1 && i % 2 != 0)) continue;
         memset(&b, 0, sizeof b);
         CHECK_EQ(shell(made[i]), 0);
         load("t.zst", &b);
