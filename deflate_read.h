@@ -194,47 +194,6 @@ typedef struct deflate_read {
 
 // ---------------------------------------------------------------------------------- bytes
 
-/* Eight bytes of input as a number, the first byte lowest. */
-DEFLATE_READ_I_INLINE uint64_t deflate_read_i_load(const uint8_t *p)
-{
-#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define DEFLATE_READ_I_LITTLE 1
-#endif
-#elif defined(_WIN32) || defined(__x86_64__) || defined(__i386__)
-#define DEFLATE_READ_I_LITTLE 1
-#endif
-#ifdef DEFLATE_READ_I_LITTLE
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-#else
-    return posio_le64(p);
-#endif
-}
-
-/* The eight (two) lowest bytes of v, the lowest first. */
-DEFLATE_READ_I_INLINE void deflate_read_i_store(uint8_t *p, uint64_t v)
-{
-#ifdef DEFLATE_READ_I_LITTLE
-    memcpy(p, &v, 8);
-#else
-    int i;
-    for (i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
-#endif
-}
-
-DEFLATE_READ_I_INLINE void deflate_read_i_store2(uint8_t *p, uint32_t v)
-{
-#ifdef DEFLATE_READ_I_LITTLE
-    uint16_t w = (uint16_t)v;
-    memcpy(p, &w, 2);
-#else
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-#endif
-}
-
 DEFLATE_READ_I_INLINE void deflate_read_i_copy8(uint8_t *to, const uint8_t *from)
 {
     uint64_t v;
@@ -306,7 +265,7 @@ typedef struct deflate_read_i_run {
 DEFLATE_READ_I_INLINE void deflate_read_i_refill(deflate_read_i_run *r)
 {
     if (DEFLATE_READ_I_LIKELY(r->in_end - r->in >= 8)) {
-        r->bits |= deflate_read_i_load(r->in) << r->count;
+        r->bits |= posio_le64(r->in) << r->count;
         r->in += (63 - r->count) >> 3;
         r->count |= 56;
         return;
@@ -862,7 +821,7 @@ DEFLATE_READ_I_ASSERT(slack_suffices, DEFLATE_READ_I_OUT_MARGIN <= DEFLATE_READ_
    number of bits used. */
 #define DEFLATE_READ_I_REFILL() \
     do { \
-        bits |= deflate_read_i_load(in) << (left & 63); \
+        bits |= posio_le64(in) << (left & 63); \
         in += 7; \
         in -= left >> 3 & 7; \
         left |= 56; \
@@ -875,7 +834,7 @@ DEFLATE_READ_I_ASSERT(slack_suffices, DEFLATE_READ_I_OUT_MARGIN <= DEFLATE_READ_
    is overwritten by what comes next. */
 #define DEFLATE_READ_I_STEP() \
     do { \
-        deflate_read_i_store2(out, entry >> 8); \
+        posio_put_le16(out, entry >> 8); \
         out += entry >> 30; \
         saved = bits; \
         bits >>= (uint8_t)entry; \
@@ -926,10 +885,10 @@ DEFLATE_READ_I_INLINE void deflate_read_i_copy(uint8_t *to, uint32_t distance, u
             from += DEFLATE_READ_I_COPY_STEP;
         } while (to < end);
     } else {
-        uint64_t word = deflate_read_i_load(from) & (((uint64_t)1 << (8 * distance)) - 1);
+        uint64_t word = posio_le64(from) & (((uint64_t)1 << (8 * distance)) - 1);
         word *= repeat[distance];
         do {
-            deflate_read_i_store(to, word);
+            posio_put_le64(to, word);
             to += stride[distance];
         } while (to < end);
     }
@@ -1193,7 +1152,7 @@ DEFLATE_READ_API void deflate_read_i_adler32_plain(uint32_t *a, uint32_t *b, con
         size_t rows = n / 8 < 23 ? n / 8 : 23, i;
         uint64_t even = 0, odd = 0, even_before = 0, odd_before = 0;
         for (i = 0; i < rows; i++, p += 8) {
-            uint64_t v = deflate_read_i_load(p);
+            uint64_t v = posio_le64(p);
             even_before += even;
             odd_before += odd;
             even += v & bytes;
@@ -1363,7 +1322,6 @@ DEFLATE_READ_API posio_result deflate_read_zlib(deflate_read *d, const void *in,
 #undef DEFLATE_READ_I_WIDE
 #undef DEFLATE_READ_I_PIN
 #undef DEFLATE_READ_I_ASSERT
-#undef DEFLATE_READ_I_LITTLE
 #undef DEFLATE_READ_I_ONE_LITERAL
 #undef DEFLATE_READ_I_REFILL
 #undef DEFLATE_READ_I_LOOK_UP

@@ -266,24 +266,10 @@ DIGEST_API void digest_i_put_be32(uint8_t *p, uint32_t x)
     p[3] = (uint8_t)x;
 }
 
-DIGEST_API void digest_i_put_le32(uint8_t *p, uint32_t x)
-{
-    p[0] = (uint8_t)x;
-    p[1] = (uint8_t)(x >> 8);
-    p[2] = (uint8_t)(x >> 16);
-    p[3] = (uint8_t)(x >> 24);
-}
-
 DIGEST_API void digest_i_put_be64(uint8_t *p, uint64_t x)
 {
     digest_i_put_be32(p, (uint32_t)(x >> 32));
     digest_i_put_be32(p + 4, (uint32_t)x);
-}
-
-DIGEST_API void digest_i_put_le64(uint8_t *p, uint64_t x)
-{
-    digest_i_put_le32(p, (uint32_t)x);
-    digest_i_put_le32(p + 4, (uint32_t)(x >> 32));
 }
 
 // DIGEST_I_SHA: what the SHA instructions need. DIGEST_I_LANES4: what lanes of four need; SSE2 has
@@ -1419,7 +1405,7 @@ DIGEST_API void digest_i_blake3_one(const uint8_t *p, uint64_t chunk, int parent
             digest_i_blake3_compress(cv, p, 64, chunk,
                                      (i == 0 ? DIGEST_I_CHUNK_START : 0) |
                                          (i == 15 ? DIGEST_I_CHUNK_END : 0));
-    for (i = 0; i < 8; i++) digest_i_put_le32(out + 4 * i, cv[i]);
+    for (i = 0; i < 8; i++) posio_put_le32(out + 4 * i, cv[i]);
 }
 
 // The first of `count` inputs, as many as there are lanes; returns how many. The widest lanes, even
@@ -1494,7 +1480,7 @@ DIGEST_API void digest_i_blake3_block(digest *d, const uint8_t *block)
     digest_i_blake3_compress(d->state, block, 64, d->chunks, flags);
     if (++d->blocks < 16) return;
     digest_i_blake3_merge(d);
-    for (i = 0; i < 8; i++) digest_i_put_le32(d->stack[d->depth] + 4 * i, d->state[i]);
+    for (i = 0; i < 8; i++) posio_put_le32(d->stack[d->depth] + 4 * i, d->state[i]);
     d->depth++, d->chunks++;
     digest_i_iv(d->state);
     d->blocks = 0;
@@ -1564,12 +1550,12 @@ DIGEST_API void digest_i_blake3_result(const digest *d, uint8_t *out)
     }
     for (; depth != 0; depth--) {
         memcpy(block, d->stack[depth - 1], 32);
-        for (i = 0; i < 8; i++) digest_i_put_le32(block + 32 + 4 * i, cv[i]);
+        for (i = 0; i < 8; i++) posio_put_le32(block + 32 + 4 * i, cv[i]);
         digest_i_iv(cv);
         digest_i_blake3_compress(cv, block, 64, 0,
                                  depth == 1 ? DIGEST_I_PARENT | DIGEST_I_ROOT : DIGEST_I_PARENT);
     }
-    for (i = 0; i < 8; i++) digest_i_put_le32(out + 4 * i, cv[i]);
+    for (i = 0; i < 8; i++) posio_put_le32(out + 4 * i, cv[i]);
 }
 
 /* ------------------------------------------------------------------ >>xxh64 */
@@ -2052,11 +2038,11 @@ DIGEST_API void digest_i_blocks_result(const digest *d, uint8_t *out, size_t wor
     memcpy(end.state, d->state, sizeof end.state);
     memcpy(tail, d->block, d->fill);
     tail[d->fill] = 0x80;
-    if (d->algorithm == DIGEST_MD5) digest_i_put_le64(tail + d->fill + pad - 8, d->size * 8);
+    if (d->algorithm == DIGEST_MD5) posio_put_le64(tail + d->fill + pad - 8, d->size * 8);
     else digest_i_put_be64(tail + d->fill + pad - 8, d->size * 8);
     digest_i_blocks(&end, tail, (d->fill + pad) / 64);
     for (i = 0; i < words; i++) {
-        if (d->algorithm == DIGEST_MD5) digest_i_put_le32(out + 4 * i, end.state[i]);
+        if (d->algorithm == DIGEST_MD5) posio_put_le32(out + 4 * i, end.state[i]);
         else digest_i_put_be32(out + 4 * i, end.state[i]);
     }
 }

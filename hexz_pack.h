@@ -663,14 +663,13 @@ static const hexz_pack_desc *hexz_pack_i_defaults(void)
 
 static unsigned char *hexz_pack_i_put32(unsigned char *p, uint64_t v)
 {
-    int i;
-    for (i = 0; i < 4; i++) p[i] = (unsigned char)(v >> 8 * i);
+    posio_put_le32(p, (uint32_t)v);
     return p + 4;
 }
 static unsigned char *hexz_pack_i_put64(unsigned char *p, uint64_t v)
 {
-    (void)hexz_pack_i_put32(p, v);
-    return hexz_pack_i_put32(p + 4, v >> 32);
+    posio_put_le64(p, v);
+    return p + 8;
 }
 
 static unsigned char *hexz_pack_i_put_varint(unsigned char *p, uint64_t v)

@@ -609,7 +609,20 @@ POSIO_API uint64_t posio_min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 // ---------------------------------------------------------------------------------- endian
 
 /* Loads and stores of any alignment, in the named byte order. Compilers make one instruction of
-   each. Threads: any. Allocates: no. Blocks: no. */
+   each; of some gcc 12 does so too late to inline them, so hot loops get them from memcpy, inlined.
+   Threads: any. Allocates: no. Blocks: no. */
+#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define POSIO_I_LITTLE 1
+#endif
+#elif defined(_WIN32) || defined(__x86_64__) || defined(__i386__)
+#define POSIO_I_LITTLE 1
+#endif
+#if defined(__GNUC__) && !defined(__TINYC__)
+#define POSIO_I_INLINE static inline __attribute__((always_inline, unused))
+#else
+#define POSIO_I_INLINE POSIO_API
+#endif
 POSIO_API uint16_t posio_le16(const void *p)
 {
     const unsigned char *b = (const unsigned char *)p;
@@ -620,11 +633,10 @@ POSIO_API uint32_t posio_le32(const void *p)
     const unsigned char *b = (const unsigned char *)p;
     return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
-POSIO_API uint64_t posio_le64(const void *p)
+POSIO_I_INLINE uint64_t posio_le64(const void *p)
 {
-#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__) && \
-    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t v; /* gcc 12 makes one load of the bytes, too, but so late that it is not inlined */
+#ifdef POSIO_I_LITTLE
+    uint64_t v;
     memcpy(&v, p, sizeof v);
     return v;
 #else
@@ -632,6 +644,36 @@ POSIO_API uint64_t posio_le64(const void *p)
     return (uint64_t)posio_le32(b) | (uint64_t)posio_le32(b + 4) << 32;
 #endif
 }
+POSIO_I_INLINE void posio_put_le16(void *p, uint32_t v)
+{
+#ifdef POSIO_I_LITTLE
+    uint16_t w = (uint16_t)v;
+    memcpy(p, &w, sizeof w);
+#else
+    unsigned char *b = (unsigned char *)p;
+    b[0] = (unsigned char)v;
+    b[1] = (unsigned char)(v >> 8);
+#endif
+}
+POSIO_API void posio_put_le32(void *p, uint32_t v)
+{
+    unsigned char *b = (unsigned char *)p;
+    b[0] = (unsigned char)v;
+    b[1] = (unsigned char)(v >> 8);
+    b[2] = (unsigned char)(v >> 16);
+    b[3] = (unsigned char)(v >> 24);
+}
+POSIO_I_INLINE void posio_put_le64(void *p, uint64_t v)
+{
+#ifdef POSIO_I_LITTLE
+    memcpy(p, &v, sizeof v);
+#else
+    posio_put_le32(p, (uint32_t)v);
+    posio_put_le32((unsigned char *)p + 4, (uint32_t)(v >> 32));
+#endif
+}
+#undef POSIO_I_LITTLE
+#undef POSIO_I_INLINE
 POSIO_API uint16_t posio_be16(const void *p)
 {
     const unsigned char *b = (const unsigned char *)p;

@@ -249,45 +249,6 @@ ZSTD_BLOCK_I_ASSERT(symbols_fit, ZSTD_BLOCK_I_SYMBOL + (3 << ZSTD_BLOCK_I_SYMBOL
 
 // ---------------------------------------------------------------------------------- bytes and bits
 
-ZSTD_BLOCK_I_INLINE uint64_t zstd_block_i_load(const uint8_t *p)
-{
-#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define ZSTD_BLOCK_I_LITTLE 1
-#endif
-#elif defined(_WIN32) || defined(__x86_64__) || defined(__i386__)
-#define ZSTD_BLOCK_I_LITTLE 1
-#endif
-#ifdef ZSTD_BLOCK_I_LITTLE
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-#else
-    return posio_le64(p);
-#endif
-}
-
-ZSTD_BLOCK_I_INLINE void zstd_block_i_store2(uint8_t *p, uint32_t v)
-{
-#ifdef ZSTD_BLOCK_I_LITTLE
-    uint16_t w = (uint16_t)v;
-    memcpy(p, &w, 2);
-#else
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-#endif
-}
-
-ZSTD_BLOCK_I_INLINE void zstd_block_i_store(uint8_t *p, uint64_t v)
-{
-#ifdef ZSTD_BLOCK_I_LITTLE
-    memcpy(p, &v, 8);
-#else
-    int i;
-    for (i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
-#endif
-}
-
 ZSTD_BLOCK_I_INLINE void zstd_block_i_copy8(uint8_t *to, const uint8_t *from)
 {
     uint64_t v;
@@ -836,16 +797,16 @@ ZSTD_BLOCK_I_INLINE size_t zstd_block_i_turns(const zstd_block_i_huffman *s, uin
     do {                                                                 \
         uint32_t e = table[bits##k >> (64 - ZSTD_BLOCK_I_HUFFMAN_BITS)]; \
         bits##k <<= e & 63;                                              \
-        zstd_block_i_store2(out##k, e >> 8);                             \
+        posio_put_le16(out##k, e >> 8);                                  \
         out##k += e >> 24;                                               \
     } while (0)
 
 /* The 1 behind the last bit tells how many were used. */
-#define ZSTD_BLOCK_I_RELOAD(k)                                  \
-    do {                                                        \
-        uint32_t used = zstd_block_i_lowest(bits##k);           \
-        in##k -= used >> 3;                                     \
-        bits##k = (zstd_block_i_load(in##k) | 1) << (used & 7); \
+#define ZSTD_BLOCK_I_RELOAD(k)                           \
+    do {                                                 \
+        uint32_t used = zstd_block_i_lowest(bits##k);    \
+        in##k -= used >> 3;                              \
+        bits##k = (posio_le64(in##k) | 1) << (used & 7); \
     } while (0)
 
 /* Four streams in turn, so that each look-up has time while the others are done. */
@@ -948,10 +909,10 @@ ZSTD_BLOCK_API int zstd_block_i_finish(const zstd_block *d, zstd_block_i_huffman
         uint64_t v;
         uint32_t have, used;
         if (left >= 56) {
-            v = zstd_block_i_load(begin + (left >> 3) - 7);
+            v = posio_le64(begin + (left >> 3) - 7);
             have = 56 + (left & 7);
         } else {
-            v = zstd_block_i_load(begin);
+            v = posio_le64(begin);
             have = (uint32_t)left;
         }
         v = have >= bits ? v >> (have - bits) : v << (bits - have);
@@ -974,7 +935,7 @@ ZSTD_BLOCK_API int zstd_block_i_streams(const zstd_block *d, zstd_block_i_huffma
     if (i == streams) {
         for (i = 0; i < streams; i++) {
             s[i].in = s[i].begin + s[i].size - 8;
-            s[i].bits = (zstd_block_i_load(s[i].in) | 1) << (s[i].size * 8 - s[i].left);
+            s[i].bits = (posio_le64(s[i].in) | 1) << (s[i].size * 8 - s[i].left);
         }
         // Streams of as many symbols need more or fewer look-ups: what one has left when another is
         // near its end it goes on with alone.
@@ -1212,7 +1173,7 @@ ZSTD_BLOCK_I_INLINE int zstd_block_i_fast_body(const zstd_block *d, zstd_block_i
         const zstd_block_entry *em = &d->tables[ZSTD_BLOCK_I_MATCHES][match_state];
         const zstd_block_entry *el = &d->tables[ZSTD_BLOCK_I_LENGTHS][length_state];
         const uint64_t o = eo->state, m = em->state, l = el->state, sum = o + m + l;
-        uint64_t v = zstd_block_i_load(begin + (left >> 3) - 7), at = left | 56;
+        uint64_t v = posio_le64(begin + (left >> 3) - 7), at = left | 56;
         uint32_t offset, match, literals;
         at -= o;
         offset = eo->base + (uint32_t)zstd_block_i_bits(bmi2, v, at, o);
@@ -1221,7 +1182,7 @@ ZSTD_BLOCK_I_INLINE int zstd_block_i_fast_body(const zstd_block *d, zstd_block_i
         left -= sum & 255;
         if (ZSTD_BLOCK_I_UNLIKELY((sum & 255) > ZSTD_BLOCK_I_EXTRA_BITS)) {
             left += l & 255;
-            v = zstd_block_i_load(begin + (left >> 3) - 7);
+            v = posio_le64(begin + (left >> 3) - 7);
             at = left | 56;
             left -= l & 255;
         }
@@ -1427,10 +1388,10 @@ ZSTD_BLOCK_I_INLINE void zstd_block_i_overlap(uint8_t *to, size_t offset, size_t
             from += 8;
         } while (to < end);
     } else {
-        uint64_t word = zstd_block_i_load(from) & (((uint64_t)1 << (8 * offset)) - 1);
+        uint64_t word = posio_le64(from) & (((uint64_t)1 << (8 * offset)) - 1);
         word *= repeat[offset];
         do {
-            zstd_block_i_store(to, word);
+            posio_put_le64(to, word);
             to += stride[offset];
         } while (to < end);
     }
@@ -1555,7 +1516,6 @@ ZSTD_BLOCK_API int zstd_block_execute(const zstd_block_decoded *b, const uint64_
 #undef ZSTD_BLOCK_I_X86
 #undef ZSTD_BLOCK_I_ASSERT
 #undef ZSTD_BLOCK_I_NUMBER
-#undef ZSTD_BLOCK_I_LITTLE
 #undef ZSTD_BLOCK_I_SYMBOLS
 #undef ZSTD_BLOCK_I_RELOAD
 #undef ZSTD_BLOCK_I_OFFSET

@@ -2774,14 +2774,6 @@ static posio_result zstd_par_i_press_work(void *user, const thread_pool_slot *sl
     return r;
 }
 
-static void zstd_par_i_put_le32(unsigned char *p, uint64_t v)
-{
-    p[0] = (unsigned char)v;
-    p[1] = (unsigned char)(v >> 8);
-    p[2] = (unsigned char)(v >> 16);
-    p[3] = (unsigned char)(v >> 24);
-}
-
 /* A frame's own checksum is what the seek table wants: the low 32 bits of XXH64 of its content. */
 static posio_result zstd_par_i_press_lane(void *user, const thread_pool_slot *slot, uint32_t lane,
                                           posio_error *err)
@@ -2802,8 +2794,8 @@ static posio_result zstd_par_i_press_lane(void *user, const thread_pool_slot *sl
     if (r != POSIO_OK) return r;
     if (run->table != NULL) {
         unsigned char *p = run->table + (size_t)run->entries * entry;
-        zstd_par_i_put_le32(p, s->made);
-        zstd_par_i_put_le32(p + 4, s->size);
+        posio_put_le32(p, (uint32_t)s->made);
+        posio_put_le32(p + 4, (uint32_t)s->size);
         if (entry == 12) memcpy(p + 8, s->out + s->made - 4, 4);
     }
     run->entries++;
@@ -2832,11 +2824,11 @@ static posio_result zstd_par_i_write_table(zstd_par_i_press *run, posio_error *e
     const size_t size = (size_t)run->entries * (run->codec->checksum ? 12 : 8);
     unsigned char head[8], foot[ZSTD_PAR_I_FOOTER];
     posio_result r;
-    zstd_par_i_put_le32(head, ZSTD_PAR_I_SKIP_MAGIC | 14);
-    zstd_par_i_put_le32(head + 4, size + ZSTD_PAR_I_FOOTER);
-    zstd_par_i_put_le32(foot, run->entries);
+    posio_put_le32(head, ZSTD_PAR_I_SKIP_MAGIC | 14);
+    posio_put_le32(head + 4, (uint32_t)(size + ZSTD_PAR_I_FOOTER));
+    posio_put_le32(foot, (uint32_t)run->entries);
     foot[4] = run->codec->checksum ? 0x80 : 0;
-    zstd_par_i_put_le32(foot + 5, ZSTD_PAR_I_SEEK_MAGIC);
+    posio_put_le32(foot + 5, ZSTD_PAR_I_SEEK_MAGIC);
     r = run->sink->write(run->sink->self, head, sizeof head, err);
     if (r == POSIO_OK) r = run->sink->write(run->sink->self, run->table, size, err);
     if (r == POSIO_OK) r = run->sink->write(run->sink->self, foot, sizeof foot, err);
