@@ -518,6 +518,17 @@ TEST(a_stream_of_zstd)
 
 // ---------------------------------------------------------------------------------- cutting
 
+/* Content with runs of each byte but 0: the hash stays the same in them, and a chunk may end behind
+   each byte, or behind none. */
+static void put_runs(bytes *b, size_t noise)
+{
+    int i;
+    for (i = 1; i < 256; i++) {
+        memset(extend(b, 700), i, 700);
+        put_noise(b, noise, (uint64_t)i);
+    }
+}
+
 /* One byte at a time, as the description says. */
 static size_t cut_naively(const unsigned char *p, size_t n, size_t least, size_t average,
                           size_t most, unsigned bits)
@@ -544,27 +555,38 @@ static size_t cut_naively(const unsigned char *p, size_t n, size_t least, size_t
 
 TEST(content_defined)
 {
-    static const struct {
-        uint32_t least, average, most, bits;
-    } sizes[] = {{64, 256, 1024, 8}, {101, 512, 999, 9}, {1024, 1024, 1024, 10},
-                 {16384, 65536, 262144, 16}};
+    /* least, average, most, bits */
+    static const uint32_t sizes[4][4] = {
+        {64, 256, 1024, 8}, {101, 512, 999, 9}, {1024, 1024, 1024, 10}, {16384, 65536, 262144, 16}};
+    const uint64_t base = ((uint64_t)5 << 32) - 4096 * 77; /* the map is a ring of 32 MiB */
+    static hexz_pack_i_map map;
+    static hexz_pack_i_gear g;
     const bytes *in = mixture();
-    bytes moved = {NULL, 0, 0}, out = {NULL, 0, 0};
+    bytes moved = {NULL, 0, 0}, out = {NULL, 0, 0}, all = {NULL, 0, 0};
     hexz_pack_desc d = desc_of(HEXZ_PACK_CDC, 4096);
     hexz_pack_stats s;
     posio_error err;
     size_t k, at, n;
-    for (k = 0; k < 4; k++) {
-        static hexz_pack_i_gear g;
-        hexz_pack_i_gear_begin(&g, sizes[k].least, sizes[k].average, sizes[k].most);
-        for (at = 0; at < in->n; at += n) {
-            n = hexz_pack_i_cut(&g, in->p + at, in->n - at);
-            CHECK_EQ(n, cut_naively(in->p + at, in->n - at, sizes[k].least, sizes[k].average,
-                                    sizes[k].most, sizes[k].bits));
-            CHECK(n <= sizes[k].most && (n >= sizes[k].least || at + n == in->n));
+    put_runs(&all, 3000);
+    memcpy(extend(&all, in->n), in->p, in->n);
+    for (k = 0; k < 12; k++) {
+        const uint32_t *z = sizes[k % 4];
+        hexz_pack_i_gear_begin(&g, z[0], z[1], z[2]);
+        map.from = map.to = 0; /* not at all, all that it can, and less of it */
+        if (k >= 4) map.from = map.to = base + 4096;
+        while (k >= 4 && map.to + HEXZ_PACK_I_MAP_BLOCK <= base + all.n / (k < 8 ? 1 : 2)) {
+            hexz_pack_i_map_block(&g, &map, all.p + (map.to - base), map.to);
+            map.to += HEXZ_PACK_I_MAP_BLOCK;
+        }
+        if (k >= 8) map.from += 3 * 4096;
+        for (at = 0; at < all.n; at += n) {
+            n = hexz_pack_i_cut(&g, &map, all.p + at, all.n - at, base + at);
+            CHECK_EQ(n, cut_naively(all.p + at, all.n - at, z[0], z[1], z[2], z[3]));
+            CHECK(n <= z[2] && (n >= z[0] || at + n == all.n));
             if (n == 0) break;
         }
     }
+    drop(&all);
     put_noise(&moved, 1000000, 11); /* once, then with a byte before it */
     put_noise(&moved, 1, 12);
     put_copy(&moved, 0, 1000000);
@@ -572,6 +594,49 @@ TEST(content_defined)
     CHECK(s.duplicate_bytes > 970000);
     check_archive(&out, moved.p, moved.n);
     drop(&moved);
+    drop(&out);
+}
+
+/* The chunks of an archive are those of the naive cutter, whatever is mapped and by whom. */
+TEST(cuts)
+{
+    static const uint32_t averages[] = {2048, 4096, 65536};
+    static uint32_t sizes[4096]; /* of chunks: 512 bytes at least, of 1.5 MB */
+    bytes all = {NULL, 0, 0}, out = {NULL, 0, 0};
+    posio_error err;
+    uint32_t k, bits, t;
+    int way;
+    put_runs(&all, 5000);
+    for (k = 0; k < 3; k++) {
+        uint32_t count = 0;
+        size_t from;
+        for (bits = 0; (uint32_t)2 << bits <= averages[k];) bits++;
+        for (from = 0; from < all.n; from += sizes[count++])
+            sizes[count] = (uint32_t)cut_naively(all.p + from, all.n - from, averages[k] / 4,
+                                                 averages[k], averages[k] * 4, bits);
+        for (way = 0; way < WAYS; way++)
+            for (t = 1; t < 4; t += 2) {
+                hexz_pack_desc d = desc_of(HEXZ_PACK_CDC, averages[k]);
+                hexz_pack *a;
+                hexz_pack_entry x;
+                posio_memory m;
+                uint64_t i, at = 0;
+                d.codec = HEXZ_PACK_CODEC_NONE;
+                d.pool = thread_pool_create(t);
+                out.n = 0;
+                CHECK_EQ(pack(&out, all.p, all.n, &d, way, NULL, &err), POSIO_OK);
+                a = open_bytes(&m, out.p, out.n, &err);
+                for (i = 0; i < count; at += sizes[i++]) {
+                    CHECK_EQ(hexz_pack_entry_at(a, i, &x, NULL), POSIO_OK);
+                    CHECK_EQ(x.offset, at);
+                    CHECK_EQ(x.size, sizes[i]);
+                }
+                CHECK_EQ(hexz_pack_source(a).size, all.n);
+                hexz_pack_close(a);
+                CHECK_EQ(thread_pool_destroy(d.pool), POSIO_OK);
+            }
+    }
+    drop(&all);
     drop(&out);
 }
 
@@ -2257,7 +2322,7 @@ TEST(large_chunks)
 #endif
 
 TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(many_frames);
-          RUN(claims); RUN(a_stream_of_zstd); RUN(content_defined); RUN(holes);
+          RUN(claims); RUN(a_stream_of_zstd); RUN(content_defined); RUN(cuts); RUN(holes);
           RUN(archive_in_archive); RUN(shrinking_source); RUN(bad_sector); RUN(ready_chunks);
           RUN(reading_by_many); RUN(inspecting); RUN(every_byte); RUN(truncations); RUN(hostile);
           RUN(refused_by_name); RUN(frames_of_chunks); RUN(optional_frames); RUN(damaged_index);
