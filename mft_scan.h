@@ -2948,21 +2948,27 @@ static posio_result mft_scan_i_detect_fixed(mft_scan *s, posio_error *err)
 
 // ---------------------------------------------------------------------------------- look-up
 
-/* The number of a slot's segment, and its place there; UINT64_MAX where it cannot be looked up. */
-static uint64_t mft_scan_i_place_of(const mft_scan *s, uint64_t number, uint32_t *slot)
+/* Which slot of a view it is whose records do not follow each other. */
+static uint64_t mft_scan_i_find_number(const mft_scan *s, uint64_t number)
 {
-    uint64_t i = number - s->first;
-    if (s->numbers != NULL)
-        for (i = 0; i < s->visible && s->numbers[i] != number;) i++;
+    uint64_t i = 0;
+    while (i < s->visible && s->numbers[i] != number) i++;
+    return i;
+}
+
+/* The number of a slot's segment, and its place there; UINT64_MAX where it cannot be looked up. */
+MFT_SCAN_I_INLINE uint64_t mft_scan_i_place_of(const mft_scan *s, uint64_t number, uint32_t *slot)
+{
+    const uint64_t i = s->numbers == NULL ? number - s->first : mft_scan_i_find_number(s, number);
     if (i >= s->visible) return UINT64_MAX;
     *slot = (uint32_t)i & (((uint32_t)1 << s->slot_bits) - 1);
     return i >> s->slot_bits;
 }
 
-static const mft_scan_i_columns *mft_scan_i_locate(const mft_scan *s, uint64_t number,
-                                                   uint32_t *slot)
+MFT_SCAN_I_INLINE const mft_scan_i_columns *mft_scan_i_locate(const mft_scan *s, uint64_t number,
+                                                              uint32_t *slot)
 {
-    uint64_t segment = mft_scan_i_place_of(s, number, slot);
+    const uint64_t segment = mft_scan_i_place_of(s, number, slot);
     return segment != UINT64_MAX ? s->segments[segment] : NULL;
 }
 
@@ -3166,14 +3172,14 @@ enum {
 #define MFT_SCAN_I_MEMO_NAMELESS (UINT32_MAX - 1) /* in path_at, instead of a place */
 #define MFT_SCAN_I_MEMO_PENDING UINT32_MAX
 
-static uint32_t *mft_scan_i_memo_of(const mft_scan *s, uint64_t directory)
+MFT_SCAN_I_INLINE uint32_t *mft_scan_i_memo_of(const mft_scan *s, uint64_t directory)
 {
     uint32_t slot = 0;
     const mft_scan_i_columns *c = mft_scan_i_locate(s, directory, &slot);
     return c != NULL && c->path_at != NULL ? &c->path_at[slot] : NULL;
 }
 
-static const unsigned char *mft_scan_i_find_memo(const mft_scan *s, uint64_t directory)
+MFT_SCAN_I_INLINE const unsigned char *mft_scan_i_find_memo(const mft_scan *s, uint64_t directory)
 {
     const uint32_t *place = mft_scan_i_memo_of(s, directory);
     uint32_t at;
@@ -3227,28 +3233,55 @@ static int mft_scan_i_next_part(const mft_scan *s, uint64_t owner, uint64_t *at,
     return 1;
 }
 
-/* Moves on to a row that exists: *row of the record in slot *at, which is `owner` or its extension
-   number *link. NULL: there are no more. */
-static const mft_scan_i_columns *mft_scan_i_find_row(const mft_scan *s, uint64_t owner,
-                                                     uint64_t *at, uint32_t *row, uint32_t *link,
-                                                     int streams)
+/* The rows of slot s in a segment begin with edges[s] and end with edges[s + 1]. */
+MFT_SCAN_I_INLINE const uint16_t *mft_scan_i_edges(const mft_scan_i_columns *c, int streams)
 {
-    for (;;) {
+    return streams ? c->stream_at : c->name_at;
+}
+
+/* Moves on to the first row of the next record of a file that has rows. NULL: there are no more. */
+static const mft_scan_i_columns *mft_scan_i_further_row(const mft_scan *s, uint64_t owner,
+                                                        uint64_t *at, uint32_t *row, uint32_t *link,
+                                                        int streams)
+{
+    while (mft_scan_i_next_part(s, owner, at, link)) {
         uint32_t slot = 0;
         const mft_scan_i_columns *c = mft_scan_i_locate(s, *at, &slot);
         if (c == NULL || c->flags == NULL) return NULL;
-        if (*row < (streams ? c->stream_at : c->name_at)[slot + 1]) return c;
-        if (!mft_scan_i_next_part(s, owner, at, link)) return NULL;
-        c = mft_scan_i_locate(s, *at, &slot);
-        if (c == NULL || c->flags == NULL) return NULL;
-        *row = (streams ? c->stream_at : c->name_at)[slot];
+        *row = mft_scan_i_edges(c, streams)[slot];
+        if (*row < mft_scan_i_edges(c, streams)[slot + 1]) return c;
     }
+    return NULL;
+}
+
+/* Moves on to a row that exists: *row of the record in slot *at, which is `owner` or its extension
+   number *link; `c` and `slot` are where that lies. NULL: there are no more. Nearly all files are
+   one record, which says so. */
+MFT_SCAN_I_INLINE const mft_scan_i_columns *mft_scan_i_row_in(const mft_scan *s,
+                                                              const mft_scan_i_columns *c,
+                                                              uint32_t slot, uint64_t owner,
+                                                              uint64_t *at, uint32_t *row,
+                                                              uint32_t *link, int streams)
+{
+    if (*row < mft_scan_i_edges(c, streams)[slot + 1]) return c;
+    if (*link == 0 && !(c->flags[slot] & MFT_SCAN_HAS_EXTENSIONS)) return NULL;
+    return mft_scan_i_further_row(s, owner, at, row, link, streams);
+}
+
+MFT_SCAN_I_INLINE const mft_scan_i_columns *mft_scan_i_find_row(const mft_scan *s, uint64_t owner,
+                                                                uint64_t *at, uint32_t *row,
+                                                                uint32_t *link, int streams)
+{
+    uint32_t slot = 0;
+    const mft_scan_i_columns *c = mft_scan_i_locate(s, *at, &slot);
+    if (c == NULL || c->flags == NULL) return NULL;
+    return mft_scan_i_row_in(s, c, slot, owner, at, row, link, streams);
 }
 
 /* The first row of a record; NULL for an extension whose rows belong to its base. */
-static const mft_scan_i_columns *mft_scan_i_first_row(const mft_scan *s, uint64_t number,
-                                                      uint64_t *at, uint32_t *row, uint32_t *link,
-                                                      int streams)
+MFT_SCAN_I_INLINE const mft_scan_i_columns *mft_scan_i_first_row(const mft_scan *s, uint64_t number,
+                                                                 uint64_t *at, uint32_t *row,
+                                                                 uint32_t *link, int streams)
 {
     uint32_t slot = 0;
     const mft_scan_i_columns *c = mft_scan_i_locate(s, number, &slot);
@@ -3256,14 +3289,14 @@ static const mft_scan_i_columns *mft_scan_i_first_row(const mft_scan *s, uint64_
     if ((c->flags[slot] & (MFT_SCAN_EXTENSION | MFT_SCAN_ORPHAN_EXTENSION)) == MFT_SCAN_EXTENSION)
         return NULL;
     *at = number;
-    *row = streams ? c->stream_at[slot] : c->name_at[slot];
+    *row = mft_scan_i_edges(c, streams)[slot];
     *link = 0;
-    return mft_scan_i_find_row(s, number, at, row, link, streams);
+    return mft_scan_i_row_in(s, c, slot, number, at, row, link, streams);
 }
 
 /* `brief`: where it leads and what it is called, which is all that paths need. */
-static void mft_scan_i_fill_name(const mft_scan *s, const mft_scan_i_columns *c, mft_scan_name *n,
-                                 int brief)
+MFT_SCAN_I_INLINE void mft_scan_i_fill_name(const mft_scan *s, const mft_scan_i_columns *c,
+                                            mft_scan_name *n, int brief)
 {
     const uint32_t row = n->i_row;
     n->text = c->text + (c->name_text[row] >> 10);
@@ -3283,29 +3316,33 @@ static void mft_scan_i_fill_name(const mft_scan *s, const mft_scan_i_columns *c,
     n->id = c->name_id[row];
 }
 
-static posio_result mft_scan_i_first_name(const mft_scan *s, uint64_t number, mft_scan_name *out,
-                                          int brief)
+MFT_SCAN_I_INLINE posio_result mft_scan_i_first_name(const mft_scan *s, uint64_t number,
+                                                     mft_scan_name *out, int brief)
 {
-    mft_scan_name n;
-    const mft_scan_i_columns *c;
-    memset(&n, 0, sizeof n);
-    c = mft_scan_i_first_row(s, number, &n.slot, &n.i_row, &n.i_extension, 0);
+    uint64_t at;
+    uint32_t row, link;
+    const mft_scan_i_columns *c = mft_scan_i_first_row(s, number, &at, &row, &link, 0);
     if (c == NULL) return POSIO_E_RANGE;
-    n.owner = number;
-    mft_scan_i_fill_name(s, c, &n, brief);
-    *out = n;
+    memset(out, 0, sizeof *out);
+    out->owner = number;
+    out->slot = at;
+    out->i_row = row;
+    out->i_extension = link;
+    mft_scan_i_fill_name(s, c, out, brief);
     return POSIO_OK;
 }
 
-static posio_result mft_scan_i_next_name(const mft_scan *s, mft_scan_name *name, int brief)
+MFT_SCAN_I_INLINE posio_result mft_scan_i_next_name(const mft_scan *s, mft_scan_name *name,
+                                                    int brief)
 {
-    mft_scan_name n = *name;
-    const mft_scan_i_columns *c;
-    n.i_row++;
-    c = mft_scan_i_find_row(s, n.owner, &n.slot, &n.i_row, &n.i_extension, 0);
+    uint64_t at = name->slot;
+    uint32_t row = name->i_row + 1, link = name->i_extension;
+    const mft_scan_i_columns *c = mft_scan_i_find_row(s, name->owner, &at, &row, &link, 0);
     if (c == NULL) return POSIO_E_RANGE;
-    mft_scan_i_fill_name(s, c, &n, brief);
-    *name = n;
+    name->slot = at;
+    name->i_row = row;
+    name->i_extension = link;
+    mft_scan_i_fill_name(s, c, name, brief);
     return POSIO_OK;
 }
 
@@ -3333,7 +3370,7 @@ static uint64_t mft_scan_i_exception(const uint16_t *rows, const uint64_t *value
     return low < n && rows[low] == row ? values[low] : otherwise;
 }
 
-static void mft_scan_i_fill_stream(const mft_scan_i_columns *c, mft_scan_stream *t)
+MFT_SCAN_I_INLINE void mft_scan_i_fill_stream(const mft_scan_i_columns *c, mft_scan_stream *t)
 {
     const uint32_t row = t->i_row, kind = c->stream_kind[row];
     t->name = c->text + (c->stream_text[row] >> 10);
@@ -3358,43 +3395,48 @@ static void mft_scan_i_fill_stream(const mft_scan_i_columns *c, mft_scan_stream 
 MFT_SCAN_API posio_result mft_scan_first_stream(const mft_scan *scan, uint64_t number,
                                                 mft_scan_stream *out)
 {
-    mft_scan_stream t;
+    uint64_t at;
+    uint32_t row, link;
     const mft_scan_i_columns *c;
     if (scan->info.columns == MFT_SCAN_LEAN) return POSIO_E_RANGE;
-    memset(&t, 0, sizeof t);
-    c = mft_scan_i_first_row(scan, number, &t.slot, &t.i_row, &t.i_extension, 1);
+    c = mft_scan_i_first_row(scan, number, &at, &row, &link, 1);
     if (c == NULL) return POSIO_E_RANGE;
-    t.owner = number;
-    mft_scan_i_fill_stream(c, &t);
-    *out = t;
+    out->owner = number;
+    out->slot = at;
+    out->i_row = row;
+    out->i_extension = link;
+    mft_scan_i_fill_stream(c, out);
     return POSIO_OK;
 }
 
 MFT_SCAN_API posio_result mft_scan_next_stream(const mft_scan *scan, mft_scan_stream *stream)
 {
-    mft_scan_stream t = *stream;
-    const mft_scan_i_columns *c;
-    t.i_row++;
-    c = mft_scan_i_find_row(scan, t.owner, &t.slot, &t.i_row, &t.i_extension, 1);
+    uint64_t at = stream->slot;
+    uint32_t row = stream->i_row + 1, link = stream->i_extension;
+    const mft_scan_i_columns *c = mft_scan_i_find_row(scan, stream->owner, &at, &row, &link, 1);
     if (c == NULL) return POSIO_E_RANGE;
-    mft_scan_i_fill_stream(c, &t);
-    *stream = t;
+    stream->slot = at;
+    stream->i_row = row;
+    stream->i_extension = link;
+    mft_scan_i_fill_stream(c, stream);
     return POSIO_OK;
 }
 
-/* A full index has the size of a record in the row of its unnamed $DATA. */
-static uint64_t mft_scan_i_size(const mft_scan *s, uint64_t number)
+/* A full index has the size of a record, which lies in this slot, in the row of its unnamed
+   $DATA. */
+static uint64_t mft_scan_i_size(const mft_scan *s, const mft_scan_i_columns *c, uint32_t slot,
+                                uint64_t number)
 {
     const uint32_t other = MFT_SCAN_I_ROOT | MFT_SCAN_I_ALLOCATION;
     uint64_t at = number;
-    uint32_t link = 0, slot = 0, row;
-    do {
-        const mft_scan_i_columns *c = mft_scan_i_locate(s, at, &slot);
+    uint32_t link = 0, row;
+    for (;;) {
         for (row = c->stream_at[slot]; row < c->stream_at[slot + 1]; row++)
             if (!(c->stream_kind[row] & other) && (c->stream_text[row] & 1023) == 0)
                 return c->stream_size[row];
-    } while (mft_scan_i_next_part(s, number, &at, &link));
-    return 0;
+        if (!mft_scan_i_next_part(s, number, &at, &link)) return 0;
+        c = mft_scan_i_locate(s, at, &slot);
+    }
 }
 
 static void mft_scan_i_fill_information(const mft_scan *s, const mft_scan_i_columns *c,
@@ -3445,7 +3487,8 @@ MFT_SCAN_API posio_result mft_scan_get_record(const mft_scan *scan, uint64_t num
     }
     i = c->info_at[slot];
     if (i != c->info_at[slot + 1]) mft_scan_i_fill_information(scan, c, i, out);
-    if (c->size == NULL && word & MFT_SCAN_HAS_SIZE) out->size = mft_scan_i_size(scan, number);
+    if (c->size == NULL && word & MFT_SCAN_HAS_SIZE)
+        out->size = mft_scan_i_size(scan, c, slot, number);
     return POSIO_OK;
 }
 

@@ -37,6 +37,11 @@
 #include <emmintrin.h>
 #define SSE2
 #endif
+#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LITTLE_ENDIAN_WORDS
+#endif
+#endif
 
 // ---------------------------------------------------------------------------------- arguments
 
@@ -166,37 +171,64 @@ static char *put_char(char *p, char c)
 
 static char *put_string(char *p, const char *s) { return put(p, s, strlen(s)); }
 
-/* "00" to "99" in a row. */
-static const char *two_digits(void)
+/* Numbers from 0 to 99 in some lanes of a word, 16 bits or more each (lanes: a 1 at the beginning of
+   each), become two digits each, the tens in front. Naive: a division, two stores and a branch on
+   the length for each pair; here all pairs at once: 103 / 1024 is a tenth closely enough, and no
+   product reaches the next lane. */
+static uint64_t pairs(uint64_t values, uint64_t lanes)
 {
-    static const char digits[] =
-        "00010203040506070809101112131415161718192021222324252627282930313233"
-        "34353637383940414243444546474849505152535455565758596061626364656667"
-        "6869707172737475767778798081828384858687888990919293949596979899";
-    return digits;
+    const uint64_t tens = (values * 103 >> 10) & (lanes * 15);
+    return tens + ((values - 10 * tens) << 8) + lanes * 0x3030;
 }
 
-static char *put_two(char *p, uint32_t v) { return put(p, two_digits() + 2 * v, 2); }
+/* The 8 digits of a number below EIGHT_DIGITS, the first one lowest. It is cut in halves, and these
+   at once (10486 / 2^20 is a hundredth of what has four digits). */
+#define EIGHT_DIGITS 100000000u
 
-static uint32_t digits_of(uint64_t v)
+static uint64_t eight_digits(uint32_t v)
 {
-    uint32_t n = 1;
-    for (; v >= 10000; v /= 10000) n += 4;
-    return n + (v >= 10) + (v >= 100) + (v >= 1000);
+    const uint64_t halves = v / 10000 | (uint64_t)(v % 10000) << 32;
+    const uint64_t hundreds = (halves * 10486 >> 20) & UINT64_C(0x7f0000007f);
+    return pairs(hundreds | (halves - 100 * hundreds) << 16, UINT64_C(0x0001000100010001));
 }
 
+/* The characters of a word, the lowest first. (gcc makes one store of eight only where nothing is
+   known of their bits.) */
+static char *put_word(char *p, uint64_t v)
+{
+#if defined(LITTLE_ENDIAN_WORDS)
+    memcpy(p, &v, 8);
+#else
+    unsigned i;
+    for (i = 0; i < 8; i++) p[i] = (char)(v >> 8 * i & 255);
+#endif
+    return p + 8;
+}
+
+/* A number below EIGHT_DIGITS; 8 bytes are written in any case. */
+static char *put_short(char *p, uint32_t v)
+{
+    const uint64_t digits = eight_digits(v);
+    uint64_t significant = (digits & UINT64_C(0x0f0f0f0f0f0f0f0f)) | (uint64_t)1 << 56;
+    uint32_t zeros = 0;
+#if defined(__GNUC__)
+    zeros = (uint32_t)__builtin_ctzll(significant) / 8;
+#else
+    for (; (significant & 255) == 0; significant >>= 8) zeros++;
+#endif
+    (void)put_word(p, digits >> 8 * zeros);
+    return p + 8 - zeros;
+}
+
+/* Writes up to 7 bytes more than it says. */
 static char *put_number(char *p, uint64_t v)
 {
-    char *const end = p + digits_of(v), *d = end;
-    while (v >= 100) {
-        const uint32_t low = (uint32_t)(v % 100);
-        v /= 100;
-        d -= 2;
-        memcpy(d, two_digits() + 2 * low, 2);
-    }
-    if (v >= 10) memcpy(p, two_digits() + 2 * v, 2);
-    else *p = (char)('0' + v);
-    return end;
+    const uint64_t high = v / EIGHT_DIGITS;
+    if (high == 0) return put_short(p, (uint32_t)v);
+    if (high < EIGHT_DIGITS) p = put_short(p, (uint32_t)high);
+    else p = put_word(put_short(p, (uint32_t)(high / EIGHT_DIGITS)),
+                      eight_digits((uint32_t)(high % EIGHT_DIGITS)));
+    return put_word(p, eight_digits((uint32_t)(v % EIGHT_DIGITS)));
 }
 
 /* At least so many digits. */
@@ -227,34 +259,30 @@ static size_t decode(const unsigned char *s, const unsigned char *end, uint32_t 
 enum { BYTE_ESCAPE = 1, BYTE_QUOTE = 2, BYTE_COMMA = 4, BYTE_BAR = 8, BYTE_SURROGATE = 16 };
 
 #if defined(SSE2)
-/* Are these 16 bytes ASCII that matters to nobody? */
-static int is_plain(const char *s)
+/* All ones where one of these 16 bytes matters to somebody, or is not ASCII. Signed, and with 1 more,
+   all that is below a blank, above ~, or not ASCII, is below '!'; \ and | differ in one bit. */
+static __m128i odd_ones(const char *s)
 {
     const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)s);
-    /* Signed: what is not ASCII is less than a blank, too. */
-    __m128i any = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
-    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
-    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8(',')));
-    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8('|')));
-    any = _mm_or_si128(any, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
-    return _mm_movemask_epi8(any) == 0;
+    __m128i odd = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8(1)), _mm_set1_epi8('!'));
+    odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
+    odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, _mm_set1_epi8(',')));
+    return _mm_or_si128(
+        odd, _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('|')));
+}
+
+/* Is this text ASCII that matters to nobody? It has 16 bytes at least. */
+static int is_plain(const char *s, size_t n)
+{
+    __m128i odd = odd_ones(s + n - 16);
+    size_t i;
+    for (i = 0; i + 16 < n; i += 16) odd = _mm_or_si128(odd, odd_ones(s + i));
+    return _mm_movemask_epi8(odd) == 0;
 }
 #endif
 
-/* How many bytes at the beginning surely are of no class; the rest may be of none, too. */
-static size_t plain_bytes(const char *s, size_t n)
-{
-    size_t i = 0;
-#if defined(SSE2)
-    while (n - i >= 16 && is_plain(s + i)) i += 16;
-    if (n >= 16 && n - i < 16 && is_plain(s + n - 16)) i = n;
-#else
-    (void)s;
-    (void)n;
-#endif
-    return i;
-}
+/* Bytes that are looked at one by one, where those after them may be plain again. */
+enum { STRIDE = 16 };
 
 static uint32_t classes_of(const char *s, size_t n)
 {
@@ -264,11 +292,22 @@ static uint32_t classes_of(const char *s, size_t n)
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 1};
-    const unsigned char *at = (const unsigned char *)s + plain_bytes(s, n);
-    const unsigned char *const end = (const unsigned char *)s + n;
+    const unsigned char *at = (const unsigned char *)s;
+    const unsigned char *const end = at + n;
+    const unsigned char *next = at;
     uint32_t found = 0, c = 0;
+#if defined(SSE2)
+    if (n >= STRIDE && is_plain(s, n)) return 0;
+#endif
     while (at != end) {
         size_t m = 1;
+#if defined(SSE2)
+        if (at >= next) {
+            while (end - at >= STRIDE && is_plain((const char *)at, STRIDE)) at += STRIDE;
+            next = at + STRIDE;
+            if (at == end) break;
+        }
+#endif
         if (*at < 128) {
             found |= classes[*at];
         } else {
@@ -359,78 +398,58 @@ static char *put_json(char *p, const char *s, size_t n)
 #define TICKS_A_DAY (TICKS_A_SECOND * 86400)
 #define TICKS_TO_1970 UINT64_C(116444736000000000)
 
-enum { TIME_ROOM = 32, DAY_ROOM = 16, DAYS = 256 };
+enum { TIME_ROOM = 32 };
 
-/* Days come again, and dates take most of the time. (Keeping the texts of whole times was slower
-   than writing them anew: what has just been written in pieces cannot be read at once.) */
-typedef struct time_cache {
-    struct {
-        uint32_t day, length; /* length 0 = nothing is here */
-        char text[DAY_ROOM];  /* 2026-01-31T */
-    } days[DAYS];
-} time_cache;
+/* The date of a day, counted from 1601-01-01. Naive: whole cycles of 400, 100, 4 and 1 years, then
+   look for the month, which took 190 instructions; a table of 256 days that had been asked for
+   missed most of them. Here years begin with March, so that the leap day is the last, and each step
+   is a division by a constant: Neri and Schneider, "Euclidean affine functions and their
+   application to calendar algorithms", 2022. */
+typedef struct date {
+    uint32_t year, month, day;
+} date;
 
-/* The date of a day, counted from 1601-01-01, which begins a cycle of 400 years. ISO 8601 wants a
-   sign before a year of five digits. */
-static char *put_date(char *p, uint32_t day)
+static date date_of(uint32_t day)
 {
-    static const uint16_t ends[2][12] = {{31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365},
-                                         {31, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335, 366}};
-    uint32_t cycle = day / 146097, century, four, one, year, month = 0;
-    const uint16_t *end;
-    day %= 146097;
-    century = day / 36524 < 3 ? day / 36524 : 3;
-    day -= century * 36524;
-    four = day / 1461;
-    day -= four * 1461;
-    one = day / 365 < 3 ? day / 365 : 3;
-    day -= one * 365;
-    year = 1601 + 400 * cycle + 100 * century + 4 * four + one;
-    end = ends[one == 3 && (four != 24 || century == 3)];
-    while (day >= end[month]) month++;
-    if (month != 0) day -= end[month - 1];
-    if (year > 9999) *p++ = '+';
-    p = put_number(p, year);
-    *p++ = '-';
-    p = put_two(p, month + 1);
-    *p++ = '-';
-    p = put_two(p, day + 1);
-    *p++ = 'T';
-    return p;
-}
-
-static char *put_day(char *p, time_cache *cache, uint32_t day)
-{
-    uint32_t i = day % DAYS;
-    if (cache->days[i].length == 0 || cache->days[i].day != day) {
-        cache->days[i].length =
-            (uint32_t)(put_date(cache->days[i].text, day) - cache->days[i].text);
-        cache->days[i].day = day;
-    }
-    return PUT_WIDE(p, cache->days[i].text, cache->days[i].length, DAY_ROOM);
+    const uint32_t n = 4 * (day + 306) + 3; /* quarters of a day since 1600-03-01 */
+    const uint32_t century = n / 146097;
+    const uint64_t years = UINT64_C(2939745) * (n % 146097 | 3); /* 2^32 / 1461, rounded up */
+    const uint32_t in_year = (uint32_t)(years & UINT32_MAX) / 2939745 / 4;
+    const uint32_t months = 2141 * in_year + 197913; /* 2^16 / 30.6, and from 3 on */
+    const uint32_t is_next = in_year >= 306;
+    date d;
+    d.year = 1600 + 100 * century + (uint32_t)(years >> 32) + is_next;
+    d.month = (months >> 16) - 12 * is_next;
+    d.day = (months & 0xffff) / 2141 + 1;
+    return d;
 }
 
 /* 2026-01-31T12:34:56.1234567Z; nothing for 0, which means that it is not set. Takes TIME_ROOM bytes
-   at most. */
-static char *put_time(char *p, time_cache *cache, uint64_t ticks)
+   at most. ISO 8601 wants a sign before a year of five digits. */
+static char *put_time(char *p, uint64_t ticks)
 {
+    static const uint64_t first_two = UINT64_C(0x2d00002d00000000); /* "....-..-" */
+    static const uint64_t lanes = UINT64_C(0x0001000001000001);     /* "..x..x.." */
+    const date d = date_of((uint32_t)(ticks / TICKS_A_DAY));
     const uint64_t in_day = ticks % TICKS_A_DAY;
-    const uint32_t second = (uint32_t)(in_day / TICKS_A_SECOND);
+    const uint32_t second = (uint32_t)(in_day / TICKS_A_SECOND), minute = second / 60;
     const uint32_t fraction = (uint32_t)(in_day % TICKS_A_SECOND);
     if (ticks == 0) return p;
-    p = put_day(p, cache, (uint32_t)(ticks / TICKS_A_DAY));
-    p = put_two(p, second / 3600);
-    *p++ = ':';
-    p = put_two(p, second / 60 % 60);
-    *p++ = ':';
-    p = put_two(p, second % 60);
-    *p++ = '.';
-    p = put_two(p, fraction / 100000);
-    p = put_two(p, fraction / 1000 % 100);
-    p = put_two(p, fraction / 10 % 100);
-    *p++ = (char)('0' + fraction % 10);
-    *p++ = 'Z';
-    return p;
+    if (d.year > 9999) {
+        *p = '+';
+        p = put_number(p + 1, d.year) - 4; /* its last four digits are written again */
+    }
+    (void)put_word(p, first_two + pairs(d.year / 100 % 100 | (uint64_t)(d.year % 100) << 16 |
+                                            (uint64_t)d.month << 40,
+                                        UINT64_C(0x0000010000010001)));
+    (void)put_word(p + 8, UINT64_C(0x00003a0000540000) /* "..T..:.." */ +
+                              pairs(d.day | (uint64_t)(minute / 60) << 24 |
+                                        (uint64_t)(minute % 60) << 48,
+                                    lanes));
+    (void)put_word(p + 16, pairs((uint64_t)(second % 60) << 8, 0x100) + 0x2e00003a); /* ":..." */
+    (void)put_word(p + 20, eight_digits(10 * fraction));
+    p[27] = 'Z';
+    return p + 28;
 }
 
 /* Seconds since 1970, 0 outside of what 32 bits can say, as TSK has them. */
@@ -570,7 +589,7 @@ static const char *flags_of(flags_cache *cache, const mft_scan_record *record, u
 
 // ---------------------------------------------------------------------------------- one record
 
-enum { HEAD_ROOM = 96, SI_ROOM = 4 * TIME_ROOM + 8 }; /* for what rows of a record have in common */
+enum { HEAD_ROOM = 48, SI_ROOM = 4 * TIME_ROOM + 8 }; /* for what rows of a record have in common */
 
 /* What is needed to write records, one after the other: one for each block under way. */
 typedef struct row_writer {
@@ -582,11 +601,10 @@ typedef struct row_writer {
     char *path; /* of the name under way */
     size_t path_length, path_room;
     uint32_t path_status, path_classes;
-    time_cache times;
     flags_cache flags;
     mft_scan_record record; /* and what is known of it: */
     mft_scan_stream main;   /* its unnamed $DATA */
-    int has_main;
+    int has_main, has_others;
     char head[HEAD_ROOM], si[SI_ROOM];
     size_t head_length, si_length;
 } row_writer;
@@ -660,14 +678,22 @@ static int is_shown(const row_writer *w)
 
 static int is_data(const mft_scan_stream *s) { return s->type == MFT_SCAN_DATA; }
 
-/* Its unnamed $DATA, if it has one. */
-static void find_main_stream(row_writer *w)
+/* Its unnamed $DATA, if it has one; and has it others? */
+static void find_streams(row_writer *w)
 {
     mft_scan_stream s;
-    posio_result r = mft_scan_first_stream(w->scan, w->record.number, &s);
-    while (r == POSIO_OK && !(is_data(&s) && s.length == 0)) r = mft_scan_next_stream(w->scan, &s);
-    w->has_main = r == POSIO_OK;
-    if (w->has_main) w->main = s;
+    posio_result r;
+    w->has_main = w->has_others = 0;
+    for (r = mft_scan_first_stream(w->scan, w->record.number, &s);
+         r == POSIO_OK && !(w->has_main && w->has_others); r = mft_scan_next_stream(w->scan, &s)) {
+        if (!is_data(&s)) continue;
+        if (s.length != 0 || w->has_main) {
+            w->has_others = 1;
+        } else {
+            w->has_main = 1;
+            w->main = s;
+        }
+    }
 }
 
 // ---------------------------------------------------------------------------------- CSV
@@ -699,10 +725,10 @@ static void begin_csv(row_writer *w)
     w->head_length = (size_t)(p - w->head);
     p = w->si;
     *p++ = ',';
-    p = put_char(put_time(p, &w->times, r->created), ',');
-    p = put_char(put_time(p, &w->times, r->modified), ',');
-    p = put_char(put_time(p, &w->times, r->changed), ',');
-    p = put_char(put_time(p, &w->times, r->accessed), ',');
+    p = put_char(put_time(p, r->created), ',');
+    p = put_char(put_time(p, r->modified), ',');
+    p = put_char(put_time(p, r->changed), ',');
+    p = put_char(put_time(p, r->accessed), ',');
     w->si_length = (size_t)(p - w->si);
 }
 
@@ -711,10 +737,10 @@ static char *put_name_fields(char *p, row_writer *w, const mft_scan_name *name)
     if (has_same_times(&w->record, name)) {
         p = PUT_WIDE(p, w->si + 1, w->si_length - 1, SI_ROOM - 1);
     } else {
-        p = put_char(put_time(p, &w->times, name->created), ',');
-        p = put_char(put_time(p, &w->times, name->modified), ',');
-        p = put_char(put_time(p, &w->times, name->changed), ',');
-        p = put_char(put_time(p, &w->times, name->accessed), ',');
+        p = put_char(put_time(p, name->created), ',');
+        p = put_char(put_time(p, name->modified), ',');
+        p = put_char(put_time(p, name->changed), ',');
+        p = put_char(put_time(p, name->accessed), ',');
     }
     p = put_char(put_number(p, MFT_SCAN_NUMBER(name->parent)), ',');
     p = put_char(put_number(p, MFT_SCAN_SEQUENCE(name->parent)), ',');
@@ -788,7 +814,7 @@ static posio_result put_csv_record(row_writer *w)
     mft_scan_stream stream;
     int names = 0, unnamed = 0, has_path = 0;
     posio_result r;
-    find_main_stream(w);
+    find_streams(w);
     begin_csv(w);
     for (r = mft_scan_first_name(w->scan, w->record.number, &name); r == POSIO_OK;
          r = mft_scan_next_name(w->scan, &name)) {
@@ -802,6 +828,7 @@ static posio_result put_csv_record(row_writer *w)
         r = put_csv_row(w, NULL, NULL);
         if (r != POSIO_OK) return r;
     }
+    if (!w->has_others) return POSIO_OK;
     for (r = mft_scan_first_stream(w->scan, w->record.number, &stream); r == POSIO_OK;
          r = mft_scan_next_stream(w->scan, &stream)) {
         posio_result made = POSIO_OK;
@@ -835,7 +862,7 @@ static char *put_json_words(char *p, const char *key, const char *value)
     return PUT(p, "\"");
 }
 
-static char *put_json_times(char *p, row_writer *w, const uint64_t ticks[4])
+static char *put_json_times(char *p, const uint64_t ticks[4])
 {
     static const char *const keys[4] = {"created", "modified", "changed", "accessed"};
     int i;
@@ -847,7 +874,7 @@ static char *put_json_times(char *p, row_writer *w, const uint64_t ticks[4])
             continue;
         }
         *p++ = '"';
-        p = put_time(p, &w->times, ticks[i]);
+        p = put_time(p, ticks[i]);
         *p++ = '"';
     }
     return p;
@@ -919,7 +946,7 @@ static posio_result begin_json(row_writer *w)
     ticks[1] = r->modified;
     ticks[2] = r->changed;
     ticks[3] = r->accessed;
-    p = put_json_times(p, w, ticks);
+    p = put_json_times(p, ticks);
     p = put_json_number(p, "security_id", r->security_id);
     p = put_json_number(p, "log_sequence", r->log_sequence);
     p = put_json_number(p, "usn", r->usn);
@@ -948,7 +975,7 @@ static posio_result put_json_name(row_writer *w, const mft_scan_name *name, int 
     ticks[1] = name->modified;
     ticks[2] = name->changed;
     ticks[3] = name->accessed;
-    p = put_json_times(p, w, ticks);
+    p = put_json_times(p, ticks);
     *p++ = '}';
     w->out.used += (size_t)(p - begin);
     return POSIO_OK;
@@ -1021,7 +1048,7 @@ static posio_result put_json_record(row_writer *w)
     mft_scan_stream stream;
     posio_result r, made;
     int first = 1;
-    find_main_stream(w);
+    find_streams(w);
     made = begin_json(w);
     if (made == POSIO_OK) made = put_json_literal(w, ",\"names\":[");
     for (r = mft_scan_first_name(w->scan, w->record.number, &name);
