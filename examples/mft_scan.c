@@ -279,9 +279,16 @@ static int is_plain(const char *s, size_t n)
     for (i = 0; i + 16 < n; i += 16) odd = _mm_or_si128(odd, odd_ones(s + i));
     return _mm_movemask_epi8(odd) == 0;
 }
+#else
+static int is_plain(const char *s, size_t n)
+{
+    (void)s;
+    (void)n;
+    return 0; /* not known: all are looked at one by one */
+}
 #endif
 
-/* Bytes that are looked at one by one, where those after them may be plain again. */
+/* Where something is not plain, so many bytes are looked at one by one; then it may be again. */
 enum { STRIDE = 16 };
 
 static uint32_t classes_of(const char *s, size_t n)
@@ -296,18 +303,14 @@ static uint32_t classes_of(const char *s, size_t n)
     const unsigned char *const end = at + n;
     const unsigned char *next = at;
     uint32_t found = 0, c = 0;
-#if defined(SSE2)
     if (n >= STRIDE && is_plain(s, n)) return 0;
-#endif
     while (at != end) {
         size_t m = 1;
-#if defined(SSE2)
         if (at >= next) {
             while (end - at >= STRIDE && is_plain((const char *)at, STRIDE)) at += STRIDE;
-            next = at + STRIDE;
             if (at == end) break;
+            next = end - at > STRIDE ? at + STRIDE : end;
         }
-#endif
         if (*at < 128) {
             found |= classes[*at];
         } else {
