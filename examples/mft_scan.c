@@ -37,11 +37,6 @@
 #include <emmintrin.h>
 #define SSE2
 #endif
-#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define LITTLE_ENDIAN_WORDS
-#endif
-#endif
 
 // ---------------------------------------------------------------------------------- arguments
 
@@ -192,16 +187,10 @@ static uint64_t eight_digits(uint32_t v)
     return pairs(hundreds | (halves - 100 * hundreds) << 16, UINT64_C(0x0001000100010001));
 }
 
-/* The characters of a word, the lowest first. (gcc makes one store of eight only where nothing is
-   known of their bits.) */
+/* The characters of a word, the lowest first. */
 static char *put_word(char *p, uint64_t v)
 {
-#if defined(LITTLE_ENDIAN_WORDS)
-    memcpy(p, &v, 8);
-#else
-    unsigned i;
-    for (i = 0; i < 8; i++) p[i] = (char)(v >> 8 * i & 255);
-#endif
+    posio_put_le64(p, v);
     return p + 8;
 }
 
