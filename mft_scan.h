@@ -44,7 +44,7 @@
          for each name            13 (lean), 47 (full), and its text
          for each stream          0 (lean), 23 (full), and its name; 10 more where the initialised
                                   size is not the size, 10 where the total size differs
-         for each extension       10, and 8 in a table over all of them
+         for each extension       14, and 12 in a table over all of them; 14 where a list names it
          with MFT_SCAN_PATHS      4 for each slot, and the paths of directories
          with MFT_SCAN_CHILDREN   4 for each slot, 8 for each name
      Segments in which there is nothing take 8 bytes in all.
@@ -196,7 +196,9 @@ enum {
     MFT_SCAN_DAMAGED = 1 << 5,     /* see mft_scan_record.damage */
     MFT_SCAN_HAS_LIST = 1 << 6,    /* $ATTRIBUTE_LIST */
     MFT_SCAN_LIST_NONRESIDENT = 1 << 7,
-    MFT_SCAN_LIST_MISMATCH = 1 << 8,     /* a resident list and the extensions disagree */
+    MFT_SCAN_LIST_MISMATCH = 1 << 8,     /* of a base: its extensions and their attributes are not
+                                            those that its list (if resident) names, or it has no
+                                            list; of an extension: its base's list lacks it */
     MFT_SCAN_HAS_EXTENSIONS = 1 << 9,    /* names and streams of extensions belong to it */
     MFT_SCAN_ORPHAN_EXTENSION = 1 << 10, /* an extension whose base is gone or another file */
     MFT_SCAN_HAS_TIMES = 1 << 11,        /* $STANDARD_INFORMATION */
@@ -573,9 +575,11 @@ typedef struct mft_scan_i_columns {
     uint32_t *stream_text;
     uint16_t *stream_id;
     uint8_t *stream_kind;
-    uint64_t *base; /* extensions */
+    uint64_t *base;          /* extensions */
+    uint32_t *extension_sum; /* of its attributes */
     uint16_t *extension_slot;
-    uint64_t *listed; /* what resident lists name */
+    uint64_t *listed;     /* what resident lists name; the first of each is the record itself */
+    uint32_t *listed_sum; /* there: of the attributes that should lie in extensions */
     uint16_t *listed_slot;
     uint32_t *reparse_tag, *reparse_text, *reparse_length;
     uint16_t *reparse_slot;
@@ -617,6 +621,7 @@ typedef struct mft_scan_i_volume {
 
 typedef struct mft_scan_i_link {
     uint32_t base, extension; /* numbers */
+    uint32_t sum;             /* of the extension's attributes */
 } mft_scan_i_link;
 
 typedef struct mft_scan_i_orphan {
@@ -763,6 +768,8 @@ static const mft_scan_i_column *mft_scan_i_layout(size_t *n)
         MFT_SCAN_I_COLUMN(flags, 4, MFT_SCAN_I_SLOTS, ALL),
         MFT_SCAN_I_COLUMN(path_at, 4, MFT_SCAN_I_SLOTS, PATHS),
         MFT_SCAN_I_COLUMN(child_at, 4, MFT_SCAN_I_EDGES, CHILDREN),
+        MFT_SCAN_I_COLUMN(extension_sum, 4, MFT_SCAN_I_EXTENSIONS, ALL),
+        MFT_SCAN_I_COLUMN(listed_sum, 4, MFT_SCAN_I_LISTED, ALL),
         MFT_SCAN_I_COLUMN(attributes, 4, MFT_SCAN_I_INFOS, ALL),
         MFT_SCAN_I_COLUMN(security_id, 4, MFT_SCAN_I_INFOS, FULL),
         MFT_SCAN_I_COLUMN(name_text, 4, MFT_SCAN_I_NAMES, ALL),
@@ -927,7 +934,7 @@ static void mft_scan_i_most(const mft_scan *s, mft_scan_i_columns *c)
     c->count[MFT_SCAN_I_EXTENSIONS] = slots;
     c->count[MFT_SCAN_I_NAMES] = n / (24 + 66) + 1;
     c->count[MFT_SCAN_I_STREAMS] = rows;
-    c->count[MFT_SCAN_I_LISTED] = n / 26 + 1;
+    c->count[MFT_SCAN_I_LISTED] = rows; /* one for each list, and one for an entry of 26 bytes */
     c->count[MFT_SCAN_I_REPARSES] = slots;
     c->count[MFT_SCAN_I_OBJECTS] = slots;
     c->count[MFT_SCAN_I_INITIALS] = n / 64 + 1;
@@ -1213,6 +1220,10 @@ typedef struct mft_scan_i_parse {
     const unsigned char *rec;
     uint64_t number;
     uint32_t slot, used, flags, damage, links, lists;
+    uint32_t list; /* row of its $ATTRIBUTE_LIST, UINT32_MAX: none */
+    uint32_t sum;  /* of attributes that a list names */
+    int sums;      /* whether there may be one */
+    uint64_t reference;
     uint32_t attributes, security_id, name_tag;
     uint64_t size, created, modified, changed, accessed, usn;
     int full, needs_tag;
@@ -1382,35 +1393,103 @@ static void mft_scan_i_take_stream(mft_scan_i_parse *p, const mft_scan_i_attribu
     if (p->full) mft_scan_i_keep_stream(p, a);
 }
 
-/* The extensions that a resident list names, each once in a row of entries. */
+/* A number for an attribute by what a list's entry tells of it. Attributes of a file and entries of
+   its list are the same when their sums are, but for one in 2^32, so no row is needed for each. */
+static uint32_t mft_scan_i_sum(uint64_t reference, uint32_t type, uint32_t id, uint32_t name_units,
+                               uint64_t lowest)
+{
+    uint64_t x = reference * 0x9e3779b97f4a7c15u + lowest * 0xd6e8feb86659fd93u +
+                 ((uint64_t)type << 32 | (uint64_t)id << 8 | name_units);
+    x = (x ^ x >> 29) * 0x94d049bb133111ebu;
+    return (uint32_t)(x >> 32);
+}
+
+static int mft_scan_i_next_run(const unsigned char **list, uint32_t *left, uint64_t *at,
+                               uint64_t *clusters, uint64_t *lcn);
+
+/* Can a list that is not resident be where it should? */
+static int mft_scan_i_is_list_in_volume(const mft_scan_i_parse *p, const mft_scan_i_attribute *a)
+{
+    const mft_scan_i_volume *v = &p->scan->volume;
+    const unsigned char *runs = a->value;
+    uint32_t left = a->value_size;
+    uint64_t at = 0, clusters, lcn, all = 0;
+    int r;
+    if (a->lowest != 0 || a->size < MFT_SCAN_I_ATTRIBUTE_OUTSIDE ||
+        posio_le64(a->at + 0x30) > MFT_SCAN_I_LIST_MAX)
+        return 0;
+    while ((r = mft_scan_i_next_run(&runs, &left, &at, &clusters, &lcn)) > 0) {
+        if (lcn == UINT64_MAX) return 0; /* a hole: a list has none */
+        if (v->cluster_size != 0 && !posio_within(lcn, clusters, v->size / v->cluster_size))
+            return 0;
+        all = posio_min(all + posio_min(clusters, UINT32_MAX), UINT32_MAX);
+    }
+    return r == 0 && (v->cluster_size == 0 || posio_le64(a->at + 0x30) <= all * v->cluster_size);
+}
+
+/* Entries are sorted by type, name, and first cluster; names by a table that is not known here. */
+static int mft_scan_i_is_list_sorted(const unsigned char *a, const unsigned char *b)
+{
+    const uint32_t x = posio_le32(a), y = posio_le32(b);
+    if (x != y) return x < y;
+    if (a[6] != b[6] || memcmp(a + a[7], b + b[7], 2u * a[6]) != 0) return 1;
+    return posio_le64(a + 8) <= posio_le64(b + 8);
+}
+
+/* The extensions that a resident list names, each once in a row of entries; before them a row for
+   the record itself. */
 static void mft_scan_i_take_list(mft_scan_i_parse *p, const mft_scan_i_attribute *a)
 {
     mft_scan_i_columns *c = p->c;
-    const unsigned char *v = a->value;
-    uint32_t left = a->value_size;
+    const unsigned char *v = a->value, *before = NULL;
+    uint32_t left = a->value_size, k = c->count[MFT_SCAN_I_LISTED], sum = 0;
     uint64_t last = 0;
     p->flags |= MFT_SCAN_HAS_LIST;
     p->lists++;
     if (!a->resident) {
         p->flags |= MFT_SCAN_LIST_NONRESIDENT;
+        if (!mft_scan_i_is_list_in_volume(p, a)) mft_scan_i_blame(p, MFT_SCAN_BAD_LIST);
         return;
     }
+    p->sums = 1;
+    p->list = k;
+    c->listed[k] = p->number;
+    c->listed_slot[k++] = (uint16_t)p->slot;
     while (left != 0) {
         uint32_t n = left >= 26 ? posio_le16(v + 4) : 0;
         uint64_t reference;
         if (n < 26 || n > left || !posio_within(v[7], 2u * v[6], n)) {
             mft_scan_i_blame(p, MFT_SCAN_BAD_LIST);
-            return;
+            break;
         }
+        if (before != NULL && !mft_scan_i_is_list_sorted(before, v))
+            mft_scan_i_blame(p, MFT_SCAN_BAD_LIST);
+        before = v;
         reference = posio_le64(v + 16);
+        if (posio_le32(v) > MFT_SCAN_I_ATTRIBUTE_LIST)
+            sum += mft_scan_i_sum(reference, posio_le32(v), posio_le16(v + 24), v[6],
+                                  posio_le64(v + 8));
+        else if (posio_le32(v) == MFT_SCAN_I_ATTRIBUTE_LIST) /* no list names itself */
+            mft_scan_i_blame(p, MFT_SCAN_BAD_LIST);
         if (MFT_SCAN_NUMBER(reference) != p->number && reference != last) {
-            const uint32_t k = c->count[MFT_SCAN_I_LISTED]++;
+            c->listed_sum[k] = 0;
             c->listed[k] = last = reference;
-            c->listed_slot[k] = (uint16_t)p->slot;
+            c->listed_slot[k++] = (uint16_t)p->slot;
         }
         v += n;
         left -= n;
     }
+    c->listed_sum[p->list] = sum;
+    c->count[MFT_SCAN_I_LISTED] = k;
+}
+
+/* What of a list is not about the record itself; what of an extension its base's list names. */
+static void mft_scan_i_keep_sum(mft_scan_i_parse *p)
+{
+    mft_scan_i_columns *c = p->c;
+    if (p->list != UINT32_MAX) c->listed_sum[p->list] -= p->sum;
+    if (p->flags & MFT_SCAN_EXTENSION)
+        c->extension_sum[c->count[MFT_SCAN_I_EXTENSIONS] - 1] = p->sum;
 }
 
 static void mft_scan_i_take_object_id(mft_scan_i_parse *p, const mft_scan_i_attribute *a)
@@ -1512,6 +1591,9 @@ static void mft_scan_i_walk(mft_scan_i_parse *p)
             mft_scan_i_blame(p, MFT_SCAN_BAD_ATTRIBUTE_TYPE);
         else if (a.type < last) mft_scan_i_blame(p, MFT_SCAN_BAD_ATTRIBUTE_ORDER);
         last = a.type;
+        if (p->sums && a.type > MFT_SCAN_I_ATTRIBUTE_LIST)
+            p->sum +=
+                mft_scan_i_sum(p->reference, a.type, posio_le16(a.at + 14), a.at[9], a.lowest);
         if (damage != MFT_SCAN_BAD_VALUE && damage != MFT_SCAN_BAD_ATTRIBUTE_NAME)
             mft_scan_i_take(p, &a);
         offset += a.size;
@@ -1531,6 +1613,7 @@ static void mft_scan_i_take_header(mft_scan_i_parse *p)
         p->c->base[k] = posio_le64(rec + MFT_SCAN_I_AT_BASE);
         p->c->extension_slot[k] = (uint16_t)p->slot;
         p->flags |= MFT_SCAN_EXTENSION;
+        p->sums = 1;
         p->tally->extension++;
     }
     if (posio_le16(rec + 4) >= MFT_SCAN_I_HEADER_LONG &&
@@ -1563,7 +1646,10 @@ static void mft_scan_i_parse_record(mft_scan_i_parse *p, unsigned char *rec)
     const uint32_t size = p->scan->record_size;
     const int fixups = mft_scan_i_has_fixups(rec, size);
     p->rec = rec;
-    p->flags = p->damage = p->links = p->lists = 0;
+    p->flags = p->damage = p->links = p->lists = p->sum = 0;
+    p->list = UINT32_MAX;
+    p->sums = 0;
+    p->reference = p->number | (uint64_t)posio_le16(rec + MFT_SCAN_I_AT_SEQUENCE) << 48;
     p->attributes = p->security_id = p->name_tag = 0;
     p->size = p->created = p->modified = p->changed = p->accessed = p->usn = 0;
     p->needs_tag = 0;
@@ -1586,6 +1672,7 @@ static void mft_scan_i_parse_record(mft_scan_i_parse *p, unsigned char *rec)
         mft_scan_i_blame(p, MFT_SCAN_BAD_USED_SIZE);
     else mft_scan_i_walk(p);
     if (p->needs_tag) mft_scan_i_keep_reparse(p, p->name_tag, NULL, 0);
+    if (p->sums) mft_scan_i_keep_sum(p);
     mft_scan_i_keep_information(p);
     if (p->damage != MFT_SCAN_SOUND) p->flags |= MFT_SCAN_DAMAGED;
 }
@@ -3059,26 +3146,44 @@ static void mft_scan_i_count_joined(mft_scan *s, uint32_t word, uint64_t own, ui
         s->stats.hard_linked_records++;
 }
 
+static void mft_scan_i_blame_list(mft_scan *s, uint32_t *word)
+{
+    if (!(*word & MFT_SCAN_HEADER_IN_USE) || *word & MFT_SCAN_LIST_MISMATCH) return;
+    *word |= MFT_SCAN_LIST_MISMATCH;
+    s->stats.list_mismatches++;
+}
+
+/* A base and its list, rows `row` to `end`, of which the first tells its sum. That of its extensions
+   must be the same; else those that the list does not name are flagged, too. */
+static void mft_scan_i_check_list(mft_scan *s, mft_scan_i_columns *c, uint64_t number, uint32_t row,
+                                  uint32_t end)
+{
+    uint64_t i, from = mft_scan_i_find_link(s, number);
+    uint32_t sum = 0, slot = 0, k;
+    for (i = from; i < s->link_count && s->links[i].base == number; i++) sum += s->links[i].sum;
+    if (sum == c->listed_sum[row]) return;
+    mft_scan_i_blame_list(s, &c->flags[c->listed_slot[row]]);
+    for (i = from; i < s->link_count && s->links[i].base == number; i++) {
+        const uint64_t segment = mft_scan_i_place_of(s, s->links[i].extension, &slot);
+        for (k = row + 1; k < end && MFT_SCAN_NUMBER(c->listed[k]) != s->links[i].extension;) k++;
+        if (k == end) s->segments[segment]->flags[slot] |= MFT_SCAN_LIST_MISMATCH;
+    }
+}
+
 /* Compares resident lists with the extensions that name their bases. */
 static void mft_scan_i_check_lists(mft_scan *s, uint64_t segment)
 {
     mft_scan_i_columns *c = s->segments[segment];
-    uint32_t i;
-    for (i = 0; i < c->count[MFT_SCAN_I_LISTED]; i++) {
-        const uint64_t number = s->numbers != NULL ? s->numbers[c->listed_slot[i]]
-                                                   : (segment << s->slot_bits) + c->listed_slot[i];
-        uint32_t slot = 0, *word = &c->flags[c->listed_slot[i]];
-        const mft_scan_i_columns *e = mft_scan_i_locate(s, MFT_SCAN_NUMBER(c->listed[i]), &slot);
-        mft_scan_i_link want;
-        want.base = (uint32_t)number;
-        want.extension = (uint32_t)MFT_SCAN_NUMBER(c->listed[i]);
-        if (e != NULL && e->flags != NULL && s->link_count != 0 &&
-            e->sequence[slot] == MFT_SCAN_SEQUENCE(c->listed[i]) &&
-            bsearch(&want, s->links, (size_t)s->link_count, sizeof want, mft_scan_i_compare_links))
-            continue;
-        if (!(*word & MFT_SCAN_HEADER_IN_USE) || *word & MFT_SCAN_LIST_MISMATCH) continue;
-        *word |= MFT_SCAN_LIST_MISMATCH;
-        s->stats.list_mismatches++;
+    const uint32_t n = c->count[MFT_SCAN_I_LISTED];
+    uint32_t i = 0, end;
+    while (i < n) {
+        const uint32_t slot = c->listed_slot[i];
+        const uint64_t number =
+            s->numbers != NULL ? s->numbers[slot] : (segment << s->slot_bits) + slot;
+        for (end = i + 1; end < n && c->listed_slot[end] == slot && c->listed[end] != number;)
+            end++;
+        mft_scan_i_check_list(s, c, number, i, end);
+        i = end;
     }
 }
 
@@ -3132,6 +3237,7 @@ static posio_result mft_scan_i_link_all(mft_scan *s, posio_error *err)
             uint32_t *word = &c->flags[c->extension_slot[k]];
             if (mft_scan_i_belongs(s, *word, c->base[k])) {
                 s->links[s->link_count].base = (uint32_t)MFT_SCAN_NUMBER(c->base[k]);
+                s->links[s->link_count].sum = c->extension_sum[k];
                 s->links[s->link_count++].extension =
                     (uint32_t)((i << s->slot_bits) + c->extension_slot[k]);
             } else {
@@ -3144,8 +3250,9 @@ static posio_result mft_scan_i_link_all(mft_scan *s, posio_error *err)
         qsort(s->links, (size_t)s->link_count, sizeof *s->links, mft_scan_i_compare_links);
     for (i = from = 0; i < s->link_count; i++)
         if (i + 1 == s->link_count || s->links[i + 1].base != s->links[i].base) {
-            const mft_scan_i_columns *c = mft_scan_i_locate(s, s->links[i].base, &slot);
+            mft_scan_i_columns *c = s->segments[mft_scan_i_place_of(s, s->links[i].base, &slot)];
             const uint64_t others = mft_scan_i_join(s, from, i + 1);
+            if (!(c->flags[slot] & MFT_SCAN_HAS_LIST)) mft_scan_i_blame_list(s, &c->flags[slot]);
             mft_scan_i_count_joined(s, c->flags[slot], mft_scan_i_count_links(c, slot), others);
             from = i + 1;
         }
@@ -4662,6 +4769,7 @@ static posio_result mft_scan_i_visit_view(mft_scan_i_visitor *v, uint32_t slots,
         if (i == 0 && !with_base) continue; /* what should be a base is one of another's */
         if (mft_scan_i_belongs(s, c->flags[i], base)) {
             s->links[s->link_count].base = (uint32_t)v->numbers[0];
+            s->links[s->link_count].sum = c->extension_sum[k - 1];
             s->links[s->link_count++].extension = (uint32_t)v->numbers[i];
         } else {
             c->flags[i] |= MFT_SCAN_ORPHAN_EXTENSION;
@@ -4672,6 +4780,8 @@ static posio_result mft_scan_i_visit_view(mft_scan_i_visitor *v, uint32_t slots,
     if (s->link_count != 0) v->others += mft_scan_i_join(s, 0, s->link_count);
     v->joined |= s->link_count != 0;
     if (complete) mft_scan_i_check_lists(s, 0);
+    if (s->link_count != 0 && with_base && !(c->flags[0] & MFT_SCAN_HAS_LIST))
+        mft_scan_i_blame_list(s, &c->flags[0]);
     for (i = 0; i < slots && r == POSIO_OK; i++)
         if (i == 0 ? with_base || s->link_count != 0
                    : (c->flags[i] & MFT_SCAN_ORPHAN_EXTENSION) != 0)

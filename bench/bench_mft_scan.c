@@ -329,6 +329,7 @@ static int is_expected(const scan *t)
         {"directories", s->directories, m->directories},
         {"hard links", s->hard_linked_records, m->hard_linked_records},
         {"lists", s->lists, m->lists},
+        {"list mismatches", s->list_mismatches, 0},
         {"deferred", s->deferred, m->lists},
         {"read errors", s->io_errors, 0},
         {"named streams", s->named_streams, m->named_streams + m->named_streams_free},

@@ -618,6 +618,62 @@ TEST(a_reference_finds_only_its_own_file)
 
 /* A directory was deleted and its record used again, but for an extension that still has its name:
    what lay in the directory finds its path by that. */
+typedef struct list_case {
+    const char *variant;
+    uint32_t mismatch, damage, extension; /* of record 29; whether 30 is flagged, too */
+} list_case;
+
+/* Lists are compared with what is there from both sides. Records 25 and 27 have nothing to do with
+   it, but for ext-not-back, whose extension names 25. */
+static const list_case list_cases[] = {
+    {"ext-after", 0, MFT_SCAN_SOUND, 0},
+    {"ext-not-back", 1, MFT_SCAN_SOUND, 0},
+    {"ext-not-listed", 1, MFT_SCAN_SOUND, 1},
+    {"ext-no-list", 1, MFT_SCAN_SOUND, 0},
+    {"ext-listed-free", 1, MFT_SCAN_SOUND, 0},
+    {"ext-listed-out", 1, MFT_SCAN_SOUND, 1},
+    {"ext-list-self", 0, MFT_SCAN_BAD_LIST, 0},
+    {"ext-list-cut", 1, MFT_SCAN_BAD_LIST, 0},
+    {"ext-list-length-0", 1, MFT_SCAN_BAD_LIST, 1},
+    {"ext-list-length-out", 1, MFT_SCAN_BAD_LIST, 1},
+    {"ext-list-name-out", 1, MFT_SCAN_BAD_LIST, 1},
+    {"ext-list-empty", 1, MFT_SCAN_SOUND, 1},
+    {"ext-list-outside", 0, MFT_SCAN_BAD_LIST, 0},
+    {"ext-list-huge", 0, MFT_SCAN_BAD_LIST, 0},
+    {"ext-list-hole", 0, MFT_SCAN_BAD_LIST, 0},
+    {"ext-list-others", 1, MFT_SCAN_SOUND, 0},
+    {"ext-list-order", 0, MFT_SCAN_BAD_LIST, 0},
+    {"ext-list-lacks", 1, MFT_SCAN_SOUND, 0},
+    {"ext-list-more", 1, MFT_SCAN_SOUND, 0},
+    {"ext-list-sequence", 1, MFT_SCAN_SOUND, 0}};
+
+TEST(lists_are_checked_both_ways)
+{
+    size_t i;
+    for (i = 0; i < sizeof list_cases / sizeof list_cases[0]; i++) {
+        const list_case *t = &list_cases[i];
+        const int not_back = strcmp(t->variant, "ext-not-back") == 0;
+        mft_build s;
+        mft_scan_desc d = full_desc();
+        mft_scan *scan = open_variant(&s, t->variant, &d);
+        mft_scan_record base, ext, other;
+        REQUIRE(scan != NULL);
+        REQUIRE(mft_scan_get_record(scan, 29, &base) == POSIO_OK);
+        REQUIRE(mft_scan_get_record(scan, 30, &ext) == POSIO_OK);
+        REQUIRE(mft_scan_get_record(scan, MFT_BUILD_BEFORE, &other) == POSIO_OK);
+        expect(!!(base.flags & MFT_SCAN_LIST_MISMATCH) == (t->mismatch != 0), t->variant, 29,
+               "LIST_MISMATCH", base.flags, t->mismatch);
+        expect(base.damage == t->damage, t->variant, 29, "damage", base.damage, t->damage);
+        expect(!!(ext.flags & MFT_SCAN_LIST_MISMATCH) == (t->extension != 0), t->variant, 30,
+               "LIST_MISMATCH", ext.flags, t->extension);
+        expect(!!(other.flags & MFT_SCAN_LIST_MISMATCH) == not_back, t->variant, 25,
+               "LIST_MISMATCH", other.flags, (uint64_t)not_back);
+        CHECK_EQ(mft_scan_get_stats(scan)->list_mismatches, t->mismatch + (uint32_t)not_back);
+        mft_scan_close(scan);
+        mft_build_free(&s);
+    }
+}
+
 TEST(a_reused_directory_lives_on_in_its_extension)
 {
     mft_build s;
@@ -1167,6 +1223,7 @@ TEST_MAIN(
     RUN(every_mode_gives_the_same_bits);
     RUN(children_are_all_names_once);
     RUN(a_reference_finds_only_its_own_file);
+    RUN(lists_are_checked_both_ways);
     RUN(a_reused_directory_lives_on_in_its_extension);
     RUN(impossible_wishes_are_refused);
     RUN(a_scan_can_be_canceled);
