@@ -2577,16 +2577,15 @@ MFT_SCAN_API posio_result mft_scan_volumes(const posio_source *source, mft_scan_
 
 // ---------------------------------------------------------------------------------- record 0
 
-/* Reads a record of the $MFT through the runs known so far, and fixes it up. 0: it is not there, or
-   not sound. */
-static int mft_scan_i_read_record(const mft_scan *s, uint64_t number, unsigned char *rec)
+/* Reads a record of the $MFT through the runs known so far. 0: it is not there. Who reads many has
+   one reader for all: on some file systems asking for an extent costs a walk over all pages. */
+static int mft_scan_i_read_record(const mft_scan *s, uint64_t number, unsigned char *rec,
+                                  mft_scan_i_reader *x)
 {
     const uint32_t n = s->record_size;
     uint8_t unread[2] = {0, 0};
-    mft_scan_i_reader unused;
-    memset(&unused, 0, sizeof unused);
     if (number >= s->runs.end / n) return 0;
-    mft_scan_i_read_mft(s, number * n, rec, 0, n, unread, &unused);
+    mft_scan_i_read_mft(s, number * n, rec, 0, n, unread, x);
     return !unread[0];
 }
 
@@ -2712,7 +2711,9 @@ static posio_result mft_scan_i_read_value(mft_scan *s, const mft_scan_i_attribut
 static int mft_scan_i_get_extension(const mft_scan *s, uint64_t reference, uint32_t type,
                                     uint64_t lowest, unsigned char *rec, mft_scan_i_attribute *a)
 {
-    return mft_scan_i_read_record(s, MFT_SCAN_NUMBER(reference), rec) &&
+    mft_scan_i_reader x;
+    memset(&x, 0, sizeof x);
+    return mft_scan_i_read_record(s, MFT_SCAN_NUMBER(reference), rec, &x) &&
            mft_scan_i_is_sound(s, rec, 1) &&
            MFT_SCAN_NUMBER(posio_le64(rec + MFT_SCAN_I_AT_BASE)) == 0 &&
            posio_le64(rec + MFT_SCAN_I_AT_BASE) != 0 &&
@@ -3011,13 +3012,16 @@ static posio_result mft_scan_i_detect_fixed(mft_scan *s, posio_error *err)
     const uint32_t n = s->record_size;
     uint64_t i, slots = posio_min(s->info.slots, 256);
     uint32_t fixed = 0, raw = 0;
+    mft_scan_i_reader x;
     unsigned char *rec;
+    memset(&x, 0, sizeof x);
     if (s->info.input != MFT_SCAN_INPUT_MFT) return POSIO_OK;
     rec = (unsigned char *)posio_allocate(&s->desc.alloc, n);
     if (rec == NULL) return mft_scan_i_no_memory(err);
     for (i = 0; i < 2 * slots && (i < slots || fixed + raw == 0); i++) {
         int as_written, as_on_disk; /* the first ones; if these say nothing, some of all */
-        if (!mft_scan_i_read_record(s, i < slots ? i : s->info.slots * (i - slots) / slots, rec) ||
+        if (!mft_scan_i_read_record(s, i < slots ? i : s->info.slots * (i - slots) / slots, rec,
+                                    &x) ||
             posio_le32(rec) != mft_scan_i_file || !mft_scan_i_has_fixups(rec, n))
             continue;
         as_written = mft_scan_i_is_fixed(rec, n);
