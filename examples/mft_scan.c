@@ -1117,7 +1117,10 @@ static posio_result reserve_body(row_writer *w, size_t more)
     return text_reserve(&w->out, (w->path_length + label + more) * ESCAPED + 512);
 }
 
-/* "|number-type-id", the address by which icat finds it */
+/* "|number-type-id", the address by which icat finds it. Ids are unique in a record only: sleuthkit
+   gives attributes of extension records new ones, counted from the highest of the base's list on in
+   the list's order, all types together, 255 at most. That takes lists and attributes that the index
+   does not keep, so here they have the ids that are stored. */
 static char *put_address(char *p, uint64_t number, uint32_t type, uint32_t id)
 {
     p = put_char(put_number(put_char(p, '|'), number), '-');
@@ -2243,7 +2246,9 @@ static const char details[] =
     "jsonl: an object for each record, with lists of its names and of all its streams.\n"
     "bodyfile: for mactime, with addresses for icat, as `fls -r -p -m /` prints them; but each\n"
     "hard link has the times of its own $FILE_NAME, the owner is 0, deleted names in folders'\n"
-    "slack are not seen, | is \\x7c, and there is no line for $OrphanFiles itself.\n"
+    "slack are not seen, | is \\x7c, and there is no line for $OrphanFiles itself. Attributes in\n"
+    "extension records have the ids stored there, where sleuthkit makes up others (istat and icat\n"
+    "show those): files with very many links or fragments.\n"
     "none: no rows; the default with --stats, --json, --list and --bench.\n"
     "\n"
     "Exit codes: 0 = good; 1 = damaged: records that could not be read, are torn, BAAD, or not as\n"
