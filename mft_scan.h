@@ -3157,8 +3157,8 @@ static void mft_scan_i_blame_list(mft_scan *s, uint32_t *word)
     s->stats.list_mismatches++;
 }
 
-/* A base and its list, rows `row` to `end`, of which the first tells its sum. That of its extensions
-   must be the same; else those that the list does not name are flagged, too. */
+/* A base and its list, rows `row` to `end`, of which the first tells its sum. That of its
+   extensions must be the same; else those that the list does not name are flagged, too. */
 static void mft_scan_i_check_list(mft_scan *s, mft_scan_i_columns *c, uint64_t number, uint32_t row,
                                   uint32_t end)
 {
