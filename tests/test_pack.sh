@@ -328,7 +328,26 @@ test_format() {
         check "$name" 'code 0' 'silent' 'same o d.raw' "says \"root $(timeout 20 "$pack" info a |
             sed -n 's/^  root  *//p')\""
     done
-    have b3sum || skip "by the manual: BLAKE3" "b3sum missing"
+    have b3sum || { skip "by the manual: BLAKE3, and features" "b3sum missing"; return; }
+    run create --force --quiet a d.raw
+    "$python" "$here/fixtures/read_hexz.py" extend a later > out 2> err
+    code=$?
+    check "an archive with an optional feature" 'code 0' 'silent'
+    timeout 20 "$python" "$here/fixtures/read_hexz.py" check later o > out 2> err
+    code=$?
+    check "is read by the manual" 'code 0' 'silent' 'same o d.raw'
+    run verify later
+    check "is verified" 'code 0' 'silent' 'says "later: good: "'
+    run cat later
+    check "and read" 'code 0' 'silent' 'same out d.raw'
+    flip later $(($(size_of later) - $(od -A n -t u4 -j $(($(size_of later) - 9)) -N 4 later) * 8 -
+        97 - 20)) # in the last of its frames
+    run verify later
+    check "what it says of itself is verified, too" 'code 1' 'says "of the archive: "'
+    "$python" "$here/fixtures/read_hexz.py" patch a later 24 00000080
+    timeout 20 "$python" "$here/fixtures/read_hexz.py" check later o > out 2> err
+    code=$?
+    check "an unknown required feature, by the manual" 'code 1' 'complains "required features"'
 }
 
 # ------------------------------------------------------------------------------- images
