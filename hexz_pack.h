@@ -10,14 +10,17 @@
 
        int main(int argc, char **argv)
        {
-           hexz_pack_desc desc = {0};
+           static hexz_pack_desc desc; // all zero: a complete default
            hexz_pack_writer *w = NULL;
            hexz_pack *archive = NULL;
            posio_file *file = NULL;
            posio_error err;
-           posio_result r = argc < 3 ? POSIO_E_ARG : posio_file_open(&file, argv[1], NULL, &err);
-           if (r != POSIO_OK) return 2;
-           posio_source image = posio_file_source(file);
+           posio_source image;
+           posio_result r;
+           if (argc < 3) return puts("usage: program IMAGE ARCHIVE"), 2;
+           r = posio_file_open(&file, argv[1], NULL, &err);
+           if (r != POSIO_OK) return printf("%s: %s\n", argv[1], err.message), 2;
+           image = posio_file_source(file);
            desc.pool = thread_pool_create(0);
            r = hexz_pack_begin(&w, argv[2], &desc, &err);
            if (r == POSIO_OK) r = hexz_pack_append_source(w, &image, &err);
@@ -25,11 +28,17 @@
            else hexz_pack_abort(w);
            if (r == POSIO_OK) r = hexz_pack_open(&archive, argv[2], &desc, &err);
            if (r == POSIO_OK) r = hexz_pack_verify(archive, NULL, NULL, NULL, &err);
-           if (r != POSIO_OK) puts(err.message);
+           if (r != POSIO_OK) printf("%s: %s\n", argv[2], err.message);
            hexz_pack_close(archive);
            posio_file_close(file);
            return thread_pool_destroy(desc.pool) != POSIO_OK || r != POSIO_OK;
        }
+
+   BUILDING
+     cc -O2 -pthread program.c -lzstd, with dist/hexz_pack.h beside it, or with this file and what it
+     includes: posio.h, thread_pool.h, chunk_cache.h and digest.h. THREAD_POOL_IMPLEMENTATION is for
+     files that make a pool; without one all is done by the thread that calls. Who only reads needs
+     hexz_pack_open, hexz_pack_info (sums.size), hexz_pack_read_at and hexz_pack_close.
 
    WHAT IT DOES NOT DO
      One image in one archive: no folders, no archives that build on another one, no signatures and
@@ -64,13 +73,14 @@
                without any duplicates.
                Contexts of the codec, one for each thread: zstd as the level needs (3: 1.5 MiB),
                LZ4 16 KiB, LZ4 HC 256 KiB.
-     reading   64 bytes for each 512 entries, checked against desc.index_max (256 MiB) before, and
-               the metadata; a cache of 37 KB pages of the index (desc.index_cache, 16 MiB), and one
-               of decoded chunks (desc.cache_bytes, 64 MiB; one chunk at least), where each takes M
-               bytes: four times the average of content-defined ones; a decoder (160 KiB) and a
-               stored chunk for each thread.
+     reading   6 KiB, 64 bytes for each 512 entries, checked against desc.index_max (256 MiB) before,
+               and the metadata; a cache of 37 KB pages of the index (desc.index_cache, 16 MiB), and
+               one of decoded chunks (desc.cache_bytes, 64 MiB), where each takes M bytes and 128,
+               640 at least: four times the average of content-defined ones. Either holds one at
+               least, and for each thread that reads one more while it is decoded. A decoder
+               (160 KiB) and a stored chunk for each thread.
      verifying for each thread a decoded chunk more; 2 T + 2 pages of 45 KB; 4 bytes for each entry,
-               which are no more than its bytes in the file.
+               which are no more than its bytes in the file; with HEXZ_PACK_REMEMBER one bit.
      Contexts are libzstd's and liblz4's, from malloc; all else is desc.alloc's.
 
    ERRORS
@@ -252,9 +262,10 @@ enum {
 };
 /* Flags. */
 enum {
-    HEXZ_PACK_FORCE = 1,     /* begin: an existing NAME is replaced by finish */
-    HEXZ_PACK_NO_SYNC = 2,   /* begin: finish does not wait for the device */
-    HEXZ_PACK_FIND_ZEROS = 4 /* process: chunks of zeros are neither hashed nor compressed */
+    HEXZ_PACK_FORCE = 1,      /* begin: an existing NAME is replaced by finish */
+    HEXZ_PACK_NO_SYNC = 2,    /* begin: finish does not wait for the device */
+    HEXZ_PACK_FIND_ZEROS = 4, /* process: chunks of zeros are neither hashed nor compressed */
+    HEXZ_PACK_REMEMBER = 8    /* open: what reading finds good, verifying does not decode again */
 };
 enum { HEXZ_PACK_CHUNK_MAX = 16 << 20, HEXZ_PACK_SIZES = 25 };
 #define HEXZ_PACK_NONE UINT64_MAX /* no entry, no offset, unknown */
@@ -382,8 +393,9 @@ HEXZ_PACK_API posio_result hexz_pack_open_source(hexz_pack **out, const posio_so
 /* Reads n bytes of the content at offset into buf; POSIO_E_RANGE beyond its end; on failure buf
    holds anything. A chunk is decoded as a whole, and its BLAKE3 compared, once for all threads that
    want it, and kept in the cache; chunks that lie completely within a range of 256 KiB or more are
-   decoded side by side straight into buf and pass by the cache. A duplicate costs a page of the
-   index, too, if its original's is not in the cache: desc.index_cache.
+   decoded side by side straight into buf and pass by the cache, but for duplicates of which there
+   are many. A duplicate costs a page of the index, too, if its original's is not in the cache:
+   desc.index_cache.
    Threads: any. Allocates: yes (up to the bounds above). Blocks: workers. */
 HEXZ_PACK_API posio_result hexz_pack_read_at(hexz_pack *archive, uint64_t offset, void *buf,
                                              size_t n, posio_error *err);
@@ -402,7 +414,8 @@ typedef struct hexz_pack_fault {
     uint64_t entry;        /* number of the chunk; HEXZ_PACK_NONE: a structure */
     uint64_t offset, size; /* bytes of the content that it spoils; size may be 0 */
     uint64_t file_offset;  /* in the archive: where the chunk or structure begins, or the byte */
-    const char *reason;    /* valid during the call; no text of the archive in it */
+    const char *what;      /* "chunk", "a page of the index" ...: which structure */
+    const char *reason;    /* valid during the call, as `what`; no text of the archive in it */
     posio_result code;     /* POSIO_E_DATA, or POSIO_E_IO ... where it cannot be read */
     uint32_t reserved;
 } hexz_pack_fault;
@@ -423,7 +436,9 @@ typedef struct hexz_pack_verdict {
    the order of the content, group by group, chunks, then the table and its page; then those of the
    directory, of what follows it, and of the seek table, one at most. Returns POSIO_OK, or the
    result of the first fault, and err is about that one. verdict (may be NULL) is filled in either
-   case. The time is linear in the size of the file.
+   case. The time is linear in the size of the file. Chunks that reads of this archive have found
+   good, if it was opened with HEXZ_PACK_REMEMBER, CRC-32C and BLAKE3, are not read again, and count
+   as compared: who wants a digest of the content as well, reads first and verifies then.
    Threads: any. Allocates: yes. Blocks: workers. */
 HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
                                             int (*fault)(void *user, const hexz_pack_fault *fault),
@@ -613,6 +628,7 @@ enum {
     HEXZ_PACK_I_BULK = 256 << 10, /* a read that is dealt out */
     HEXZ_PACK_I_GRAIN = 64 << 10, /* and what one thread gets of it, at least */
     HEXZ_PACK_I_STRETCHES = 64,   /* by as many threads, at most */
+    HEXZ_PACK_I_WANTED = 1024,    /* originals that duplicates wanted last */
     HEXZ_PACK_I_ITEMS = 65536,
     HEXZ_PACK_I_ITEM_BYTES = 16 << 20,
     HEXZ_PACK_I_VERIFY_PART = 16, /* stored chunks of a page */
@@ -625,8 +641,9 @@ enum {
 #define HEXZ_PACK_I_SKIP_LZ4 0x184d2a5bu
 #define HEXZ_PACK_I_SKIP_SEEK 0x184d2a5eu
 #define HEXZ_PACK_I_SEEK_MAGIC 0x8f92eab1u
-#define HEXZ_PACK_I_REQUIRED 1u  /* features that are known: LZ4 */
-#define HEXZ_PACK_I_JOB_FLAGS 4u /* HEXZ_PACK_FIND_ZEROS */
+#define HEXZ_PACK_I_REQUIRED 1u    /* features that are known: LZ4 */
+#define HEXZ_PACK_I_JOB_FLAGS 4u   /* HEXZ_PACK_FIND_ZEROS */
+#define HEXZ_PACK_I_DESC_FLAGS 11u /* FORCE, NO_SYNC, REMEMBER */
 #define HEXZ_PACK_I_COMMITTED ((uint64_t)1 << 63)
 #define HEXZ_PACK_I_BAD ((uint32_t)1 << 31)
 
@@ -2639,7 +2656,7 @@ static const char *hexz_pack_i_check_chunker(hexz_pack_desc *d)
 static posio_result hexz_pack_i_check_desc(hexz_pack_desc *d, posio_error *err)
 {
     const char *fault = hexz_pack_i_check_chunker(d);
-    if (fault == NULL && d->flags > 3) fault = "no such flag";
+    if (fault == NULL && (d->flags & ~HEXZ_PACK_I_DESC_FLAGS) != 0) fault = "no such flag";
     if (fault != NULL) return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "hexz_pack: %s", fault);
     return hexz_pack_i_check_codec(d->codec, &d->level, err);
 }
@@ -2778,6 +2795,8 @@ struct hexz_pack {
     hexz_pack_item *items;
     char *item_bytes;
     uint64_t seek_offset, frames; /* of the seek table */
+    uint32_t *good; /* atomic: a bit for each entry that was read whole, CRC-32C and all; or NULL */
+    uint32_t wanted[HEXZ_PACK_I_WANTED]; /* atomic: of originals, in the place that is theirs */
     hexz_pack_i_codec codec;
     chunk_cache *chunks, *index;
     unsigned char superblock[HEXZ_PACK_I_SUPERBLOCK];
@@ -2829,8 +2848,8 @@ static posio_result hexz_pack_i_not_one(const unsigned char *p, size_t n, posio_
                           "an archive of the hexz tool (.hxz, its version %u): another format, "
                           "which is not read here",
                           (unsigned)posio_le32(p + 4));
-    return posio_fail(err, POSIO_E_FORMAT, 0,
-                      "not an archive: it does not begin with a superblock");
+    return posio_fail(err, POSIO_E_FORMAT, 0, "not an archive: %s",
+                      n == 0 ? "the file is empty" : "it does not begin with a superblock");
 }
 
 /* What is kept for later, and is 0 now: no place to carry something around unseen. */
@@ -3123,6 +3142,16 @@ static void hexz_pack_i_take_superblock(hexz_pack *a)
     memcpy(i->id, p + 52, 16);
 }
 
+/* A cache counts bytes of chunks only; with what it needs for each, it shall not take more. */
+static uint64_t hexz_pack_i_cache_bytes(uint64_t bytes, uint64_t otherwise, uint32_t size,
+                                        uint64_t chunks)
+{
+    const uint64_t each = (size > 512 ? size : 512) + (uint64_t)128;
+    uint64_t n = (bytes != 0 ? bytes : otherwise) / each;
+    if (n > chunks) n = chunks + 1;
+    return n != 0 ? n * size : 1;
+}
+
 static posio_result hexz_pack_i_open_caches(hexz_pack *a, posio_error *err)
 {
     chunk_cache_desc d;
@@ -3130,14 +3159,12 @@ static posio_result hexz_pack_i_open_caches(hexz_pack *a, posio_error *err)
     memset(&d, 0, sizeof d);
     d.alloc = a->desc.alloc;
     d.chunk_size = sizeof(hexz_pack_i_page);
-    d.bytes = a->desc.index_cache != 0 ? a->desc.index_cache : (uint64_t)16 << 20;
-    if (d.bytes / d.chunk_size > a->info.pages) d.bytes = (a->info.pages + 1) * d.chunk_size;
+    d.bytes = hexz_pack_i_cache_bytes(a->desc.index_cache, 16 << 20, d.chunk_size, a->info.pages);
     r = chunk_cache_create(&a->index, &d, err);
     if (r != POSIO_OK) return r;
     d.chunk_size = a->info.chunk_max;
-    d.bytes = a->desc.cache_bytes != 0 ? a->desc.cache_bytes : (uint64_t)64 << 20;
-    if (d.bytes / d.chunk_size > a->info.sums.stored)
-        d.bytes = (a->info.sums.stored + 1) * d.chunk_size;
+    d.bytes =
+        hexz_pack_i_cache_bytes(a->desc.cache_bytes, 64 << 20, d.chunk_size, a->info.sums.stored);
     return chunk_cache_create(&a->chunks, &d, err);
 }
 
@@ -3155,6 +3182,12 @@ static posio_result hexz_pack_i_open(hexz_pack *a, posio_error *err)
     if (r == POSIO_OK) r = hexz_pack_i_read_directory(a, trailer, err);
     if (r == POSIO_OK) r = hexz_pack_i_take_directory(a, err);
     if (r == POSIO_OK) r = hexz_pack_i_open_caches(a, err);
+    if (r == POSIO_OK && (a->desc.flags & HEXZ_PACK_REMEMBER)) {
+        /* no more entries than bytes in pages, by take_pages: */
+        a->good = (uint32_t *)posio_allocate_zeroed(
+            &a->desc.alloc, ((size_t)(a->info.sums.entries / 32) + 1) * sizeof *a->good);
+        if (a->good == NULL) r = hexz_pack_i_no_memory(err);
+    }
     return r;
 }
 
@@ -3239,6 +3272,7 @@ HEXZ_PACK_API void hexz_pack_close(hexz_pack *archive)
     hexz_pack_i_codec_end(&archive->codec);
     posio_release(&a, archive->directory);
     posio_release(&a, archive->pages);
+    posio_release(&a, archive->good);
     posio_release(&a, archive->items);
     posio_release(&a, archive->item_bytes);
 #ifndef POSIO_NO_FILES
@@ -3449,6 +3483,20 @@ static void hexz_pack_i_fail_reading(posio_error *err, uint64_t number, const he
     memcpy(err->file, why->file, sizeof err->file);
 }
 
+/* HEXZ_PACK_REMEMBER: entries whose frame and content were right. */
+static void hexz_pack_i_remember(hexz_pack *a, uint64_t number)
+{
+    uint32_t *word = &a->good[(size_t)(number / 32)], old;
+    const uint32_t bit = (uint32_t)1 << (number % 32);
+    do old = posio_atomic_load(word);
+    while (!(old & bit) && !posio_atomic_swap_if(word, old, old | bit));
+}
+static int hexz_pack_i_is_good(const hexz_pack *a, uint64_t number)
+{
+    return a->good != NULL &&
+           (posio_atomic_load(&a->good[(size_t)(number / 32)]) >> (number % 32) & 1) != 0;
+}
+
 /* Decodes a stored chunk to `out` by means of c, and compares its BLAKE3. */
 static posio_result hexz_pack_i_fetch_by(hexz_pack *a, hexz_pack_i_context *c, uint64_t number,
                                          const hexz_pack_i_entry *e, void *out, posio_error *err)
@@ -3468,7 +3516,11 @@ static posio_result hexz_pack_i_fetch_by(hexz_pack *a, hexz_pack_i_context *c, u
                            &reason);
     if (r == POSIO_OK) {
         (void)digest_of(DIGEST_BLAKE3, out, (size_t)e->size, hash);
-        if (memcmp(hash, e->hash, 32) == 0) return POSIO_OK;
+        if (memcmp(hash, e->hash, 32) == 0) {
+            if (a->good != NULL && digest_crc32c(0, stored, e->stored) == e->crc)
+                hexz_pack_i_remember(a, number);
+            return POSIO_OK;
+        }
         r = POSIO_E_DATA;
         reason = "its BLAKE3 is another";
     }
@@ -3533,6 +3585,17 @@ typedef struct hexz_pack_i_read {
     posio_error error;                     /* its; guarded by the lock of contexts */
 } hexz_pack_i_read;
 
+/* Has a duplicate wanted this chunk lately? Then it comes by the cache, which else is only one copy
+   more (10 % of the time, where duplicates lie far apart). 32 bits of its number are enough. */
+static int hexz_pack_i_wanted_again(hexz_pack *a, uint64_t number)
+{
+    const uint32_t name = (uint32_t)number + 1;
+    uint32_t *place = &a->wanted[chunk_cache_i_hash(number) % HEXZ_PACK_I_WANTED];
+    if (posio_atomic_load(place) == name) return 1;
+    posio_atomic_store(place, name);
+    return 0;
+}
+
 /* What entry `number` gives to a read. *c: a context that is kept from entry to entry. */
 static posio_result hexz_pack_i_read_entry(const hexz_pack_i_read *b, hexz_pack_i_context **c,
                                            uint64_t number, hexz_pack_i_entry *e, posio_error *err)
@@ -3542,14 +3605,18 @@ static posio_result hexz_pack_i_read_entry(const hexz_pack_i_read *b, hexz_pack_
     const uint64_t from = begin > b->offset ? begin : b->offset;
     const uint64_t to = posio_min(begin + size, b->end);
     unsigned char *out = b->out + (size_t)(from - b->offset);
+    int straight = b->straight && to - from == size;
     posio_result r;
     if (e->kind == HEXZ_PACK_ZERO) {
         memset(out, 0, (size_t)(to - from));
         return POSIO_OK;
     }
-    r = hexz_pack_i_resolve(a, &number, e, err);
-    if (r != POSIO_OK) return r;
-    if (b->straight && to - from == size) {
+    if (e->kind == HEXZ_PACK_DUPLICATE) {
+        r = hexz_pack_i_resolve(a, &number, e, err);
+        if (r != POSIO_OK) return r;
+        straight = straight && !hexz_pack_i_wanted_again(a, number);
+    }
+    if (straight) {
         if (*c == NULL) *c = hexz_pack_i_take(&a->codec);
         return *c != NULL ? hexz_pack_i_fetch_by(a, *c, number, e, out, err)
                           : hexz_pack_i_no_memory(err);
@@ -3796,7 +3863,7 @@ typedef struct hexz_pack_i_check {
 } hexz_pack_i_check;
 
 static posio_result hexz_pack_i_blame(hexz_pack_i_check *k, const hexz_pack_fault *f,
-                                      const char *what, posio_error *err)
+                                      posio_error *err)
 {
     k->verdict.faults++;
     if (k->first.code == POSIO_OK) {
@@ -3806,7 +3873,7 @@ static posio_result hexz_pack_i_blame(hexz_pack_i_check *k, const hexz_pack_faul
                              (unsigned long long)f->entry, (unsigned long long)f->size,
                              (unsigned long long)f->offset, f->reason);
         else
-            (void)posio_fail(&k->first, f->code, f->file_offset, "%s is damaged: %s", what,
+            (void)posio_fail(&k->first, f->code, f->file_offset, "%s is damaged: %s", f->what,
                              f->reason);
     }
     if (k->fault != NULL && k->fault(k->user, f))
@@ -3822,13 +3889,14 @@ static posio_result hexz_pack_i_blame_structure(hexz_pack_i_check *k, posio_resu
     hexz_pack_fault f;
     memset(&f, 0, sizeof f);
     f.entry = HEXZ_PACK_NONE;
+    f.what = what;
     f.offset = offset;
     f.size = size;
     f.file_offset = file_offset;
     f.reason = reason;
     f.code = code;
     k->verdict.bad_bytes += size;
-    return hexz_pack_i_blame(k, &f, what, err);
+    return hexz_pack_i_blame(k, &f, err);
 }
 
 static posio_result hexz_pack_i_check_produce(void *user, thread_pool_slot *slot, posio_error *err)
@@ -3905,6 +3973,9 @@ static posio_result hexz_pack_i_check_work(void *user, const thread_pool_slot *s
     posio_result r = POSIO_OK;
     if (c == NULL) return hexz_pack_i_no_memory(err);
     for (; i < end && r == POSIO_OK; i++) {
+        s->reasons[i] = NULL;
+        s->codes[i] = POSIO_OK;
+        if (hexz_pack_i_is_good(a, slot->number * HEXZ_PACK_I_ENTRIES + s->places[i])) continue;
         s->reasons[i] = hexz_pack_i_check_chunk(a, c, &s->page.entries[s->places[i]], &s->codes[i]);
         if (s->reasons[i] == NULL && s->codes[i] == POSIO_E_NOMEM) r = hexz_pack_i_no_memory(err);
     }
@@ -3920,6 +3991,7 @@ static posio_result hexz_pack_i_blame_entry(hexz_pack_i_check *k, uint64_t numbe
     hexz_pack_fault f;
     memset(&f, 0, sizeof f);
     f.entry = number;
+    f.what = "chunk";
     f.offset = e->offset;
     f.size = e->size;
     f.file_offset = hexz_pack_i_is_stored(e->kind) ? e->place : HEXZ_PACK_NONE;
@@ -3927,7 +3999,7 @@ static posio_result hexz_pack_i_blame_entry(hexz_pack_i_check *k, uint64_t numbe
     f.code = code;
     k->verdict.bad_entries++;
     k->verdict.bad_bytes += e->size;
-    return hexz_pack_i_blame(k, &f, "", err);
+    return hexz_pack_i_blame(k, &f, err);
 }
 
 /* A duplicate: is its original one, and good? All before it have been looked at. */
@@ -4200,6 +4272,7 @@ HEXZ_PACK_API posio_result hexz_pack_verify(hexz_pack *archive,
 #undef HEXZ_PACK_I_SEEK_MAGIC
 #undef HEXZ_PACK_I_REQUIRED
 #undef HEXZ_PACK_I_JOB_FLAGS
+#undef HEXZ_PACK_I_DESC_FLAGS
 #undef HEXZ_PACK_I_COMMITTED
 #undef HEXZ_PACK_I_BAD
 #undef HEXZ_PACK_I_UNLIKELY

@@ -88,6 +88,10 @@ typedef struct open_image_desc {
     int allow_outside;    /* names in an image may lead out of its folder, */
     int allow_devices;    /* and be devices */
     uint32_t max_open;    /* of segments and extents: descriptors kept open; 0 = 64 */
+    /* Archives that are verified when they have been read (HEXZ_PACK_REMEMBER): as in
+       hexz_pack_desc; NULL: they are not. */
+    int (*verify_progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
 } open_image_desc;
 
 typedef struct open_image {
@@ -694,6 +698,9 @@ static posio_result open_image_open_hexz(open_image *image, const posio_source *
     memset(&d, 0, sizeof d);
     d.pool = image->desc.pool;
     d.cache_bytes = open_image_cache(image);
+    d.progress = image->desc.verify_progress;
+    d.user = image->desc.user;
+    if (d.progress != NULL) d.flags = HEXZ_PACK_REMEMBER;
     r = hexz_pack_open_source(&image->hexz, file, &d, err);
     if (r == POSIO_OK) image->source = hexz_pack_source(image->hexz);
     return r;

@@ -945,8 +945,10 @@ static int keep_fault(void *user, const hexz_pack_fault *what)
     j->faults = (fault *)list;
     x = &j->faults[j->fault_count++];
     x->what = *what;
-    posio_format(x->reason, sizeof x->reason, "%s", what->reason);
-    x->what.reason = NULL;
+    if (what->entry != HEXZ_PACK_NONE)
+        posio_format(x->reason, sizeof x->reason, "%s", what->reason);
+    else posio_format(x->reason, sizeof x->reason, "%s: %s", what->what, what->reason);
+    x->what.what = x->what.reason = NULL;
     return 0;
 }
 
@@ -1001,6 +1003,8 @@ static void verify_text(job *j)
         cli_printf(f, ": good: %s chunks, %s of content, every hash; %.2f s, %.3f GB/s\n",
                    cli_grouped(v->chunks, a), cli_size((double)j->stats.size, b), j->seconds,
                    j->seconds > 0 ? (double)v->bytes / j->seconds / 1e9 : 0.0);
+    else if (j->status == STATUS_DAMAGED && v->bad_bytes == 0)
+        cli_puts(f, ": DAMAGED, but all of the content is good\n");
     else
         cli_printf(f, ": %s: %s bytes of the content cannot be trusted\n",
                    j->status == STATUS_DAMAGED ? "DAMAGED" : "cannot be read",

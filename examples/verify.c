@@ -330,7 +330,7 @@ static int keep_fault(void *user, const hexz_pack_fault *fault)
     what.severity = QCOW2_READ_CORRUPTION;
     what.offset = fault->file_offset;
     if (fault->entry == HEXZ_PACK_NONE)
-        posio_format(what.message, sizeof what.message, "%s", fault->reason);
+        posio_format(what.message, sizeof what.message, "%s: %s", fault->what, fault->reason);
     else
         posio_format(what.message, sizeof what.message, "chunk %llu: %s",
                      (unsigned long long)fault->entry, fault->reason);
@@ -339,41 +339,35 @@ static int keep_fault(void *user, const hexz_pack_fault *fault)
     return 0;
 }
 
-/* All of the file, with every hash and checksum; opened once more, to be interrupted. */
+static int archive_progress(void *user, uint64_t done, uint64_t total)
+{
+    return cli_progress_update(&((report *)user)->progress, done, total);
+}
+
+/* All of the file, with every hash and checksum, but for what the digests have read. */
 static posio_result check_archive(check *c)
 {
-    const open_image *image = c->image;
     report *r = c->report;
-    posio_source file = image->container != NULL ? image->container->source
-                                                 : posio_layer_source(image->layer);
-    hexz_pack *archive = NULL;
     hexz_pack_verdict verdict;
-    hexz_pack_desc d;
-    posio_result result;
-    memset(&d, 0, sizeof d);
-    d.pool = image->desc.pool;
-    d.progress = check_progress;
-    d.user = c;
-    result = hexz_pack_open_source(&archive, &file, &d, &r->error);
-    if (result != POSIO_OK) return result;
-    result = hexz_pack_verify(archive, keep_fault, c, &verdict, &r->error);
-    hexz_pack_close(archive);
+    posio_result result =
+        hexz_pack_verify(c->image->hexz, keep_fault, c, &verdict, &r->error);
     r->checked++;
     return result != POSIO_E_CANCELED && verdict.faults != 0 ? POSIO_OK : result;
 }
 #endif
 
-/* The structure of every image of the stack that has one to check. */
-static posio_result check_structure(report *r)
+/* The structure of every image of the stack that has one to check; of archives when the media has
+   been read: no chunk is decoded twice. */
+static posio_result check_structure(report *r, int is_read)
 {
     posio_result result = POSIO_OK;
     uint32_t i;
     check c;
     c.report = r;
     for (i = 0; (c.image = open_image_in_stack(r->image, i)) != NULL && result == POSIO_OK; i++) {
-        if (c.image->qcow2 != NULL) result = check_qcow2(&c);
+        if (!is_read && c.image->qcow2 != NULL) result = check_qcow2(&c);
 #if defined(OPEN_IMAGE_HEXZ)
-        if (c.image->hexz != NULL) result = check_archive(&c);
+        if (is_read && c.image->hexz != NULL) result = check_archive(&c);
 #endif
     }
     return result;
@@ -406,6 +400,10 @@ static report *open_report(const char *path, const arguments *a, thread_pool *po
     r->threads = thread_pool_threads(pool);
     r->status = STATUS_ERROR;
     desc.pool = pool;
+#if defined(OPEN_IMAGE_HEXZ)
+    desc.verify_progress = archive_progress;
+    desc.user = r;
+#endif
     cli_idle(is_first);
     result = open_image_open(&r->image, path, &desc, &r->error);
     cli_idle(0);
@@ -429,8 +427,9 @@ static void verify_other(report *r, thread_pool *pool)
     posio_result result;
     r->begin = cli_now(); /* others may have been verified since it was opened */
     cli_progress_begin(&r->progress, r->path, !r->asked->quiet);
-    result = check_structure(r);
+    result = check_structure(r, 0);
     if (result == POSIO_OK) result = verify_media(r, digests_to_compute(r), pool);
+    if (result == POSIO_OK) result = check_structure(r, 1);
     cli_progress_end(&r->progress);
     end_verification(r, result);
 }

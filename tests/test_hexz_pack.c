@@ -1624,6 +1624,114 @@ TEST(scattered_duplicates)
     drop(&out);
 }
 
+/* A range of many duplicates of few chunks: each chunk is decoded three times at
+   most: for itself, for the first duplicate, and for the cache. */
+TEST(few_originals)
+{
+    enum { SIZE = 8192, COPIES = 300 };
+    static unsigned char back[(3 + COPIES) * SIZE];
+    bytes in = {NULL, 0, 0};
+    hexz_build *b = (hexz_build *)malloc(sizeof *b);
+    hexz_pack *a = NULL;
+    hexz_pack_desc d;
+    posio_memory m;
+    posio_error err;
+    posio_source s;
+    counted c;
+    size_t i;
+    REQUIRE(b != NULL);
+    put_noise(&in, 3 * SIZE, 55);
+    hexz_build_begin(b, 1, SIZE, SIZE, SIZE);
+    for (i = 0; i < 3; i++) hexz_build_chunk(b, in.p + i * SIZE, SIZE);
+    for (i = 0; i < COPIES; i++) {
+        hexz_build_duplicate(b, i * 7 % 3);
+        put_copy(&in, i * 7 % 3 * SIZE, SIZE);
+    }
+    hexz_build_end(b);
+    memset(&c, 0, sizeof c);
+    c.base = source_of(&m, b->data, b->size);
+    s = c.base;
+    s.read_at = counted_read;
+    s.self = &c;
+    memset(&d, 0, sizeof d);
+    REQUIRE(hexz_pack_open_source(&a, &s, &d, &err) == POSIO_OK);
+    c.bytes = 0;
+    CHECK_EQ(hexz_pack_read_at(a, 0, back, in.n, &err), POSIO_OK);
+    CHECK_MEM(back, in.p, in.n);
+    CHECK(c.bytes < 9 * (SIZE + 20) + 20000); /* a page, too */
+    hexz_pack_close(a);
+    hexz_build_free(b);
+    free(b);
+    drop(&in);
+}
+
+/* HEXZ_PACK_REMEMBER: after all has been read nothing but the index is, and what verifying says is
+   what it says without; of chunks that are damaged, and of those whose CRC-32C only is. */
+static void check_remembered(const hexz_build *b, size_t n, int threads)
+{
+    static unsigned char back[400000];
+    hexz_pack_verdict want, have;
+    posio_error first, err;
+    posio_memory m;
+    posio_source s;
+    hexz_pack_desc d;
+    hexz_pack *a = NULL;
+    counted c;
+    posio_result r;
+    uint64_t stored, at;
+    memset(&c, 0, sizeof c);
+    memset(&d, 0, sizeof d);
+    memset(&first, 0, sizeof first);
+    memset(&err, 0, sizeof err);
+    c.base = source_of(&m, b->data, b->size);
+    REQUIRE(hexz_pack_open_source(&a, &c.base, NULL, &err) == POSIO_OK);
+    r = hexz_pack_verify(a, NULL, NULL, &want, &first);
+    hexz_pack_close(a);
+    d.pool = thread_pool_create((uint32_t)threads);
+    d.flags = HEXZ_PACK_REMEMBER;
+    s = c.base;
+    if (threads == 1) { /* it counts for one */
+        s.read_at = counted_read;
+        s.self = &c;
+    }
+    REQUIRE(hexz_pack_open_source(&a, &s, &d, &err) == POSIO_OK);
+    stored = hexz_pack_info(a)->sums.stored_bytes;
+    (void)hexz_pack_read_at(a, 0, back, n, &err);
+    for (at = 0; at < n; at += 1000) /* where it failed: all but what is damaged */
+        (void)hexz_pack_read_at(a, at, back, n - at < 1000 ? n - (size_t)at : 1000, &err);
+    c.bytes = 0;
+    CHECK_EQ(hexz_pack_verify(a, NULL, NULL, &have, &err), r);
+    CHECK_MEM(&have, &want, sizeof have);
+    if (r != POSIO_OK) CHECK(strcmp(err.message, first.message) == 0);
+    if (threads == 1) CHECK(c.bytes <= b->size - stored + want.bad_bytes + 100);
+    hexz_pack_close(a);
+    (void)thread_pool_destroy(d.pool);
+}
+
+TEST(remembered)
+{
+    enum { SIZE = 4096, COUNT = 80 };
+    bytes in = {NULL, 0, 0};
+    hexz_build *b = (hexz_build *)malloc(sizeof *b);
+    int what, threads;
+    REQUIRE(b != NULL);
+    put_noise(&in, COUNT * SIZE, 56);
+    for (what = 0; what < 3; what++) {
+        size_t i;
+        hexz_build_begin(b, 1, SIZE, SIZE, SIZE);
+        for (i = 0; i < COUNT; i++)
+            if (i % 5 == 4) hexz_build_duplicate(b, i - 3);
+            else hexz_build_chunk(b, in.p + i * SIZE, SIZE);
+        if (what == 1) b->entries[31].crc ^= 1;
+        hexz_build_end(b);
+        if (what == 2) b->data[300] ^= 1;
+        for (threads = 1; threads <= 3; threads++) check_remembered(b, in.n, threads);
+        hexz_build_free(b);
+    }
+    free(b);
+    drop(&in);
+}
+
 /* A read of a damaged chunk says so, cached or straight; its neighbours are read. */
 TEST(reading_damage)
 {
@@ -2075,14 +2183,17 @@ TEST(reader_faults)
 typedef struct meter {
     size_t now, most;
 } meter;
+static thread_pool_mutex meter_lock;
 static void *meter_alloc(size_t n, void *user)
 {
     meter *m = (meter *)user;
     size_t *p = (size_t *)malloc(n + 16);
     if (p == NULL) return NULL;
     p[0] = n;
+    thread_pool_lock(&meter_lock);
     m->now += n;
     if (m->now > m->most) m->most = m->now;
+    thread_pool_unlock(&meter_lock);
     return p + 16 / sizeof *p;
 }
 static void meter_free(void *block, void *user)
@@ -2090,25 +2201,77 @@ static void meter_free(void *block, void *user)
     size_t *p = (size_t *)block;
     if (p == NULL) return;
     p -= 16 / sizeof *p;
+    thread_pool_lock(&meter_lock);
     ((meter *)user)->now -= *p;
+    thread_pool_unlock(&meter_lock);
     free(p);
 }
 
-/* As much as the header says (one thread; contexts are libzstd's): small slots, many chunks. */
+/* Reading and verifying take no more than the header says, but for contexts. */
+static void check_reading_memory(const bytes *archive, size_t size, uint32_t threads)
+{
+    enum { PIECE = 1 << 20 };
+    static unsigned char back[PIECE];
+    const size_t cache = 1 << 20, index = 200000;
+    hexz_pack_desc d;
+    hexz_pack *a = NULL;
+    meter m = {0, 0};
+    posio_memory memory;
+    posio_source s = source_of(&memory, archive->p, archive->n);
+    posio_error err;
+    size_t at, allowed, most;
+    memset(&d, 0, sizeof d);
+    d.cache_bytes = cache;
+    d.index_cache = index;
+    d.pool = thread_pool_create(threads);
+    d.alloc.alloc_fn = meter_alloc;
+    d.alloc.free_fn = meter_free;
+    d.alloc.user = &m;
+    REQUIRE(hexz_pack_open_source(&a, &s, &d, &err) == POSIO_OK);
+    most = (hexz_pack_info(a)->chunk_max + (size_t)65536) / 65536 * 65536;
+    allowed = 16384 + (size_t)hexz_pack_info(a)->pages * 64 + cache + index;
+    allowed += threads * (2 * most + 40000); /* caches are over by as much; stored chunks */
+    for (at = 0; at + PIECE <= size; at += PIECE / 2)
+        CHECK_EQ(hexz_pack_read_at(a, at, back, PIECE, &err), POSIO_OK);
+    for (at = 0; at < size; at += 40000)
+        CHECK_EQ(hexz_pack_read_at(a, at, back, 40000 < size - at ? 40000 : size - at, &err),
+                 POSIO_OK);
+    CHECK(m.most <= allowed);
+    CHECK(m.most > (cache < size ? cache : size) / 2);
+    if (m.most > allowed)
+        printf("reading: %lu bytes, %lu allowed\n", (unsigned long)m.most, (unsigned long)allowed);
+    allowed += threads * most + (2 * threads + 2) * (size_t)45000 + 65536;
+    allowed += (size_t)hexz_pack_info(a)->sums.entries * 4;
+    CHECK_EQ(hexz_pack_verify(a, NULL, NULL, NULL, &err), POSIO_OK);
+    CHECK(m.most <= allowed);
+    if (m.most > allowed)
+        printf("verify: %lu bytes, %lu allowed\n", (unsigned long)m.most, (unsigned long)allowed);
+    hexz_pack_close(a);
+    CHECK_EQ(m.now, 0);
+    (void)thread_pool_destroy(d.pool);
+}
+
+/* As much as the header says (contexts are libzstd's): small slots, many chunks, threads. */
 TEST(memory)
 {
+    static const uint32_t threads[] = {1, 2, 8};
     bytes in = {NULL, 0, 0}, out = {NULL, 0, 0};
     size_t kind;
     posio_error err;
+    REQUIRE(thread_pool_mutex_init(&meter_lock));
     put_noise(&in, 6 << 20, 30);
-    for (kind = 0; kind < 3; kind++) {
-        hexz_pack_desc d = desc_of(HEXZ_PACK_FIXED, kind == 0 ? 128 : 65536);
-        const size_t most = d.chunk_avg, batch = kind == 2 ? 0 : 1 << 20, slots = kind == 2 ? 1 : 4;
+    for (kind = 0; kind < 9; kind++) {
+        const uint32_t chunks[] = {128, 65536, 65536}, t = threads[kind / 3];
+        hexz_pack_desc d = desc_of(HEXZ_PACK_FIXED, chunks[kind % 3]);
+        const int tight = kind % 3 == 2;
+        const size_t most = d.chunk_avg, batch = tight ? 0 : 1 << 20, slots = tight ? 1 : 2 * t + 2;
         hexz_pack_stats s;
         meter m = {0, 0};
         size_t allowed;
+        if (kind % 3 == 0 && t != 1) continue; /* takes long */
+        d.pool = thread_pool_create(t);
         d.codec = HEXZ_PACK_CODEC_NONE;
-        d.memory = kind == 2 ? 1 : 0;
+        d.memory = tight ? 1 : 0;
         d.alloc.alloc_fn = meter_alloc;
         d.alloc.free_fn = meter_free;
         d.alloc.user = &m;
@@ -2121,7 +2284,10 @@ TEST(memory)
                                      (unsigned long)allowed);
         CHECK(m.most > allowed / 5);
         CHECK_EQ(m.now, 0);
+        (void)thread_pool_destroy(d.pool);
+        check_reading_memory(&out, in.n, t);
     }
+    thread_pool_mutex_destroy(&meter_lock);
     drop(&in);
     drop(&out);
 }
@@ -2132,6 +2298,7 @@ TEST(room_for_compress)
     static const uint64_t memory[] = {1, 64 << 20, 200 << 20};
     posio_error err;
     size_t i;
+    REQUIRE(thread_pool_mutex_init(&meter_lock));
     for (i = 0; i < 3; i++) {
         line l = line_of(300);
         meter m = {0, 0};
@@ -2156,6 +2323,7 @@ TEST(room_for_compress)
         CHECK(m.most <= (i == 0 ? 18 << 20 : memory[i] + (1 << 20)));
         CHECK_EQ(m.now, 0);
     }
+    thread_pool_mutex_destroy(&meter_lock);
 }
 
 // ---------------------------------------------------------------------------------- files, limits
@@ -2326,7 +2494,7 @@ TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(ma
           RUN(archive_in_archive); RUN(shrinking_source); RUN(bad_sector); RUN(ready_chunks);
           RUN(reading_by_many); RUN(inspecting); RUN(every_byte); RUN(truncations); RUN(hostile);
           RUN(refused_by_name); RUN(frames_of_chunks); RUN(optional_frames); RUN(damaged_index);
-          RUN(order_of_faults); RUN(scattered_duplicates); RUN(reading_damage);
-          RUN(pipeline_in_order); RUN(pipeline_slow_chunk); RUN(pipeline_failures);
-          RUN(pipeline_impossible); RUN(writer_faults); RUN(unreadable_chunk); RUN(reader_faults);
+          RUN(order_of_faults); RUN(scattered_duplicates); RUN(few_originals); RUN(remembered);
+          RUN(reading_damage); RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
+          RUN(pipeline_failures); RUN(pipeline_impossible); RUN(writer_faults); RUN(unreadable_chunk); RUN(reader_faults);
           RUN(memory); RUN(room_for_compress); RUN_FILES; RUN(arguments); RUN(large_chunks);)

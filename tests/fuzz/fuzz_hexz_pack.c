@@ -46,7 +46,7 @@ static uint64_t spoiled; /* bytes of content */
 static int on_fault(void *user, const hexz_pack_fault *f)
 {
     (void)user;
-    REQUIRE(f->reason != NULL && f->code != POSIO_OK);
+    REQUIRE(f->what != NULL && f->reason != NULL && f->code != POSIO_OK);
     spoiled += f->size;
     return 0;
 }
@@ -105,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static thread_pool *pool;
     hexz_pack_desc desc;
     hexz_pack_picture picture;
-    hexz_pack_verdict verdict;
+    hexz_pack_verdict verdict, again;
     hexz_pack *a = NULL;
     posio_memory m;
     posio_source source;
@@ -126,6 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     desc.alloc.alloc_fn = limited_alloc;
     desc.alloc.free_fn = limited_free;
     desc.index_max = 1 << 20;
+    desc.flags = HEXZ_PACK_REMEMBER;
     if (choices & POOL) desc.pool = pool;
     if (choices & LITTLE) desc.cache_bytes = desc.index_cache = 1;
     m.data = copy;
@@ -144,6 +145,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         REQUIRE(inspected == POSIO_OK || r != POSIO_OK);
         check_entries(a);
         check_content(a, verdict.bad_bytes == 0);
+        /* what has been read does not change what is found */
+        REQUIRE(hexz_pack_verify(a, on_fault, NULL, &again, &err) == r);
+        REQUIRE(memcmp(&again, &verdict, sizeof again) == 0);
         hexz_pack_close(a);
     } else {
         REQUIRE(err.message[0] != 0);
