@@ -499,17 +499,24 @@ refused() { # NAME CODE FILE TEXT
 }
 
 test_refusals() {
-    local n at
+    local n at command
     run create --force --quiet --chunk 64K good d.raw
     n=$(size_of good)
     refused "text" 2 text "not"
     : > empty
-    refused "an empty file" 2 empty ""
+    refused "an empty file" 2 empty "the file is empty"
     refused "a file that is not there" 2 nowhere ""
     zstd -q -f -c text > text.zst
     refused "a zstd file" 2 text.zst "not"
     { printf 'HEXZ\1\0\0\0\0\0\1\0'; head -c 5000 /dev/zero; } > other.hxz
     refused "a file of the hexz tool" 2 other.hxz "hexz tool"
+    { printf 'PK\3\4'; cat text; } > text.zip
+    refused "a zip file" 2 text.zip "not an archive"
+    mkdir -p folder
+    refused "a folder" 2 folder "is a folder"
+    mkfifo silent
+    refused "a pipe" 2 silent "pipe"
+    rm -f silent
     for at in 1 100 128 5000 $((n / 2)) $((n - 500)) $((n - 9)) $((n - 1)); do
         rm -f o
         head -c $at good > cut
@@ -517,6 +524,11 @@ test_refusals() {
         check "cut to $at of $n bytes" '[ $code = 1 ] || [ $code = 2 ]' 'begins "cut: "'
         run extract -o o cut
         check "cut to $at bytes, extract" '[ $code = 1 ] || [ $code = 2 ]' 'absent o'
+        for command in info list cat; do
+            run $command cut
+            check "cut to $at bytes, $command" '[ $code = 1 ] || [ $code = 2 ]' 'begins "cut: "' \
+                'prints_nothing'
+        done
     done
     { cat good; echo; } > longer
     refused "bytes behind" 1 longer ""
@@ -530,6 +542,10 @@ test_refusals() {
     [ -n "$python" ] || { skip "later versions" "python3 missing"; return; }
     "$python" "$here/fixtures/read_hexz.py" patch good later 20 0200
     refused "a later version" 2 later "version 2"
+    head -c 3000 later > cut
+    refused "a later version, cut" 2 cut "version 2"
+    head -c 60 later > cut
+    refused "a later version, cut in its superblock" 1 cut "the file ends in it"
     "$python" "$here/fixtures/read_hexz.py" patch good later 24 00000080
     refused "an unknown required feature" 2 later "feature"
     "$python" "$here/fixtures/read_hexz.py" patch good later 32 05
@@ -541,7 +557,7 @@ test_refusals() {
 # ------------------------------------------------------------------------------- damage
 
 test_damage() {
-    local n at
+    local n at page table command
     run create --force --quiet --chunk 64K good d.raw
     n=$(size_of good)
     cp good bad
@@ -582,6 +598,32 @@ test_damage() {
         run verify --threads 3 bad
         check "byte $at, 3 threads" 'same one <(cat out err | timeless /dev/stdin)'
     done
+    # a page of the index, the group's table that is the same, and both: one can do without one
+    at=$((n - 97 - 8 * $(od -A n -t u4 -j $((n - 9)) -N 4 good))) # the trailer
+    at=$(od -A n -t u8 -j $((at + 16)) -N 8 good | tr -d ' ')       # the directory
+    for page in 1 0; do for table in 1 0; do
+        [ $page$table != 00 ] || continue
+        cp good bad
+        [ $page = 0 ] || flip bad $((at - 40))
+        [ $table = 0 ] ||
+            flip bad $(($(od -A n -t u8 -j $((at + 92)) -N 8 good | tr -d ' ') + 40))
+        run verify bad
+        if [ $page$table = 11 ]; then
+            check "a page and its table" 'code 1' 'says "DAMAGED: 8,005,000 bytes"' \
+                'says ": the table of a group: its BLAKE3"' 'says ": a page of the index: its BLA"'
+            for command in list cat "extract -o o"; do
+                # shellcheck disable=SC2086
+                run $command bad
+                check "a page and its table, $command" 'code 1' 'begins "bad: page 0 of the index"' \
+                    'absent o'
+            done
+        else
+            check "a page or its table ($page$table)" 'code 1' \
+                'says "bad: DAMAGED, but all of the content is good"' 'lines 2'
+            run cat bad
+            check "a page or its table ($page$table), cat" 'code 0' 'silent' 'same out d.raw'
+        fi
+    done; done
     # a chunk that others are duplicates of
     run create --force --quiet --chunk 4K twice.hexz d.raw
     { head -c 65536 text; head -c 65536 text; } > twice.raw
@@ -592,6 +634,35 @@ test_damage() {
 }
 
 # ------------------------------------------------------------------------------- outputs
+
+# What may not be read or written, by who is not root.
+test_permissions() {
+    local command nobody=
+    mkdir -p locked && cp d/a locked && cp d/a secret && chmod 555 locked && chmod 0 secret
+    if [ "$(id -u)" = 0 ]; then
+        # the tools may lie where only root may go
+        nobody="setpriv --reuid 65534 --regid 65534 --clear-groups"
+        $nobody "$pack" --version > out 2> err && $nobody test -r locked/a || {
+            skip "permissions" "setpriv is missing, or cannot go here"
+            return
+        }
+    fi
+    for command in info list cat verify "extract -o locked/x" "create locked/b"; do
+        # shellcheck disable=SC2086
+        timeout 20 $nobody "$pack" $command secret > out 2> err
+        code=$?
+        check "no permission to read, ${command%% *}" 'code 2' 'begins "secret: "' \
+            'complains "permission"' 'prints_nothing' 'absent locked/x' 'absent locked/b'
+    done
+    timeout 20 $nobody "$pack" extract -o locked/x locked/a > out 2> err
+    code=$?
+    check "a folder that cannot be written, extract" 'code 2' 'begins "locked/x: "' \
+        'complains "permission"' 'absent locked/x'
+    timeout 20 $nobody "$pack" create --format raw locked/b locked/a > out 2> err
+    code=$?
+    check "a folder that cannot be written, create" 'code 2' 'begins "locked/b: "' \
+        'complains "permission"' 'absent locked/b'
+}
 
 test_outputs() {
     local size
@@ -629,11 +700,7 @@ test_outputs() {
     check "a folder as the archive" 'code 2' 'begins "d: "'
     run create a9 nowhere.raw
     check "an input that is not there" 'code 2' 'begins "nowhere.raw: "' 'absent a9'
-    if [ "$(id -u)" != 0 ]; then
-        mkdir -p locked && chmod 500 locked
-        run create locked/a d.raw
-        check "a folder that cannot be written" 'code 2' 'begins "locked/a: "'
-    fi
+    test_permissions
     if [ -w /dev/full ]; then
         run create /dev/full d.raw
         check "create /dev/full" 'code 2' 'begins "/dev/full: "' 'complains "space"'
@@ -659,9 +726,15 @@ test_outputs() {
         run create --force --codec none disk/a d.raw
         check "a full disk" 'code 2' 'begins "disk/a: "' 'complains "no space"' \
             'grep -q old disk/a' '[ ! -e disk/a.part ]'
+        run extract -o disk/x d/a
+        check "a full disk, extract" 'code 2' 'begins "disk/x: "' 'complains "no space"' \
+            'absent disk/x'
         mount -o remount,ro disk 2> /dev/null
         run create disk/b text.zst --format raw
         check "a disk that is read-only" 'code 2' 'begins "disk/b: "' 'complains "read-only"'
+        run extract -o disk/x d/a
+        check "a disk that is read-only, extract" 'code 2' 'begins "disk/x: "' \
+            'complains "read-only"'
         umount disk
     else skip "a full disk" "tmpfs cannot be mounted"; fi
 }
@@ -712,6 +785,13 @@ test_interrupt() {
     code=$?
     if [ $code = 0 ]; then skip "Ctrl-C" "it was done before"
     else check "Ctrl-C" 'code 2' 'absent i.never' 'complains "interrupted"'; fi
+    sleep 0.5 < fifo & # a reader that does not read
+    "$pack" cat --quiet new > fifo 2> err &
+    sleep 0.2
+    kill -INT $! 2> /dev/null
+    wait $!
+    code=$?
+    check "Ctrl-C of cat" 'code 2' 'begins "-: interrupted"'
     rm -f i.never fifo
 }
 
@@ -754,6 +834,16 @@ test_shrink() {
         fi
         rm -f s.never
     done
+    # and an archive, while its reader waits: more is left than what is in flight
+    seq 1 6000000 > shrinks.raw
+    run create --quiet --codec zstd:1 shrinks.hexz shrinks.raw
+    mkfifo fifo
+    { exec 3< fifo; head -c 1 <&3; truncate -s 1000 shrinks.hexz; cat <&3; } > /dev/null &
+    timeout -s KILL 20 "$pack" cat shrinks.hexz > fifo 2> err
+    code=$?
+    wait
+    check "an archive that shrinks" 'code 2' 'begins "shrinks.hexz: "' 'complains "shorter"'
+    rm -f fifo shrinks.raw shrinks.hexz
 }
 
 have zstd || { skip "all" "zstd missing"; finish; }
