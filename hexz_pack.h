@@ -35,10 +35,10 @@
        }
 
    BUILDING
-     cc -O2 -pthread program.c -lzstd, with dist/hexz_pack.h beside it, or with this file and what it
-     includes: posio.h, thread_pool.h, chunk_cache.h and digest.h. THREAD_POOL_IMPLEMENTATION is for
-     files that make a pool; without one all is done by the thread that calls. Who only reads needs
-     hexz_pack_open, hexz_pack_info (sums.size), hexz_pack_read_at and hexz_pack_close.
+     cc -O2 -pthread program.c -lzstd, with dist/hexz_pack.h beside it, or with this file and what
+     it includes: posio.h, thread_pool.h, chunk_cache.h and digest.h. THREAD_POOL_IMPLEMENTATION is
+     for files that make a pool; without one all is done by the thread that calls. Who only reads
+     needs hexz_pack_open, hexz_pack_info (sums.size), hexz_pack_read_at and hexz_pack_close.
 
    WHAT IT DOES NOT DO
      One image in one archive: no folders, no archives that build on another one, no signatures and
@@ -73,12 +73,12 @@
                without any duplicates.
                Contexts of the codec, one for each thread: zstd as the level needs (3: 1.5 MiB),
                LZ4 16 KiB, LZ4 HC 256 KiB.
-     reading   6 KiB, 64 bytes for each 512 entries, checked against desc.index_max (256 MiB) before,
-               and the metadata; a cache of 37 KB pages of the index (desc.index_cache, 16 MiB), and
-               one of decoded chunks (desc.cache_bytes, 64 MiB), where each takes M bytes and 128,
-               640 at least: four times the average of content-defined ones. Either holds one at
-               least, and for each thread that reads one more while it is decoded. A decoder
-               (160 KiB) and a stored chunk for each thread.
+     reading   6 KiB, 64 bytes for each 512 entries, checked against desc.index_max (256 MiB)
+               before, and the metadata; a cache of 37 KB pages of the index (desc.index_cache,
+               16 MiB), and one of decoded chunks (desc.cache_bytes, 64 MiB), where each takes M
+               bytes and 128, 640 at least: four times the average of content-defined ones. Either
+               holds one at least, and for each thread that reads one more while it is decoded. A
+               decoder (160 KiB) and a stored chunk for each thread.
      verifying for each thread a decoded chunk more; 2 T + 2 pages of 45 KB; 4 bytes for each entry,
                which are no more than its bytes in the file; with HEXZ_PACK_REMEMBER one bit.
      Contexts are libzstd's and liblz4's, from malloc; all else is desc.alloc's.
@@ -3680,7 +3680,7 @@ static posio_result hexz_pack_i_read_part(void *user, uint32_t part, posio_error
     (void)err;
     for (i = 0; i < b->stretches; i++) hexz_pack_i_read_stretch(b, &c, (part + i) % b->stretches);
     hexz_pack_i_give(&b->archive->codec, c);
-    return POSIO_OK; /* what fails is kept in b: that of the lowest grain is not of the lowest part */
+    return POSIO_OK; /* b has what failed: the lowest grain's is not that of the lowest part */
 }
 
 /* Entries b->first to `last`. */

@@ -349,8 +349,7 @@ static posio_result check_archive(check *c)
 {
     report *r = c->report;
     hexz_pack_verdict verdict;
-    posio_result result =
-        hexz_pack_verify(c->image->hexz, keep_fault, c, &verdict, &r->error);
+    posio_result result = hexz_pack_verify(c->image->hexz, keep_fault, c, &verdict, &r->error);
     r->checked++;
     return result != POSIO_E_CANCELED && verdict.faults != 0 ? POSIO_OK : result;
 }

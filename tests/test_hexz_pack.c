@@ -2496,5 +2496,6 @@ TEST_MAIN(RUN(built_by_hand); RUN(written_as_described); RUN(same_bytes); RUN(ma
           RUN(refused_by_name); RUN(frames_of_chunks); RUN(optional_frames); RUN(damaged_index);
           RUN(order_of_faults); RUN(scattered_duplicates); RUN(few_originals); RUN(remembered);
           RUN(reading_damage); RUN(pipeline_in_order); RUN(pipeline_slow_chunk);
-          RUN(pipeline_failures); RUN(pipeline_impossible); RUN(writer_faults); RUN(unreadable_chunk); RUN(reader_faults);
+          RUN(pipeline_failures); RUN(pipeline_impossible);
+          RUN(writer_faults); RUN(unreadable_chunk); RUN(reader_faults);
           RUN(memory); RUN(room_for_compress); RUN_FILES; RUN(arguments); RUN(large_chunks);)

@@ -614,8 +614,8 @@ test_damage() {
             for command in list cat "extract -o o"; do
                 # shellcheck disable=SC2086
                 run $command bad
-                check "a page and its table, $command" 'code 1' 'begins "bad: page 0 of the index"' \
-                    'absent o'
+                check "a page and its table, $command" 'code 1' \
+                    'begins "bad: page 0 of the index"' 'absent o'
             done
         else
             check "a page or its table ($page$table)" 'code 1' \
