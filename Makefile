@@ -123,9 +123,8 @@ demo: $(BUILD)/verify                       ## make a real E01 with an NTFS volu
 
 # ------------------------------------------------------------------ tests
 
-BUILDERS = $(wildcard tests/fixtures/*_build.h tests/fixtures/mft_*.h)
-TEST_HEADERS = tests/test.h tests/zstd_check.h tests/fixtures/faults.h tests/fixtures/watched.h \
-           $(BUILDERS)
+FIXTURE_HEADERS = $(wildcard tests/fixtures/*.h)
+TEST_HEADERS = tests/test.h tests/zstd_check.h $(FIXTURE_HEADERS)
 
 $(BUILD)/tests/test_%$(EXE): tests/test_%.c $(TEST_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
@@ -141,7 +140,7 @@ $(BUILD)/tests/test_hexz_pack$(EXE): | $(LZ4_OBJECTS)
 # (not to be slowed down by sanitizers)
 FIXTURE_CFLAGS = $(CFLAGS)
 $(BUILD)/make_%$(EXE): override CFLAGS := $(FIXTURE_CFLAGS)
-$(BUILD)/make_%$(EXE): tests/fixtures/make_%.c $(BUILDERS)
+$(BUILD)/make_%$(EXE): tests/fixtures/make_%.c $(FIXTURE_HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 
@@ -156,7 +155,7 @@ $(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< tests/fuzz/replay.c -o $@ $(LDFLAGS) $(LDLIBS)
 
-$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(BUILDERS) posio.h digest.h
+$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(FIXTURE_HEADERS) posio.h digest.h
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 

@@ -66,7 +66,7 @@ static images_image kinds[KINDS] = {
 static const char chain_states[2][17] = {"0101020000120020", "1001000200200001"}; /* lower, upper */
 enum { RUN_FROM = 265, RUN_SECTORS = 999, RUNS_MOST = 1500 /* MiB of media */ };
 
-static uint32_t chain_texture(int upper) { return VHDX_BUILD_NOISE + 1 + (uint32_t)upper; }
+static uint32_t chain_texture(int upper) { return IMAGE_BUILD_NOISE + 1 + (uint32_t)upper; }
 
 /* The content of a sector in the chain: a texture, or 0 = the media's own bytes. */
 static uint32_t chain_seed(uint64_t at)
@@ -108,7 +108,7 @@ static int chain_sums(uint64_t *sums)
         ok = fread(b, 1, sizeof b, raw) == sizeof b;
         for (i = 0; i < sizeof b; i += 512) {
             uint32_t seed = chain_seed(at + i);
-            if (seed != 0) vhdx_build_fill(seed, at + i, b + i, 512);
+            if (seed != 0) image_build_fill(seed, at + i, b + i, 512);
         }
         sums[at / sizeof b] = images_sum(b, sizeof b);
     }
@@ -139,7 +139,7 @@ static int chain_write(const char *identity)
     m[1]->below = 0;
     for (i = 0; i < 2; i++) {
         chain_layer(m[i], i == 0);
-        bad |= vhdx_build_write_file(m[i]->f, bench_path(path, m[i]->f->name));
+        bad |= image_build_write_file(m[i]->f, bench_path(path, m[i]->f->name));
     }
     vhdx_build_free(&s);
     return !bad;
@@ -187,7 +187,7 @@ enum { HUGE_BLOCKS = 64, HUGE_STEP = 1048570, HUGE_FIRST = 5 };
 static uint32_t huge_seed(uint64_t block)
 {
     if (block < HUGE_FIRST || (block - HUGE_FIRST) % HUGE_STEP != 0) return 0;
-    return VHDX_BUILD_NOISE + 10 + (uint32_t)((block - HUGE_FIRST) / HUGE_STEP);
+    return IMAGE_BUILD_NOISE + 10 + (uint32_t)((block - HUGE_FIRST) / HUGE_STEP);
 }
 
 /* Blocks of 1 MiB, 64 of which are there; the rest of their table is a hole of the file. */
@@ -206,7 +206,7 @@ static int make_huge(const void *user)
         vhdx_build_block(m, block, VHDX_BUILD_FULL, huge_seed(block));
     }
     vhdx_build_finish(m);
-    return vhdx_build_write_file(m->f, bench_path(path, "huge.vhdx")) != 0;
+    return image_build_write_file(m->f, bench_path(path, "huge.vhdx")) != 0;
 }
 
 /* Half of the reads are of blocks that are there. */
@@ -227,7 +227,7 @@ static posio_result huge_reads(void *user, uint32_t part, posio_error *err)
                  (x >> 40) % 256 * IMAGES_BLOCK;
         if (vhdx_read_at(image, at, buf, sizeof buf, err) != POSIO_OK) return POSIO_E_DATA;
         seed = huge_seed(at / IMAGES_MIB);
-        if (seed != 0) vhdx_build_fill(seed, at, want, sizeof want);
+        if (seed != 0) image_build_fill(seed, at, want, sizeof want);
         if (memcmp(buf, seed != 0 ? want : zeros, sizeof buf) != 0)
             return posio_fail(err, POSIO_E_DATA, at, "wrong bytes");
     }

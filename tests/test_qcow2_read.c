@@ -1,204 +1,51 @@
 /* qcow2_read.h against images that tests/fixtures/qcow2_build.h builds byte by byte from the
    published format: what opens, what is refused and how, every byte, the map, the check; cut files,
    flipped bits, chains, threads, and whatever fails: memory, reads. */
-#if !defined(_WIN32) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE 1 /* mkdtemp, symlink */
-#endif
+#include "fixtures/folder.h"
 #define QCOW2_READ_IMPLEMENTATION
 #include "../qcow2_read.h"
 #include "fixtures/faults.h"
+#include "fixtures/image_shelf.h"
+#include "fixtures/tally.h"
 #include "fixtures/qcow2_build.h"
 #include "fixtures/watched.h"
 #include "test.h"
-#if defined(_WIN32)
-#include <direct.h>
-#include <process.h>
-#else
-#include <sys/stat.h>
-#include <unistd.h>
-#endif
+#include "fixtures/media_truth.h"
+#include "fixtures/media_trial.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MIB ((uint64_t)1 << 20)
-
-static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 enum {
     LARGE = 4 << 20,     /* media that take long where everything is slow: looked at less often */
     MEDIA_MAX = 64 << 20 /* and around the borders of runs only */
 };
 
-/* ------------------------------------------------------------------ files */
-
-static char folder[400];
-
-/* A path in the test's folder; the last 4 stay valid. */
-static const char *in(const char *name)
-{
-    static char paths[4][1600];
-    static unsigned turn;
-    char *p = paths[turn++ % 4];
-    snprintf(p, sizeof paths[0], "%s/%s", folder, name);
-    return p;
-}
-
-#if defined(_WIN32)
-static int raw_folder(const char *path) { return _mkdir(path) == 0; }
-static void raw_remove_folder(const char *path) { (void)_rmdir(path); }
-static int make_folder(void)
-{
-    snprintf(folder, sizeof folder, "chunkwise_test_qcow2_%d", _getpid());
-    return raw_folder(folder) && raw_folder(in("v"));
-}
-#else
-static int raw_folder(const char *path) { return mkdir(path, 0777) == 0; }
-static void raw_remove_folder(const char *path) { (void)rmdir(path); }
-static int make_folder(void)
-{
-    const char *where = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/chunkwise_test_qcow2_XXXXXX",
-             where != NULL && where[0] != 0 && strlen(where) < 300 ? where : "/tmp");
-    return mkdtemp(folder) != NULL && raw_folder(in("v"));
-}
-#endif
-
-/* The files of a set lie in the folder "v"; "v/image.qcow2" is the image. */
-static int set_write(const qcow2_build *s) { return qcow2_build_write(s, in("v")) == 0; }
-
-static void set_remove(const qcow2_build *s)
-{
-    char name[1200];
-    size_t i;
-    for (i = 0; i < s->files; i++) {
-        snprintf(name, sizeof name, "v/%s", s->file[i].name);
-        (void)remove(in(name));
-    }
-}
-
-static void remove_folder(void)
-{
-    raw_remove_folder(in("v"));
-    raw_remove_folder(folder);
-}
-
-static int put(const char *path, const void *data, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    int ok = f != NULL && fwrite(data, 1, n, f) == n;
-    if (f != NULL && fclose(f) != 0) ok = 0;
-    return ok;
-}
-
-/* ------------------------------------------------------------------ memory */
-
-/* An allocator, for any number of threads, that knows how much is live, and was at most. */
-typedef struct tally {
-    thread_pool_mutex lock;
-    uint64_t live, peak;
-} tally;
-
-static void tally_change(tally *t, uint64_t more, uint64_t less)
-{
-    thread_pool_lock(&t->lock);
-    t->live = t->live + more - less;
-    if (t->live > t->peak) t->peak = t->live;
-    thread_pool_unlock(&t->lock);
-}
-
-static void *tally_alloc(size_t size, void *user)
-{
-    uint64_t *p = (uint64_t *)malloc(size + 16);
-    if (p == NULL) return NULL;
-    p[0] = size;
-    tally_change((tally *)user, size, 0);
-    return p + 2;
-}
-
-static void tally_free(void *block, void *user)
-{
-    uint64_t *p = (uint64_t *)block - 2;
-    tally_change((tally *)user, 0, p[0]);
-    free(p);
-}
-
-static posio_alloc tally_of(tally *t)
-{
-    posio_alloc a;
-    memset(t, 0, sizeof *t);
-    if (!thread_pool_mutex_init(&t->lock)) qcow2_build_die("no mutex");
-    a.alloc_fn = tally_alloc;
-    a.free_fn = tally_free;
-    a.user = t;
-    return a;
-}
-
-/* What was not given back. */
-static uint64_t tally_end(tally *t)
-{
-    thread_pool_mutex_destroy(&t->lock);
-    return t->live;
-}
-
 /* ------------------------------------------------------------------ a set in memory */
 
 /* A set's files as sources, and a resolver that finds the others of them by name. What is not in
    the set is `refused`: then the outcome of opening is our own, and no business of a variant. */
-typedef struct shelf shelf;
-typedef struct shelf_file {
-    const qcow2_build_file *file;
-    shelf *owner;
-} shelf_file;
-struct shelf {
-    const qcow2_build *set;
-    shelf_file of[QCOW2_BUILD_FILES];
+typedef struct shelf {
+    image_shelf files;
     posio_resolver resolver;
     qcow2_read_desc desc; /* of the images below the first */
-    qcow2_read *opened[QCOW2_BUILD_FILES];
+    qcow2_read *opened[IMAGE_BUILD_FILES];
     uint32_t opened_count, refused;
-    uint64_t cut;     /* the size of the image; UINT64_MAX: as it is */
-    faults *reads;    /* NULL: none fails */
-    uint32_t *count;  /* of reads, or NULL */
-};
-
-static posio_result shelf_read(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
-{
-    const shelf_file *f = (const shelf_file *)self;
-    if (f->owner->count != NULL) (void)posio_atomic_add(f->owner->count, 1);
-    if (f->owner->reads != NULL && faults_strike(f->owner->reads)) {
-        (void)posio_fail(err, POSIO_E_IO, offset, "a read that fails on purpose");
-        (void)posio_fail_in(err, f->file->name, 0);
-        return POSIO_E_IO;
-    }
-    qcow2_build_read(f->file, offset, buf, n);
-    return POSIO_OK;
-}
-
-static posio_source shelf_source(shelf *s, size_t i)
-{
-    posio_source source;
-    memset(&source, 0, sizeof source);
-    s->of[i].file = &s->set->file[i];
-    s->of[i].owner = s;
-    source.size = i == 0 ? posio_min(s->cut, s->set->file[i].size) : s->set->file[i].size;
-    source.read_at = shelf_read;
-    source.self = &s->of[i];
-    return source;
-}
+} shelf;
 
 static posio_result shelf_open(void *self, const posio_reference *reference, posio_source *out,
                                posio_error *err)
 {
     shelf *s = (shelf *)self;
-    const qcow2_build_file *f = qcow2_build_find(s->set, reference->name);
+    size_t i = image_shelf_find(&s->files, reference->name);
     qcow2_read *image = NULL;
     posio_source source;
     posio_result r;
-    if (f == NULL || s->opened_count == QCOW2_BUILD_FILES || f == &s->set->file[0]) {
+    if (i == 0 || i == IMAGE_BUILD_FILES || s->opened_count == IMAGE_BUILD_FILES) {
         s->refused++;
-        return posio_fail(err, POSIO_E_MISSING, POSIO_NO_OFFSET, "not on the shelf: \"%s\"",
-                          reference->name);
+        return image_shelf_missing(reference->name, err);
     }
-    source = shelf_source(s, (size_t)(f - s->set->file));
+    source = image_shelf_source(&s->files, i);
     if (reference->kind == POSIO_REFERENCE_DATA || strcmp(reference->format, "raw") == 0) {
         *out = source;
         return POSIO_OK;
@@ -214,11 +61,10 @@ static posio_result shelf_open(void *self, const posio_reference *reference, pos
 }
 
 /* desc: for all images of the set. */
-static void shelf_make(shelf *s, const qcow2_build *set, const qcow2_read_desc *desc)
+static void shelf_make(shelf *s, const qcow2_build *b, const qcow2_read_desc *desc)
 {
     memset(s, 0, sizeof *s);
-    s->set = set;
-    s->cut = UINT64_MAX;
+    image_shelf_make(&s->files, &b->set);
     s->desc = *desc;
     s->desc.snapshot = NULL;
     s->resolver.open = shelf_open;
@@ -229,7 +75,7 @@ static void shelf_make(shelf *s, const qcow2_build *set, const qcow2_read_desc *
 static posio_result shelf_open_image(shelf *s, qcow2_read **out, const char *snapshot,
                                      posio_error *err)
 {
-    posio_source source = shelf_source(s, 0);
+    posio_source source = image_shelf_source(&s->files, 0);
     qcow2_read_desc desc = s->desc;
     desc.snapshot = snapshot;
     s->refused = 0;
@@ -246,9 +92,9 @@ static void shelf_close(shelf *s, qcow2_read *image)
 /* ------------------------------------------------------------------ what is right */
 
 typedef struct truth {
-    const qcow2_build *set;
+    media_truth media;
+    const qcow2_build *made;
     const qcow2_build_variant *variant;
-    uint8_t *media; /* NULL where it is too large */
 } truth;
 
 static int has_zstd(void)
@@ -260,228 +106,11 @@ static int has_zstd(void)
 #endif
 }
 
-static void truth_make(truth *t, const qcow2_build *set, const qcow2_build_variant *v)
+static void truth_make(truth *t, const qcow2_build *b, const qcow2_build_variant *v)
 {
-    t->set = set;
+    media_truth_make(&t->media, &b->set, MEDIA_MAX);
+    t->made = b;
     t->variant = v;
-    t->media = NULL;
-    if (set->run_count == 0 || set->media_size > MEDIA_MAX) return;
-    t->media = (uint8_t *)malloc((size_t)set->media_size + 1);
-    if (t->media == NULL) qcow2_build_die("no memory");
-    qcow2_build_media(set, 0, t->media, (size_t)set->media_size);
-}
-
-/* The index of the run that holds a byte of the media. */
-static size_t run_at(const qcow2_build *s, uint64_t at)
-{
-    size_t low = 0, high = s->run_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (s->run[middle].start + s->run[middle].length <= at) low = middle + 1;
-        else high = middle;
-    }
-    return low;
-}
-
-static int same_as_media(const truth *t, uint64_t at, const uint8_t *got, size_t n)
-{
-    uint8_t want[512];
-    if (t->media != NULL) return memcmp(got, t->media + at, n) == 0;
-    while (n != 0) {
-        size_t part = n < sizeof want ? n : sizeof want;
-        qcow2_build_media(t->set, at, want, part);
-        if (memcmp(got, want, part) != 0) return 0;
-        at += part;
-        got += part;
-        n -= part;
-    }
-    return 1;
-}
-
-/* An error that an examiner can act on. */
-static const char *judge_error(posio_result r, const posio_error *err, int with_file)
-{
-    if (r != POSIO_E_DATA) return "a read fails, but not with DATA";
-    if (err->code != r || err->message[0] == 0) return "an error without a message";
-    if (err->offset == POSIO_NO_OFFSET) return "an error without an offset";
-    if (with_file && err->file[0] == 0) return "an error without a file";
-    return NULL;
-}
-
-/* What reading n bytes at `at` gave, by the runs that it touches. */
-static const char *judge_read(const truth *t, uint64_t at, const uint8_t *got, size_t n,
-                              posio_result r, const posio_error *err, int with_file)
-{
-    const qcow2_build *s = t->set;
-    int must_fail = 0, may_fail = 0;
-    size_t i, first = run_at(s, at);
-    for (i = first; i < s->run_count && s->run[i].start < at + n; i++) {
-        must_fail |= s->run[i].reads == QCOW2_BUILD_FAILS;
-        may_fail |= s->run[i].reads != QCOW2_BUILD_READS;
-    }
-    if (r != POSIO_OK) return may_fail ? judge_error(r, err, with_file) : "a read fails";
-    if (must_fail) return "a read succeeds that must fail";
-    for (i = first; i < s->run_count && s->run[i].start < at + n; i++) {
-        const qcow2_build_run *run = &s->run[i];
-        uint64_t from = larger(at, run->start), to = posio_min(at + n, run->start + run->length);
-        if (run->reads == QCOW2_BUILD_UNKNOWN) continue;
-        if (!same_as_media(t, from, got + (from - at), (size_t)(to - from))) return "wrong bytes";
-    }
-    return NULL;
-}
-
-static const char *try_read(qcow2_read *image, const truth *t, uint64_t at, size_t n,
-                            uint8_t *buf, int with_file)
-{
-    posio_error err;
-    posio_result r;
-    memset(&err, 0, sizeof err);
-    r = qcow2_read_at(image, at, buf, n, &err);
-    return judge_read(t, at, buf, n, r, &err, with_file);
-}
-
-static void blame(const char *variant, const char *how, const char *why, const posio_error *err)
-{
-    printf("  %s, %s: %s%s%s\n", variant, how, why, err != NULL ? ": " : "",
-           err != NULL ? err->message : "");
-    test_fail(__FILE__, __LINE__, variant);
-}
-
-/* ------------------------------------------------------------------ reading all of it */
-
-/* The whole media in pieces of this size. */
-static const char *read_pieces(qcow2_read *image, const truth *t, size_t step, int with_file)
-{
-    uint8_t *buf = (uint8_t *)malloc(step);
-    const char *why = NULL;
-    uint64_t at;
-    for (at = 0; at < t->set->media_size && why == NULL; at += step)
-        why = try_read(image, t, at, (size_t)posio_min(step, t->set->media_size - at), buf,
-                       with_file);
-    free(buf);
-    return why;
-}
-
-/* Around the borders of runs: a byte here and there, and a stretch across. At most 200 runs. */
-static const char *read_borders(qcow2_read *image, const truth *t, int with_file)
-{
-    const qcow2_build *s = t->set;
-    size_t i, step = s->run_count / 200 + 1;
-    static uint8_t buf[6000];
-    const char *why = NULL;
-    for (i = 0; i < s->run_count && why == NULL; i += step) {
-        uint64_t a = s->run[i].start, b = a + s->run[i].length, from = a < 3000 ? 0 : a - 3000;
-        why = try_read(image, t, a, 1, buf, with_file);
-        if (why == NULL) why = try_read(image, t, b - 1, 1, buf, with_file);
-        if (why == NULL)
-            why = try_read(image, t, from, (size_t)posio_min(sizeof buf, s->media_size - from), buf,
-                           with_file);
-        from = b < 5000 ? 0 : b - 5000;
-        if (why == NULL)
-            why = try_read(image, t, from, (size_t)posio_min(sizeof buf, s->media_size - from), buf,
-                           with_file);
-    }
-    return why;
-}
-
-typedef struct readers {
-    qcow2_read *image;
-    const truth *t;
-    uint32_t rounds, wrong;
-    int with_file;
-} readers;
-
-static posio_result random_reads(void *user, uint32_t i, posio_error *err)
-{
-    readers *r = (readers *)user;
-    const uint64_t size = r->t->set->media_size;
-    uint8_t *buf = (uint8_t *)malloc(300000);
-    uint64_t seed = i + 1;
-    uint32_t k;
-    (void)err;
-    for (k = 0; k < r->rounds && size != 0; k++) {
-        uint64_t at = test_random(&seed) % size;
-        size_t most = k % 8 == 7 ? 300000 : k % 8 == 6 ? 1 : 5000;
-        size_t n = 1 + (size_t)(test_random(&seed) % most);
-        if (r->t->set->run_count != 0 && k % 4 == 3) /* where something is */
-            at = r->t->set->run[test_random(&seed) % r->t->set->run_count].start;
-        n = (size_t)posio_min(n, size - at);
-        if (try_read(r->image, r->t, at, n, buf, r->with_file) != NULL)
-            posio_atomic_store(&r->wrong, 1);
-    }
-    free(buf);
-    return POSIO_OK;
-}
-
-/* 16 callers at random offsets; they run on the pool that the image may have been lent. */
-static const char *read_at_once(qcow2_read *image, const truth *t, thread_pool *callers,
-                                uint32_t rounds, int with_file)
-{
-    readers r;
-    memset(&r, 0, sizeof r);
-    r.image = image;
-    r.t = t;
-    r.rounds = rounds;
-    r.with_file = with_file;
-    if (thread_pool_parallel_for(callers, 16, random_reads, &r, NULL) != POSIO_OK)
-        return "threads did not run";
-    return r.wrong ? "threads at random offsets read otherwise" : NULL;
-}
-
-/* ------------------------------------------------------------------ the map */
-
-static int is_zeros(const truth *t, uint64_t from, uint64_t to)
-{
-    static const uint8_t zeros[512] = {0};
-    while (from < to) {
-        size_t n = (size_t)posio_min(sizeof zeros, to - from);
-        if (!same_as_media(t, from, zeros, n)) return 0;
-        from += n;
-    }
-    return 1;
-}
-
-/* Holes of a host file may turn data into a hole; otherwise kinds are those of the runs. */
-static const char *judge_extent(const truth *t, uint64_t at, const posio_extent *e, int in_files)
-{
-    const qcow2_build *s = t->set;
-    size_t i;
-    if (e->length == 0 || e->length > s->media_size - at) return "an extent of impossible length";
-    for (i = run_at(s, at); i < s->run_count && s->run[i].start < at + e->length; i++) {
-        const qcow2_build_run *r = &s->run[i];
-        uint64_t from = larger(at, r->start), to = posio_min(at + e->length, r->start + r->length);
-        if (r->reads != QCOW2_BUILD_READS || r->kind == e->kind) continue;
-        if (in_files && r->kind == QCOW2_BUILD_DATA && e->kind == POSIO_EXTENT_HOLE &&
-            is_zeros(t, from, to))
-            continue;
-        return "an extent of another kind";
-    }
-    return NULL;
-}
-
-static const char *check_extents(qcow2_read *image, const truth *t, int in_files)
-{
-    posio_source source = qcow2_read_source(image);
-    const qcow2_build *s = t->set;
-    uint64_t at = 0, steps = 0;
-    if (source.size != s->media_size) return "the size of the source is wrong";
-    while (at < s->media_size) {
-        posio_extent e;
-        posio_error err;
-        const char *why;
-        posio_result r = posio_extent_of(&source, at, &e, &err);
-        size_t i = run_at(s, at);
-        if (++steps > 100000) return "extents without end";
-        if (r != POSIO_OK) {
-            if (s->run[i].reads == QCOW2_BUILD_READS) return "no extent where all is well";
-            at = s->run[i].start + s->run[i].length;
-            continue;
-        }
-        why = judge_extent(t, at, &e, in_files);
-        if (why != NULL) return why;
-        at += e.length;
-    }
-    return NULL;
 }
 
 /* ------------------------------------------------------------------ the check */
@@ -503,8 +132,8 @@ static void hear(void *user, const qcow2_read_issue *issue)
     s->count++;
     s->corruptions += issue->severity == QCOW2_READ_CORRUPTION;
     s->leaks += issue->severity == QCOW2_READ_LEAK;
-    s->bag += qcow2_build_mix(h);
-    s->list = qcow2_build_mix(s->list ^ h);
+    s->bag += image_build_mix(h);
+    s->list = image_build_mix(s->list ^ h);
 }
 
 static int watch(void *user, uint64_t done, uint64_t total)
@@ -564,13 +193,13 @@ static const char *check_check(qcow2_read *image, const truth *t)
 static const char *check_metadata(qcow2_read *image, const truth *t)
 {
     const qcow2_read_metadata *m = qcow2_read_info(image);
-    const qcow2_build_image *made = t->set->image[0];
+    const qcow2_build_image *made = t->made->image[0];
     qcow2_read_snapshot s;
     qcow2_read_warning w;
     uint32_t i;
-    if (m->media_size != t->set->media_size) return "the media size is wrong";
+    if (m->media_size != t->media.set->media_size) return "the media size is wrong";
     if (m->cluster_size != made->cs) return "the cluster size is wrong";
-    if (qcow2_build_allows(t->variant->open, "DATA")) return NULL; /* not what was made any more */
+    if (image_build_allows(t->variant->open, "DATA")) return NULL; /* not what was made any more */
     if (m->version != made->o.version || m->refcount_bits != (made->o.refcount_bits != 0 ?
                                                                   made->o.refcount_bits : 16))
         return "version or refcount bits are wrong";
@@ -589,54 +218,31 @@ static const char *check_metadata(qcow2_read *image, const truth *t)
 /* All that can be asked of an open image. */
 static const char *check_image(qcow2_read *image, const truth *t, thread_pool *pool, int in_files)
 {
+    const posio_source source = qcow2_read_source(image);
     const size_t odd = qcow2_read_info(image)->cluster_size * 2 / 3 + 7;
     const char *why = check_metadata(image, t);
-    if (why == NULL) why = read_borders(image, t, in_files);
-    if (why == NULL && t->media != NULL && t->set->media_size <= LARGE)
-        why = read_pieces(image, t, odd, in_files);
-    if (why == NULL && t->media != NULL)
-        why = read_pieces(image, t, (size_t)larger(t->set->media_size, 1), in_files);
-    if (why == NULL && t->media != NULL && t->set->media_size > LARGE)
-        why = read_pieces(image, t, MIB + 4096, in_files);
-    if (why == NULL) why = read_at_once(image, t, pool, 12, in_files);
-    if (why == NULL) why = check_extents(image, t, in_files);
+    if (why == NULL) why = media_truth_borders(&t->media, &source, in_files);
+    if (why == NULL && t->media.bytes != NULL && t->media.set->media_size <= LARGE)
+        why = media_truth_pieces(&t->media, &source, odd, in_files);
+    if (why == NULL && t->media.bytes != NULL)
+        why = media_truth_pieces(&t->media, &source, (size_t)larger(source.size, 1), in_files);
+    if (why == NULL && t->media.bytes != NULL && t->media.set->media_size > LARGE)
+        why = media_truth_pieces(&t->media, &source, MIB + 4096, in_files);
+    if (why == NULL) why = media_truth_at_once(&t->media, &source, pool, 12, in_files);
+    if (why == NULL) why = media_truth_extents(&t->media, &source, in_files);
     if (why == NULL) why = check_check(image, t);
     return why;
-}
-
-static const char *name_of(posio_result r) { return posio_result_name(r) + strlen("POSIO_"); }
-
-static int without_case(const char *text, const char *words)
-{
-    size_t i, k;
-    for (;; words++) {
-        size_t n = strcspn(words, "|");
-        for (i = 0; text[i] != 0; i++) {
-            for (k = 0; k < n && text[i + k] != 0; k++)
-                if ((text[i + k] | 32) != (words[k] | 32)) break;
-            if (k == n) return 1;
-        }
-        words += n;
-        if (*words == 0) return 0;
-    }
 }
 
 /* Is this how opening must end? */
 static const char *judge_open(const qcow2_build_variant *v, posio_result r, const posio_error *err,
                               int in_files)
 {
-    const char *code = r == POSIO_OK ? "OK" : name_of(r) + 2;
     if ((v->needs & QCOW2_BUILD_NEEDS_ZSTD) && !has_zstd())
         return r == POSIO_E_UNSUPPORTED && strstr(err->message, "zstd") != NULL
                    ? NULL
                    : "zstd must be refused by name";
-    if (!qcow2_build_allows(v->open, code)) return "opening ends otherwise";
-    if (r == POSIO_OK) return NULL;
-    if (err->code != r || err->message[0] == 0) return "an error without a message";
-    if (in_files && err->file[0] == 0) return "an error without a file";
-    if (v->mentions != NULL && !without_case(err->message, v->mentions))
-        return "the message does not say what it is about";
-    return NULL;
+    return media_truth_judge_open(v->open, v->mentions, r, err, in_files);
 }
 
 static qcow2_read_desc desc_for(const qcow2_build *s, const qcow2_build_variant *v)
@@ -665,7 +271,7 @@ static void finish_variant(const truth *t, const char *how, qcow2_read *image, p
 static void variant_in_memory(const truth *t, thread_pool *callers)
 {
     const qcow2_build_variant *v = t->variant;
-    qcow2_read_desc d = desc_for(t->set, v);
+    qcow2_read_desc d = desc_for(t->made, v);
     qcow2_read *image = NULL;
     tally used;
     shelf s;
@@ -673,11 +279,11 @@ static void variant_in_memory(const truth *t, thread_pool *callers)
     posio_result r;
     d.alloc = tally_of(&used);
     d.cache_bytes = 100000;
-    shelf_make(&s, t->set, &d);
+    shelf_make(&s, t->made, &d);
     memset(&err, 0, sizeof err);
     r = shelf_open_image(&s, &image, d.snapshot, &err);
     if (s.refused == 0) finish_variant(t, "in memory", image, r, &err, callers, 0);
-    else if (qcow2_build_allows(v->open, "OK") && strcmp(v->open, "OK") == 0)
+    else if (image_build_allows(v->open, "OK") && strcmp(v->open, "OK") == 0)
         blame(v->name, "in memory", "a file is missing", &err);
     shelf_close(&s, image);
     if (tally_end(&used) != 0) blame(v->name, "in memory", "a leak", NULL);
@@ -687,7 +293,7 @@ static void variant_in_memory(const truth *t, thread_pool *callers)
 static void variant_in_files(const truth *t, thread_pool *pool)
 {
     const qcow2_build_variant *v = t->variant;
-    qcow2_read_desc d = desc_for(t->set, v);
+    qcow2_read_desc d = desc_for(t->made, v);
     qcow2_read *image = NULL;
     tally used;
     posio_error err;
@@ -695,13 +301,14 @@ static void variant_in_files(const truth *t, thread_pool *pool)
     d.alloc = tally_of(&used);
     d.pool = pool;
     memset(&err, 0, sizeof err);
-    if (!set_write(t->set)) blame(v->name, "in files", "cannot be written", NULL);
+    if (image_build_write(&t->made->set, in("v")) != 0)
+        blame(v->name, "in files", "cannot be written", NULL);
     r = qcow2_read_open(&image, in("v/image.qcow2"), &d, &err);
     finish_variant(t, "in files", image, r, &err, pool, 1);
     qcow2_read_close(image);
-    set_remove(t->set);
+    image_build_unwrite(&t->made->set, in("v"));
     if (tally_end(&used) != 0) blame(v->name, "in files", "a leak", NULL);
-    if (used.peak > 64 * MIB + t->set->files * 4 * MIB)
+    if (used.peak > 64 * MIB + t->media.set->files * 4 * MIB)
         blame(v->name, "in files", "too much memory", NULL);
 }
 
@@ -728,7 +335,7 @@ TEST(every_variant_in_memory_and_in_files)
         truth_make(&t, &s, v);
         variant_in_memory(&t, pool);
         if (fits_in_files(v)) variant_in_files(&t, pool);
-        free(t.media);
+        media_truth_free(&t.media);
         qcow2_build_free(&s);
     }
     thread_pool_destroy(pool);
@@ -743,32 +350,11 @@ TEST(zstd_is_compiled_in)
 
 /* ------------------------------------------------------------------ cut files, flipped bits */
 
-/* Whatever reads is right; nothing is asked of what does not. `loose`: any bytes will do. */
-static const char *read_what_reads(qcow2_read *image, const truth *t, size_t step)
-{
-    const uint64_t size = posio_min(qcow2_read_info(image)->media_size, t->set->media_size);
-    uint8_t *buf = (uint8_t *)malloc(step);
-    const char *why = NULL;
-    uint64_t at;
-    for (at = 0; at < size && why == NULL; at += step) {
-        size_t n = (size_t)posio_min(step, size - at), i = run_at(t->set, at);
-        posio_error err;
-        posio_result r = qcow2_read_at(image, at, buf, n, &err);
-        int certain = 1;
-        for (; i < t->set->run_count && t->set->run[i].start < at + n; i++)
-            certain &= t->set->run[i].reads != QCOW2_BUILD_UNKNOWN;
-        if (r == POSIO_OK && certain && !same_as_media(t, at, buf, n)) why = "wrong bytes";
-        if (r != POSIO_OK) why = judge_error(r, &err, 0);
-    }
-    free(buf);
-    return why;
-}
-
 /* The image ends at `size`. */
 static void cut_image(const truth *t, uint64_t size)
 {
     const qcow2_build_variant *v = t->variant;
-    qcow2_read_desc d = desc_for(t->set, v);
+    qcow2_read_desc d = desc_for(t->made, v);
     qcow2_read *image = NULL;
     qcow2_read_check_report report;
     const char *why = NULL;
@@ -780,8 +366,8 @@ static void cut_image(const truth *t, uint64_t size)
     posio_result r;
     d.alloc = tally_of(&used);
     d.cache_bytes = 100000;
-    shelf_make(&s, t->set, &d);
-    s.cut = size;
+    shelf_make(&s, t->made, &d);
+    s.files.cut = size;
     memset(&err, 0, sizeof err);
     r = shelf_open_image(&s, &image, d.snapshot, &err);
     if (r != POSIO_OK) {
@@ -790,9 +376,10 @@ static void cut_image(const truth *t, uint64_t size)
             why = "opening ends with a strange code";
         else if (err.code != r || err.message[0] == 0) why = "an error without a message";
     } else {
-        size_t step = (size_t)larger(t->set->media_size / 40, 700);
+        size_t step = (size_t)larger(t->media.set->media_size / 40, 700);
         memset(&issues, 0, sizeof issues);
-        why = read_what_reads(image, t, step);
+        posio_source source = qcow2_read_source(image);
+        why = media_truth_what_reads(&t->media, &source, step);
         if (why == NULL && run_check(image, 0, &issues, &report, &err) != POSIO_OK)
             why = "the check fails";
     }
@@ -804,7 +391,7 @@ static void cut_image(const truth *t, uint64_t size)
 
 static void cut_variant(const truth *t)
 {
-    const qcow2_build *s = t->set;
+    const image_build *s = t->media.set;
     const uint64_t size = s->file[0].size;
     const size_t most = size > MIB / 2 ? 6 : 40;
     size_t i, step = s->borders / most + 1;
@@ -829,35 +416,23 @@ TEST(files_end_anywhere)
         if ((v->needs & QCOW2_BUILD_NEEDS_ZSTD) && !has_zstd()) continue;
         qcow2_build_make(&s, v);
         truth_make(&t, &s, v);
-        if (t.media != NULL && s.media_size <= LARGE) cut_variant(&t);
-        free(t.media);
+        if (t.media.bytes != NULL && s.set.media_size <= LARGE) cut_variant(&t);
+        media_truth_free(&t.media);
         qcow2_build_free(&s);
     }
 }
 
-/* A few reads at both ends and between, extents, snapshots, the check: they may say anything. */
+/* Reads, extents, snapshots, the check: they may say anything. */
 static const char *use_whatever_opens(qcow2_read *image, uint32_t *reads)
 {
-    static uint8_t buf[70000];
-    const uint64_t size = qcow2_read_info(image)->media_size;
     posio_source source = qcow2_read_source(image);
+    const char *why = media_truth_use(&source);
     qcow2_read_check_report report;
     qcow2_read_snapshot snapshot;
-    uint64_t at, seed = 3;
     uint32_t i;
     said s;
     memset(&s, 0, sizeof s);
-    for (i = 0; i < 20; i++) {
-        size_t n = (size_t)posio_min(i % 2 != 0 ? 100 : sizeof buf, size);
-        at = i == 0 ? 0 : i == 1 ? size - n : size - n == 0 ? 0 : test_random(&seed) % (size - n);
-        (void)qcow2_read_at(image, at, buf, n, NULL);
-    }
-    for (at = 0, i = 0; at < size && i < 100; i++) {
-        posio_extent e;
-        if (posio_extent_of(&source, at, &e, NULL) != POSIO_OK) break;
-        if (e.length == 0 || e.length > size - at) return "an extent of impossible length";
-        at += e.length;
-    }
+    if (why != NULL) return why;
     for (i = 0; qcow2_read_get_snapshot(image, i, &snapshot, NULL) == POSIO_OK; i++) {}
     (void)run_check(image, 0, &s, &report, NULL);
     return posio_atomic_load(reads) > 300000 ? "it reads and reads" : NULL;
@@ -882,13 +457,13 @@ static void flip_header(const char *name)
         shelf shelf_of;
         posio_error err;
         posio_result r;
-        qcow2_build_read(&s.file[0], bit / 8, &was, 1);
+        image_build_read(&s.set.file[0], bit / 8, &was, 1);
         now = (uint8_t)(was ^ 1u << bit % 8);
-        qcow2_build_put(&s.file[0], bit / 8, &now, 1);
+        image_build_put(&s.set.file[0], bit / 8, &now, 1);
         d.alloc = tally_of(&used);
         d.cache_bytes = 100000;
         shelf_make(&shelf_of, &s, &d);
-        shelf_of.count = &reads;
+        shelf_of.files.count = &reads;
         memset(&err, 0, sizeof err);
         r = shelf_open_image(&shelf_of, &image, d.snapshot, &err);
         if (r == POSIO_OK) why = use_whatever_opens(image, &reads);
@@ -898,7 +473,7 @@ static void flip_header(const char *name)
         shelf_close(&shelf_of, image);
         if (used.peak > 48 * MIB) why = "too much memory";
         if (tally_end(&used) != 0) why = "a leak";
-        qcow2_build_put(&s.file[0], bit / 8, &was, 1);
+        image_build_put(&s.set.file[0], bit / 8, &was, 1);
         if (why != NULL) {
             printf("  bit %llu\n", (unsigned long long)bit);
             blame(name, "a bit is flipped", why, r != POSIO_OK ? &err : NULL);
@@ -944,7 +519,7 @@ TEST(a_hot_cluster_is_read_once)
     shelf_make(&on, &s, &d);
     REQUIRE(shelf_open_image(&on, &h.image, NULL, NULL) == POSIO_OK);
     h.at = 2 * 4096; /* compressed */
-    on.count = &reads;
+    on.files.count = &reads;
     CHECK_EQ(thread_pool_parallel_for(callers, 16, read_hot, &h, NULL), POSIO_OK);
     CHECK_EQ(reads, 3);
     shelf_close(&on, h.image);
@@ -966,6 +541,7 @@ TEST(many_threads_read_the_same_bytes)
         qcow2_build s;
         shelf on;
         truth t;
+        posio_source source;
         if (v == NULL) continue;
         qcow2_build_make(&s, v);
         truth_make(&t, &s, v);
@@ -974,9 +550,10 @@ TEST(many_threads_read_the_same_bytes)
         d.cache_bytes = 20000;
         shelf_make(&on, &s, &d);
         REQUIRE(shelf_open_image(&on, &image, d.snapshot, NULL) == POSIO_OK);
-        CHECK_STR(read_at_once(image, &t, callers, 60, 0), NULL);
+        source = qcow2_read_source(image);
+        CHECK_STR(media_truth_at_once(&t.media, &source, callers, 60, 0), NULL);
         shelf_close(&on, image);
-        free(t.media);
+        media_truth_free(&t.media);
         qcow2_build_free(&s);
     }
     thread_pool_destroy(callers);
@@ -1000,9 +577,9 @@ static void write_link(uint32_t i, const char *backing, const char *format)
     o.backing = backing;
     o.backing_format = format;
     m = qcow2_build_begin(&s, name, &o);
-    qcow2_build_data(m, i, QCOW2_BUILD_FILL + i + 1);
+    qcow2_build_data(m, i, IMAGE_BUILD_FILL + i + 1);
     qcow2_build_finish(m);
-    CHECK_EQ(qcow2_build_write_file(&s.file[0], in(path)), 0);
+    CHECK_EQ(image_build_write_file(&s.set.file[0], in(path)), 0);
     qcow2_build_free(&s);
 }
 
@@ -1232,8 +809,9 @@ TEST(warnings_of_backing_files_are_shown)
         o.backing_format = i == 0 ? "qcow2" : NULL;
         m = qcow2_build_begin(&s, "x", &o);
         qcow2_build_finish(m);
-        qcow2_build_put(&s.file[0], 79, "\2", 1); /* of the incompatible features */
-        REQUIRE(qcow2_build_write_file(&s.file[0], in(i == 0 ? "v/c0.qcow2" : "v/c1.qcow2")) == 0);
+        image_build_put(&s.set.file[0], 79, "\2", 1); /* of the incompatible features */
+        REQUIRE(image_build_write_file(&s.set.file[0],
+                                       in_v(i == 0 ? "c0.qcow2" : "c1.qcow2")) == 0);
         qcow2_build_free(&s);
     }
     REQUIRE(qcow2_read_open(&image, in("v/c0.qcow2"), NULL, NULL) == POSIO_OK);
@@ -1260,7 +838,7 @@ TEST(an_empty_name_is_copied)
     memset(&w, 0, sizeof w);
     qcow2_build_make(&s, qcow2_build_variant_of("plain"));
     shelf_make(&on, &s, &d);
-    w.below = shelf_source(&on, 0);
+    w.below = image_shelf_source(&on.files, 0);
     source = watched_source(&w);
     d.name = name;
     REQUIRE(qcow2_read_open_source(&image, &source, &d, &err) == POSIO_OK);
@@ -1302,9 +880,9 @@ TEST(the_backing_files_extents_are_asked_once)
     o.backing = "base";
     o.backing_format = "raw";
     m = qcow2_build_begin(&s, "c0.qcow2", &o);
-    for (i = 0; i < 100; i += 2) qcow2_build_data(m, i, QCOW2_BUILD_FILL + 1);
+    for (i = 0; i < 100; i += 2) qcow2_build_data(m, i, IMAGE_BUILD_FILL + 1);
     qcow2_build_finish(m);
-    REQUIRE(qcow2_build_write_file(&s.file[0], in("v/c0.qcow2")) == 0);
+    REQUIRE(image_build_write_file(&s.set.file[0], in("v/c0.qcow2")) == 0);
     qcow2_build_free(&s);
     REQUIRE(qcow2_read_open(&image, in("v/c0.qcow2"), &d, NULL) == POSIO_OK);
     source = qcow2_read_source(image);
@@ -1330,7 +908,7 @@ TEST(without_a_resolver_a_source_stands_alone)
     memset(&d, 0, sizeof d);
     qcow2_build_make(&s, v);
     shelf_make(&on, &s, &d);
-    source = shelf_source(&on, 0);
+    source = image_shelf_source(&on.files, 0);
     CHECK_EQ((int64_t)qcow2_read_open_source(&image, &source, NULL, &err), POSIO_E_POLICY);
     CHECK(strstr(err.message, "base.raw") != NULL && strstr(err.message, "resolver") != NULL);
     CHECK(image == NULL);
@@ -1354,11 +932,11 @@ TEST(errors_name_the_file_below)
     o.cluster_bits = 9;
     o.size = 100 * 512;
     m = qcow2_build_begin(&s, "c2.qcow2", &o);
-    qcow2_build_data(m, 50, QCOW2_BUILD_FILL + 1);
+    qcow2_build_data(m, 50, IMAGE_BUILD_FILL + 1);
     qcow2_build_finish(m);
     at = qcow2_build_l2_at(m, 50);
     qcow2_build_put64(m->f, at, (uint64_t)1 << 40);
-    CHECK_EQ(qcow2_build_write_file(&s.file[0], in("v/c2.qcow2")), 0);
+    CHECK_EQ(image_build_write_file(&s.set.file[0], in("v/c2.qcow2")), 0);
     write_link(1, "c2.qcow2", "qcow2");
     write_link(0, "c1.qcow2", "qcow2");
     REQUIRE(qcow2_read_open(&image, in("v/c0.qcow2"), NULL, &err) == POSIO_OK);
@@ -1421,9 +999,9 @@ TEST(an_id_comes_before_a_name)
     o.size = 4096;
     m = qcow2_build_begin(&s, "image.qcow2", &o);
     (void)qcow2_build_new_snapshot(m, "1", "2", 4096);
-    qcow2_build_data(m, 0, QCOW2_BUILD_FILL + 0x11);
+    qcow2_build_data(m, 0, IMAGE_BUILD_FILL + 0x11);
     (void)qcow2_build_new_snapshot(m, "2", "other", 4096);
-    qcow2_build_data(m, 0, QCOW2_BUILD_FILL + 0x22);
+    qcow2_build_data(m, 0, IMAGE_BUILD_FILL + 0x22);
     m->current = 0;
     qcow2_build_finish(m);
     shelf_make(&on, &s, &d);
@@ -1468,9 +1046,9 @@ TEST(ranges_arguments_and_families)
     qcow2_build_make(&s, qcow2_build_variant_of("plain"));
     shelf_make(&on, &s, &d);
     REQUIRE(shelf_open_image(&on, &image, NULL, &err) == POSIO_OK);
-    CHECK_EQ((int64_t)qcow2_read_at(image, s.media_size - 3, buf, 4, &err), POSIO_E_RANGE);
+    CHECK_EQ((int64_t)qcow2_read_at(image, s.set.media_size - 3, buf, 4, &err), POSIO_E_RANGE);
     CHECK_EQ((int64_t)qcow2_read_at(image, UINT64_MAX, buf, 4, &err), POSIO_E_RANGE);
-    CHECK_EQ(qcow2_read_at(image, s.media_size, buf, 0, &err), POSIO_OK);
+    CHECK_EQ(qcow2_read_at(image, s.set.media_size, buf, 0, &err), POSIO_OK);
     CHECK_EQ(qcow2_read_source(image).unit, 4096);
     shelf_close(&on, image);
     image = NULL;
@@ -1550,8 +1128,8 @@ TEST(the_check_says_where)
     memset(&s, 0, sizeof s);
     o.size = 4096 * 3;
     m = qcow2_build_begin(&s, "image.qcow2", &o);
-    qcow2_build_data(m, 0, QCOW2_BUILD_NOISE + 1);
-    qcow2_build_data(m, 1, QCOW2_BUILD_NOISE + 2);
+    qcow2_build_data(m, 0, IMAGE_BUILD_NOISE + 1);
+    qcow2_build_data(m, 1, IMAGE_BUILD_NOISE + 2);
     qcow2_build_finish(m);
     data = qcow2_build_at(m, 1)->host;
     entry = qcow2_build_l2_at(m, 1);
@@ -1591,11 +1169,11 @@ TEST(a_shared_table_counts_the_same_in_every_pass)
     memset(&first, 0, sizeof first);
     o.size = (uint64_t)4096 * 512 * 20;
     m = qcow2_build_begin(&s, "image.qcow2", &o);
-    for (i = 0; i < 9; i++) qcow2_build_data(m, i, QCOW2_BUILD_NOISE + 1);
+    for (i = 0; i < 9; i++) qcow2_build_data(m, i, IMAGE_BUILD_NOISE + 1);
     qcow2_build_finish(m);
     for (i = 1; i < 20; i++)
         qcow2_build_put64(m->f, m->view[0].l1_at + i * 8,
-                          qcow2_build_get64(m->f, m->view[0].l1_at));
+                          image_build_get_be(m->f, m->view[0].l1_at, 8));
     shelf_make(&on, &s, &d);
     REQUIRE(shelf_open_image(&on, &image, NULL, NULL) == POSIO_OK);
     CHECK_EQ(run_check(image, 0, &first, &one, NULL), POSIO_OK);
@@ -1653,7 +1231,7 @@ enum { HUGE_BITS = 16, HUGE_L2S = 32768, HUGE_ENTRIES = 8192 };
 #define HUGE_PACKED (HUGE_L2 + ((uint64_t)HUGE_L2S << HUGE_BITS))
 #define HUGE_DATA (HUGE_PACKED + ((uint64_t)1 << HUGE_BITS))
 #define HUGE_MEDIA ((uint64_t)16 << 40)
-enum { HUGE_SEED = QCOW2_BUILD_NOISE + 9, HUGE_FILL = 0x61 };
+enum { HUGE_SEED = IMAGE_BUILD_NOISE + 9, HUGE_FILL = 0x61 };
 
 typedef struct huge {
     uint8_t header[112];
@@ -1675,7 +1253,7 @@ static uint8_t huge_byte(const huge *h, uint64_t at)
 {
     uint64_t word = 0;
     if (at < sizeof h->header) return h->header[at];
-    if (at >= HUGE_DATA) return qcow2_build_byte(HUGE_SEED, at - HUGE_DATA);
+    if (at >= HUGE_DATA) return image_build_byte(HUGE_SEED, at - HUGE_DATA);
     if (at >= HUGE_PACKED)
         return at - HUGE_PACKED < h->stream.size ? h->stream.data[at - HUGE_PACKED] : 0;
     if (at >= HUGE_L2) word = huge_entry((at - HUGE_L2) / 8, h);
@@ -1687,7 +1265,7 @@ static uint8_t huge_byte(const huge *h, uint64_t at)
 static uint8_t huge_media(uint64_t at)
 {
     uint64_t kind = (at >> HUGE_BITS) % 4;
-    return kind == 2 ? 0 : kind == 3 ? HUGE_FILL : qcow2_build_byte(HUGE_SEED, at);
+    return kind == 2 ? 0 : kind == 3 ? HUGE_FILL : image_build_byte(HUGE_SEED, at);
 }
 
 static posio_result huge_read(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
@@ -1706,13 +1284,13 @@ static posio_source huge_make(huge *h)
     memset(h, 0, sizeof *h);
     memset(&source, 0, sizeof source);
     memcpy(h->header, "QFI\xfb\0\0\0\3", 8);
-    qcow2_build_be(h->header + 20, HUGE_BITS, 4);
-    qcow2_build_be(h->header + 24, HUGE_MEDIA, 8);
-    qcow2_build_be(h->header + 36, HUGE_L2S, 4);
-    qcow2_build_be(h->header + 40, HUGE_L1, 8);
-    qcow2_build_be(h->header + 96, 4, 4);
-    qcow2_build_be(h->header + 100, 112, 4);
-    h->stream = qcow2_build_pack(QCOW2_BUILD_FILL + HUGE_FILL, 0, (size_t)1 << HUGE_BITS,
+    image_build_be(h->header + 20, HUGE_BITS, 4);
+    image_build_be(h->header + 24, HUGE_MEDIA, 8);
+    image_build_be(h->header + 36, HUGE_L2S, 4);
+    image_build_be(h->header + 40, HUGE_L1, 8);
+    image_build_be(h->header + 96, 4, 4);
+    image_build_be(h->header + 100, 112, 4);
+    h->stream = qcow2_build_pack(IMAGE_BUILD_FILL + HUGE_FILL, 0, (size_t)1 << HUGE_BITS,
                                  QCOW2_BUILD_FIXED, &reads);
     source.size = HUGE_DATA + HUGE_MEDIA;
     source.read_at = huge_read;
@@ -1785,11 +1363,11 @@ TEST(decompression_is_bounded)
     o.cluster_bits = 21;
     o.size = 24 * 2 * MIB;
     m = qcow2_build_begin(&s, "image.qcow2", &o);
-    qcow2_build_packed(m, 0, QCOW2_BUILD_FILL + 7, QCOW2_BUILD_FIXED);
+    qcow2_build_packed(m, 0, IMAGE_BUILD_FILL + 7, QCOW2_BUILD_FIXED);
     qcow2_build_finish(m);
     for (i = 1; i < 24; i++) /* all are that one */
         qcow2_build_put64(m->f, qcow2_build_l2_at(m, i),
-                          qcow2_build_get64(m->f, qcow2_build_l2_at(m, 0)));
+                          image_build_get_be(m->f, qcow2_build_l2_at(m, 0), 8));
     for (threads = 1; threads <= 16; threads += 15) {
         thread_pool *pool = thread_pool_create(threads);
         size_t n = (size_t)o.size, k;
@@ -1822,63 +1400,8 @@ TEST(decompression_is_bounded)
 static const char *const faulty[] = {"plain",       "header-120-zstd", "on-qcow2",   "datafile",
                                      "snapshots-2", "bitmaps",         "extended-14", "tables"};
 
-/* One run of everything, in which one thing fails; `code` is what that must give. */
-typedef struct trial {
-    const truth *t;
-    faults *f;
-    posio_result code;
-    uint64_t said; /* by the check, when nothing fails */
-} trial;
-
-/* NULL, and then *again says whether to try once more, now without failures. */
-static const char *explain(const trial *x, posio_result r, const posio_error *err, uint64_t failed,
-                           int *again)
-{
-    *again = r != POSIO_OK;
-    if (r == POSIO_OK) return NULL;
-    if (r != x->code || err->code != r || err->message[0] == 0) return "another error";
-    if (x->f->failed == failed) return "an error without a reason";
-    if (r == POSIO_E_IO && err->file[0] == 0) return "a failed read without its file";
-    x->f->fail_at = 0;
-    return NULL;
-}
-
-static const char *trial_read(qcow2_read *image, const trial *x, uint64_t at, size_t n)
-{
-    uint8_t *out = (uint8_t *)malloc(n + 1);
-    uint64_t failed = x->f->failed;
-    posio_error err;
-    int again;
-    posio_result r = qcow2_read_at(image, at, out, n, &err);
-    const char *why = explain(x, r, &err, failed, &again);
-    if (why == NULL && again) r = qcow2_read_at(image, at, out, n, &err);
-    if (why == NULL && r != POSIO_OK) why = "a read fails when tried again";
-    if (why == NULL && !same_as_media(x->t, at, out, n)) why = "wrong bytes";
-    free(out);
-    return why;
-}
-
-static const char *trial_extents(qcow2_read *image, const trial *x)
-{
-    posio_source source = qcow2_read_source(image);
-    uint64_t at = 0;
-    while (at < source.size) {
-        uint64_t failed = x->f->failed;
-        posio_extent e;
-        posio_error err;
-        int again;
-        posio_result r = posio_extent_of(&source, at, &e, &err);
-        const char *why = explain(x, r, &err, failed, &again);
-        if (why != NULL) return why;
-        if (again) continue;
-        why = judge_extent(x->t, at, &e, 1);
-        if (why != NULL) return why;
-        at += e.length;
-    }
-    return NULL;
-}
-
-static const char *trial_check(qcow2_read *image, const trial *x)
+/* list: what the check says when nothing fails. */
+static const char *trial_check(qcow2_read *image, const media_trial *x, uint64_t list)
 {
     qcow2_read_check_report report;
     uint64_t failed = x->f->failed;
@@ -1889,101 +1412,76 @@ static const char *trial_check(qcow2_read *image, const trial *x)
     posio_result r;
     memset(&s, 0, sizeof s);
     r = run_check(image, 0, &s, &report, &err);
-    why = explain(x, r, &err, failed, &again);
+    why = media_trial_explain(x, r, &err, failed, &again);
     if (why == NULL && again) {
         memset(&s, 0, sizeof s);
         r = run_check(image, 0, &s, &report, &err);
     }
     if (why == NULL && r != POSIO_OK) why = "the check fails when tried again";
-    if (why == NULL && s.list != x->said) why = "the check says something else";
+    if (why == NULL && s.list != list) why = "the check says something else";
     return why;
 }
 
-static const char *trial_snapshots(qcow2_read *image, const trial *x)
+static const char *trial_snapshots(qcow2_read *image, const media_trial *x, uint32_t count)
 {
     uint32_t i = 0;
-    if (qcow2_read_info(image)->snapshot_count != x->t->variant->snapshots)
-        return "another number of snapshots";
-    while (i < x->t->variant->snapshots) {
+    if (qcow2_read_info(image)->snapshot_count != count) return "another number of snapshots";
+    while (i < count) {
         uint64_t failed = x->f->failed;
         qcow2_read_snapshot s;
         posio_error err;
         int again;
         posio_result r = qcow2_read_get_snapshot(image, i, &s, &err);
-        const char *why = explain(x, r, &err, failed, &again);
+        const char *why = media_trial_explain(x, r, &err, failed, &again);
         if (why != NULL) return why;
         if (!again) i++;
     }
     return NULL;
 }
 
-static const char *trial_use(qcow2_read *image, const trial *x)
+/* What a trial is made of. */
+typedef struct trial {
+    truth t;
+    uint64_t said; /* by the check, when nothing fails */
+} trial;
+
+static const char *trial_use(qcow2_read *image, const media_trial *x)
 {
-    const size_t size = (size_t)x->t->set->media_size, piece = size / 20 + 111;
+    const trial *used = (const trial *)x->user;
+    const posio_source source = qcow2_read_source(image);
+    const size_t size = (size_t)x->truth->set->media_size, piece = size / 20 + 111;
     const char *why = NULL;
     uint64_t at;
     for (at = 0; why == NULL && at < size; at += piece)
-        why = trial_read(image, x, at, (size_t)posio_min(piece, size - at));
-    if (why == NULL) why = trial_extents(image, x);
-    if (why == NULL) why = trial_snapshots(image, x);
-    if (why == NULL) why = trial_check(image, x);
-    if (why == NULL) why = trial_read(image, x, 0, size);
+        why = media_trial_read(x, &source, at, (size_t)posio_min(piece, size - at));
+    if (why == NULL) why = media_trial_extents(x, &source);
+    if (why == NULL) why = trial_snapshots(image, x, used->t.variant->snapshots);
+    if (why == NULL) why = trial_check(image, x, used->said);
+    if (why == NULL) why = media_trial_read(x, &source, 0, size);
     return why;
 }
 
-/* Opens it, from memory or from files, with the allocator and reads that may fail; 0 when nothing
-   was left to fail, or something was wrong. */
-static int run_trial(trial *x, faults *memory, faults *reads, int in_files)
+/* Opens it, from memory or from files, with the allocator and reads that may fail. */
+static int run_trial(media_trial *x)
 {
-    const qcow2_build_variant *v = x->t->variant;
-    qcow2_read_desc d = desc_for(x->t->set, v);
+    const truth *t = &((const trial *)x->user)->t;
+    qcow2_read_desc d = desc_for(t->made, t->variant);
     qcow2_read *image = NULL;
-    const char *why = NULL;
-    char how[60];
+    const char *why;
     shelf on;
     posio_error err;
     posio_result r;
-    uint64_t at = x->f->fail_at;
     d.cache_bytes = 20000;
-    d.alloc.alloc_fn = faults_alloc;
-    d.alloc.free_fn = faults_free;
-    d.alloc.user = memory;
-    shelf_make(&on, x->t->set, &d);
-    on.reads = reads;
+    d.alloc = media_trial_alloc(x);
+    shelf_make(&on, t->made, &d);
+    on.files.reads = &x->reads;
     memset(&err, 0, sizeof err);
-    if (in_files) r = qcow2_read_open(&image, in("v/image.qcow2"), &d, &err);
+    if (x->in_files) r = qcow2_read_open(&image, in("v/image.qcow2"), &d, &err);
     else r = shelf_open_image(&on, &image, d.snapshot, &err);
-    if (r == POSIO_OK && x->f->failed != 0) why = "opened, though something failed";
-    else if (r == POSIO_OK) why = trial_use(image, x);
-    else if (r != x->code || err.code != r || err.message[0] == 0) why = "another error";
-    else if (x->f->failed == 0) why = "an error without a reason";
-    else if (image != NULL) why = "the out-parameter was touched";
+    why = media_trial_judge_open(x, r, &err, image != NULL);
+    if (why == NULL && r == POSIO_OK) why = trial_use(image, x);
     shelf_close(&on, image);
-    if (memory->live != 0) why = "a leak";
-    snprintf(how, sizeof how, "%s %llu fails%s", x->code == POSIO_E_IO ? "read" : "allocation",
-             (unsigned long long)at, x->f->for_good ? ", and all after it" : "");
-    if (why != NULL) blame(v->name, how, why, &err);
-    return x->f->failed != 0 && why == NULL;
-}
-
-/* Every one in turn, once and for good. Returns how many there are. */
-static uint64_t fail_in_turn(trial *x, int is_reads, int in_files)
-{
-    uint64_t n = 0;
-    int for_good;
-    for (for_good = 0; for_good < 2; for_good++) {
-        faults memory, reads;
-        n = 0;
-        do {
-            memset(&memory, 0, sizeof memory);
-            memset(&reads, 0, sizeof reads);
-            x->f = is_reads ? &reads : &memory;
-            x->code = is_reads ? POSIO_E_IO : POSIO_E_NOMEM;
-            x->f->fail_at = ++n;
-            x->f->for_good = for_good;
-        } while (run_trial(x, &memory, &reads, in_files));
-    }
-    return n - 1;
+    return media_trial_end(x, t->variant->name, why, &err);
 }
 
 static void every_fault(int is_reads, int in_files)
@@ -1995,26 +1493,28 @@ static void every_fault(int is_reads, int in_files)
         qcow2_read_check_report report;
         qcow2_read_desc d;
         qcow2_build s;
-        truth t;
-        trial x;
+        trial used;
+        media_trial x;
         said issues;
         shelf on;
         if (v == NULL || ((v->needs & QCOW2_BUILD_NEEDS_ZSTD) && !has_zstd())) continue;
         qcow2_build_make(&s, v);
-        truth_make(&t, &s, v);
+        truth_make(&used.t, &s, v);
         memset(&x, 0, sizeof x);
         memset(&issues, 0, sizeof issues);
-        x.t = &t;
+        x.truth = &used.t.media;
+        x.run = run_trial;
+        x.user = &used;
         d = desc_for(&s, v);
         shelf_make(&on, &s, &d);
         REQUIRE(shelf_open_image(&on, &image, d.snapshot, NULL) == POSIO_OK);
         CHECK_EQ(run_check(image, 0, &issues, &report, NULL), POSIO_OK);
-        x.said = issues.list;
+        used.said = issues.list;
         shelf_close(&on, image);
-        if (in_files) REQUIRE(set_write(&s));
-        CHECK(fail_in_turn(&x, is_reads, in_files) >= 10);
-        if (in_files) set_remove(&s);
-        free(t.media);
+        if (in_files) REQUIRE(image_build_write(&s.set, in("v")) == 0);
+        CHECK(media_trial_all(&x, is_reads, in_files, 1) >= 10);
+        if (in_files) image_build_unwrite(&s.set, in("v"));
+        media_truth_free(&used.t.media);
         qcow2_build_free(&s);
     }
 }
@@ -2023,7 +1523,7 @@ TEST(every_allocation_fails_in_memory) { every_fault(0, 0); }
 TEST(every_allocation_fails_in_files) { every_fault(0, 1); }
 TEST(every_read_fails) { every_fault(1, 0); }
 
-TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files);
+TEST_MAIN(if (!folder_make("qcow2")) return 1; RUN(every_variant_in_memory_and_in_files);
           RUN(zstd_is_compiled_in); RUN(files_end_anywhere); RUN(every_bit_of_the_header_flips);
           RUN(a_hot_cluster_is_read_once); RUN(many_threads_read_the_same_bytes);
           RUN(chains_have_a_limit); RUN(circles_are_refused);
@@ -2039,4 +1539,4 @@ TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files
           RUN(a_shared_table_counts_the_same_in_every_pass); RUN(the_check_can_be_canceled);
           RUN(sixteen_tebibytes_take_less_than_64_mib); RUN(decompression_is_bounded);
           RUN(every_allocation_fails_in_memory); RUN(every_allocation_fails_in_files);
-          RUN(every_read_fails); remove_folder();)
+          RUN(every_read_fails); folder_remove();)

@@ -1,27 +1,20 @@
 /* vhdx_read.h against images that tests/fixtures/vhdx_build.h builds byte by byte from the
    published formats: what opens, what is refused and how, every byte, the map, the log; cut files,
    flipped bits, parents, threads, and whatever fails: memory, reads. */
-#if !defined(_WIN32) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE 1 /* mkdtemp, symlink */
-#endif
+#include "fixtures/folder.h"
 #define VHDX_READ_IMPLEMENTATION
 #include "../vhdx_read.h"
 #include "fixtures/faults.h"
+#include "fixtures/image_shelf.h"
+#include "fixtures/tally.h"
 #include "fixtures/vhdx_build.h"
 #include "fixtures/watched.h"
 #include "test.h"
-#if defined(_WIN32)
-#include <direct.h>
-#include <process.h>
-#else
-#include <sys/stat.h>
-#include <unistd.h>
-#endif
+#include "fixtures/media_truth.h"
+#include "fixtures/media_trial.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MIB ((uint64_t)1 << 20)
-
-static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 enum {
     WHOLE = 32 << 20,                 /* media that is read completely */
@@ -30,56 +23,8 @@ enum {
 
 /* ------------------------------------------------------------------ files */
 
-static char folder[400];
-
-/* A path in the test's folder; the last 4 stay valid. */
-static const char *in(const char *name)
-{
-    static char paths[4][1600];
-    static unsigned turn;
-    char *p = paths[turn++ % 4];
-    snprintf(p, sizeof paths[0], "%s/%s", folder, name);
-    return p;
-}
-
-#if defined(_WIN32)
-static int raw_folder(const char *path) { return _mkdir(path) == 0; }
-static void raw_remove_folder(const char *path) { (void)_rmdir(path); }
-static int make_folder(void)
-{
-    snprintf(folder, sizeof folder, "chunkwise_test_vhdx_%d", _getpid());
-    return raw_folder(folder) && raw_folder(in("v"));
-}
-#else
-static int raw_folder(const char *path) { return mkdir(path, 0777) == 0; }
-static void raw_remove_folder(const char *path) { (void)rmdir(path); }
-static int make_folder(void)
-{
-    const char *where = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/chunkwise_test_vhdx_XXXXXX",
-             where != NULL && where[0] != 0 && strlen(where) < 300 ? where : "/tmp");
-    return mkdtemp(folder) != NULL && raw_folder(in("v"));
-}
-#endif
-
-/* A path in the folder "v", where the files of a set lie. */
-static const char *in_v(const char *name)
-{
-    char path[1200];
-    snprintf(path, sizeof path, "v/%s", name);
-    return in(path);
-}
-
-static int set_write(const vhdx_build *s) { return vhdx_build_write(s, in("v")) == 0; }
-
-static void set_remove(const vhdx_build *s)
-{
-    size_t i;
-    for (i = 0; i < s->files; i++) (void)remove(in_v(s->file[i].name));
-}
-
 /* Is a file still what was written? At the places that were; all of it would take too long. */
-static int is_unchanged(const vhdx_build_file *f)
+static int is_unchanged(const image_build_file *f)
 {
     static uint8_t got[4096], want[4096];
     FILE *file = fopen(in_v(f->name), "rb");
@@ -87,69 +32,13 @@ static int is_unchanged(const vhdx_build_file *f)
     size_t i;
     for (i = 0; i < f->pages && same; i++) {
         size_t n = (size_t)posio_min(4096, f->size - f->page[i].at);
-        vhdx_build_read(f, f->page[i].at, want, n);
-        same = vhdx_build_seek(file, f->page[i].at) == 0 && fread(got, 1, n, file) == n &&
+        image_build_read(f, f->page[i].at, want, n);
+        same = image_build_seek(file, f->page[i].at) == 0 && fread(got, 1, n, file) == n &&
                memcmp(got, want, n) == 0;
     }
-    if (same) same = vhdx_build_seek(file, f->size) == 0 && fread(got, 1, 1, file) == 0;
+    if (same) same = image_build_seek(file, f->size) == 0 && fread(got, 1, 1, file) == 0;
     if (file != NULL) fclose(file);
     return same;
-}
-
-static void remove_folder(void)
-{
-    raw_remove_folder(in("v"));
-    raw_remove_folder(folder);
-}
-
-/* ------------------------------------------------------------------ memory */
-
-/* An allocator, for any number of threads, that knows how much is live, and was at most. */
-typedef struct tally {
-    thread_pool_mutex lock;
-    uint64_t live, peak;
-} tally;
-
-static void tally_change(tally *t, uint64_t more, uint64_t less)
-{
-    thread_pool_lock(&t->lock);
-    t->live = t->live + more - less;
-    if (t->live > t->peak) t->peak = t->live;
-    thread_pool_unlock(&t->lock);
-}
-
-static void *tally_alloc(size_t size, void *user)
-{
-    uint64_t *p = (uint64_t *)malloc(size + 16);
-    if (p == NULL) return NULL;
-    p[0] = size;
-    tally_change((tally *)user, size, 0);
-    return p + 2;
-}
-
-static void tally_free(void *block, void *user)
-{
-    uint64_t *p = (uint64_t *)block - 2;
-    tally_change((tally *)user, 0, p[0]);
-    free(p);
-}
-
-static posio_alloc tally_of(tally *t)
-{
-    posio_alloc a;
-    memset(t, 0, sizeof *t);
-    if (!thread_pool_mutex_init(&t->lock)) vhdx_build_die("no mutex");
-    a.alloc_fn = tally_alloc;
-    a.free_fn = tally_free;
-    a.user = t;
-    return a;
-}
-
-/* What was not given back. */
-static uint64_t tally_end(tally *t)
-{
-    thread_pool_mutex_destroy(&t->lock);
-    return t->live;
 }
 
 /* ------------------------------------------------------------------ a set in memory */
@@ -158,48 +47,14 @@ static uint64_t tally_end(tally *t)
    name, whatever the path. What is not in the set is `refused`: then the outcome of opening is our
    own, and no business of a variant. */
 enum { SHELF_OPEN = 60 };
-typedef struct shelf shelf;
-typedef struct shelf_file {
-    const vhdx_build_file *file;
-    shelf *owner;
-    int is_opening; /* what it stands on may not lead back to it */
-} shelf_file;
-struct shelf {
-    const vhdx_build *set;
-    shelf_file of[VHDX_BUILD_FILES];
+typedef struct shelf {
+    image_shelf files;
+    int is_opening[IMAGE_BUILD_FILES]; /* what such a file stands on may not lead back to it */
     posio_resolver resolver;
     vhdx_read_desc desc; /* of the images below the first */
     vhdx_read *opened[SHELF_OPEN];
     uint32_t opened_count, refused, asked;
-    uint64_t cut;    /* the size of the image; UINT64_MAX: as it is */
-    faults *reads;   /* NULL: none fails */
-    uint32_t *count; /* of reads, or NULL */
-};
-
-static posio_result shelf_read(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
-{
-    const shelf_file *f = (const shelf_file *)self;
-    if (f->owner->count != NULL) (void)posio_atomic_add(f->owner->count, 1);
-    if (f->owner->reads != NULL && faults_strike(f->owner->reads)) {
-        (void)posio_fail(err, POSIO_E_IO, offset, "a read that fails on purpose");
-        (void)posio_fail_in(err, f->file->name, 0);
-        return POSIO_E_IO;
-    }
-    vhdx_build_read(f->file, offset, buf, n);
-    return POSIO_OK;
-}
-
-static posio_source shelf_source(shelf *s, size_t i)
-{
-    posio_source source;
-    memset(&source, 0, sizeof source);
-    s->of[i].file = &s->set->file[i];
-    s->of[i].owner = s;
-    source.size = i == 0 ? posio_min(s->cut, s->set->file[i].size) : s->set->file[i].size;
-    source.read_at = shelf_read;
-    source.self = &s->of[i];
-    return source;
-}
+} shelf;
 
 static const char *last_part(const char *name)
 {
@@ -212,23 +67,21 @@ static posio_result shelf_open(void *self, const posio_reference *reference, pos
                                posio_error *err)
 {
     shelf *s = (shelf *)self;
-    const vhdx_build_file *f = vhdx_build_find(s->set, last_part(reference->name));
+    size_t i = image_shelf_find(&s->files, last_part(reference->name));
     vhdx_read *image = NULL;
     posio_source source;
     posio_result r;
     s->asked++;
-    if (f == NULL || s->opened_count == SHELF_OPEN || f == &s->set->file[0] ||
-        s->of[f - s->set->file].is_opening) {
+    if (i == 0 || i == IMAGE_BUILD_FILES || s->opened_count == SHELF_OPEN || s->is_opening[i]) {
         s->refused++;
-        return posio_fail(err, POSIO_E_MISSING, POSIO_NO_OFFSET, "not on the shelf: \"%s\"",
-                          reference->name);
+        return image_shelf_missing(reference->name, err);
     }
     if (reference->kind != POSIO_REFERENCE_PARENT || reference->identity == NULL)
         return posio_fail(err, POSIO_E_ARG, POSIO_NO_OFFSET, "not asked for a parent and its ID");
-    source = shelf_source(s, (size_t)(f - s->set->file));
-    s->of[f - s->set->file].is_opening = 1;
+    source = image_shelf_source(&s->files, i);
+    s->is_opening[i] = 1;
     r = vhdx_read_open_source(&image, &source, &s->desc, err);
-    s->of[f - s->set->file].is_opening = 0;
+    s->is_opening[i] = 0;
     if (r != POSIO_OK) return r;
     s->opened[s->opened_count++] = image;
     posio_format(reference->identity, POSIO_IDENTITY, "%s", vhdx_read_info(image)->identity);
@@ -237,11 +90,10 @@ static posio_result shelf_open(void *self, const posio_reference *reference, pos
 }
 
 /* desc: for all images of the set. */
-static void shelf_make(shelf *s, const vhdx_build *set, const vhdx_read_desc *desc)
+static void shelf_make(shelf *s, const vhdx_build *b, const vhdx_read_desc *desc)
 {
     memset(s, 0, sizeof *s);
-    s->set = set;
-    s->cut = UINT64_MAX;
+    image_shelf_make(&s->files, &b->set);
     s->desc = *desc;
     s->resolver.open = shelf_open;
     s->resolver.self = s;
@@ -250,7 +102,7 @@ static void shelf_make(shelf *s, const vhdx_build *set, const vhdx_read_desc *de
 
 static posio_result shelf_open_image(shelf *s, vhdx_read **out, posio_error *err)
 {
-    posio_source source = shelf_source(s, 0);
+    posio_source source = image_shelf_source(&s->files, 0);
     s->refused = 0;
     return vhdx_read_open_source(out, &source, &s->desc, err);
 }
@@ -265,248 +117,20 @@ static void shelf_close(shelf *s, vhdx_read *image)
 /* ------------------------------------------------------------------ what is right */
 
 typedef struct truth {
-    const vhdx_build *set;
+    media_truth media;
+    const vhdx_build *made;
     const vhdx_build_variant *variant;
 } truth;
 
-/* The index of the run that holds a byte of the media. */
-static size_t run_at(const vhdx_build *s, uint64_t at)
+static void truth_make(truth *t, const vhdx_build *b, const vhdx_build_variant *v)
 {
-    size_t low = 0, high = s->run_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (s->run[middle].start + s->run[middle].length <= at) low = middle + 1;
-        else high = middle;
-    }
-    return low;
-}
-
-static int same_as_media(const vhdx_build *s, uint64_t at, const uint8_t *got, size_t n)
-{
-    uint8_t want[4096];
-    while (n != 0) {
-        size_t part = n < sizeof want ? n : sizeof want;
-        vhdx_build_media(s, at, want, part);
-        if (memcmp(got, want, part) != 0) return 0;
-        at += part;
-        got += part;
-        n -= part;
-    }
-    return 1;
-}
-
-/* An error that an examiner can act on. */
-static const char *judge_error(posio_result r, const posio_error *err, int with_file)
-{
-    if (r != POSIO_E_DATA) return "a read fails, but not with DATA";
-    if (err->code != r || err->message[0] == 0) return "an error without a message";
-    if (err->offset == POSIO_NO_OFFSET) return "an error without an offset";
-    if (with_file && err->file[0] == 0) return "an error without a file";
-    return NULL;
-}
-
-/* What reading n bytes at `at` gave, by the runs that it touches. */
-static const char *judge_read(const vhdx_build *s, uint64_t at, const uint8_t *got, size_t n,
-                              posio_result r, const posio_error *err, int with_file)
-{
-    int must_fail = 0, may_fail = 0;
-    size_t i, first = run_at(s, at);
-    for (i = first; i < s->run_count && s->run[i].start < at + n; i++) {
-        must_fail |= s->run[i].reads == VHDX_BUILD_FAILS;
-        may_fail |= s->run[i].reads != VHDX_BUILD_READS;
-    }
-    if (r != POSIO_OK) return may_fail ? judge_error(r, err, with_file) : "a read fails";
-    if (must_fail) return "a read succeeds that must fail";
-    for (i = first; i < s->run_count && s->run[i].start < at + n; i++) {
-        const vhdx_build_run *run = &s->run[i];
-        uint64_t from = larger(at, run->start), to = posio_min(at + n, run->start + run->length);
-        if (run->reads == VHDX_BUILD_UNKNOWN) continue;
-        if (!same_as_media(s, from, got + (from - at), (size_t)(to - from))) return "wrong bytes";
-    }
-    return NULL;
-}
-
-static const char *try_read(vhdx_read *image, const truth *t, uint64_t at, size_t n, uint8_t *buf,
-                            int with_file)
-{
-    posio_error err;
-    posio_result r;
-    const char *why;
-    memset(&err, 0, sizeof err);
-    memset(buf, 0x5a, n);
-    r = vhdx_read_at(image, at, buf, n, &err);
-    why = judge_read(t->set, at, buf, n, r, &err, with_file);
-    if (why != NULL)
-        printf("  at %llu, %llu bytes: %s\n", (unsigned long long)at, (unsigned long long)n,
-               r != POSIO_OK ? err.message : "no error");
-    return why;
-}
-
-static void blame(const char *variant, const char *how, const char *why, const posio_error *err)
-{
-    printf("  %s, %s: %s%s%s\n", variant, how, why, err != NULL ? ": " : "",
-           err != NULL ? err->message : "");
-    test_fail(__FILE__, __LINE__, variant);
-}
-
-/* ------------------------------------------------------------------ reading all of it */
-
-/* The whole media in pieces of this size. */
-static const char *read_pieces(vhdx_read *image, const truth *t, size_t step, int with_file)
-{
-    uint8_t *buf = (uint8_t *)malloc(step);
-    const char *why = NULL;
-    uint64_t at;
-    for (at = 0; at < t->set->media_size && why == NULL; at += step)
-        why = try_read(image, t, at, (size_t)posio_min(step, t->set->media_size - at), buf,
-                       with_file);
-    free(buf);
-    return why;
-}
-
-/* Around the borders of runs: a byte here and there, and a stretch across. At most 200 runs. */
-static const char *read_borders(vhdx_read *image, const truth *t, int with_file)
-{
-    const vhdx_build *s = t->set;
-    size_t i, step = s->run_count / 200 + 1;
-    static uint8_t buf[6000];
-    const char *why = NULL;
-    for (i = 0; i < s->run_count && why == NULL; i += step) {
-        uint64_t a = s->run[i].start, b = a + s->run[i].length, from = a < 3000 ? 0 : a - 3000;
-        why = try_read(image, t, a, 1, buf, with_file);
-        if (why == NULL) why = try_read(image, t, b - 1, 1, buf, with_file);
-        if (why == NULL)
-            why = try_read(image, t, from, (size_t)posio_min(sizeof buf, s->media_size - from), buf,
-                           with_file);
-        from = b < 5000 ? 0 : b - 5000;
-        if (why == NULL)
-            why = try_read(image, t, from, (size_t)posio_min(sizeof buf, s->media_size - from), buf,
-                           with_file);
-    }
-    return why;
-}
-
-typedef struct readers {
-    vhdx_read *image;
-    const truth *t;
-    uint32_t rounds, wrong;
-    int with_file;
-} readers;
-
-static posio_result random_reads(void *user, uint32_t i, posio_error *err)
-{
-    readers *r = (readers *)user;
-    const uint64_t size = r->t->set->media_size;
-    uint8_t *buf = (uint8_t *)malloc(300000);
-    uint64_t seed = i + 1;
-    uint32_t k;
-    (void)err;
-    for (k = 0; k < r->rounds && size != 0; k++) {
-        uint64_t at = test_random(&seed) % size;
-        size_t most = k % 8 == 7 ? 300000 : k % 8 == 6 ? 1 : 5000;
-        size_t n = 1 + (size_t)(test_random(&seed) % most);
-        if (r->t->set->run_count != 0 && k % 4 == 3) /* where something is */
-            at = r->t->set->run[test_random(&seed) % r->t->set->run_count].start;
-        n = (size_t)posio_min(n, size - at);
-        if (try_read(r->image, r->t, at, n, buf, r->with_file) != NULL)
-            posio_atomic_store(&r->wrong, 1);
-    }
-    free(buf);
-    return POSIO_OK;
-}
-
-/* 16 callers at random offsets; they run on the pool that the image may have been lent. */
-static const char *read_at_once(vhdx_read *image, const truth *t, thread_pool *callers,
-                                uint32_t rounds, int with_file)
-{
-    readers r;
-    memset(&r, 0, sizeof r);
-    r.image = image;
-    r.t = t;
-    r.rounds = rounds;
-    r.with_file = with_file;
-    if (thread_pool_parallel_for(callers, 16, random_reads, &r, NULL) != POSIO_OK)
-        return "threads did not run";
-    return r.wrong ? "threads at random offsets read otherwise" : NULL;
-}
-
-/* ------------------------------------------------------------------ the map */
-
-static int is_zeros(const vhdx_build *s, uint64_t from, uint64_t to)
-{
-    static const uint8_t zeros[4096] = {0};
-    while (from < to) {
-        size_t n = (size_t)posio_min(sizeof zeros, to - from);
-        if (!same_as_media(s, from, zeros, n)) return 0;
-        from += n;
-    }
-    return 1;
-}
-
-/* Holes of a host file may turn data into a hole, and a log's zeros data into zeros; otherwise
-   kinds are those of the runs. */
-static const char *judge_extent(const vhdx_build *s, uint64_t at, const posio_extent *e)
-{
-    size_t i;
-    if (e->length == 0 || e->length > s->media_size - at) return "an extent of impossible length";
-    for (i = run_at(s, at); i < s->run_count && s->run[i].start < at + e->length; i++) {
-        const vhdx_build_run *r = &s->run[i];
-        uint64_t from = larger(at, r->start), to = posio_min(at + e->length, r->start + r->length);
-        if (r->reads != VHDX_BUILD_READS || r->kind == e->kind) continue;
-        if ((r->kind == VHDX_BUILD_DATA || r->kind == VHDX_BUILD_ANY_KIND) &&
-            (e->kind == POSIO_EXTENT_DATA ||
-             (e->kind <= POSIO_EXTENT_HOLE && is_zeros(s, from, posio_min(to, from + 16 * MIB)))))
-            continue;
-        return "an extent of another kind";
-    }
-    return NULL;
-}
-
-static const char *check_extents(vhdx_read *image, const truth *t)
-{
-    posio_source source = vhdx_read_source(image);
-    const vhdx_build *s = t->set;
-    uint64_t at = 0, steps = 0;
-    if (source.size != s->media_size) return "the size of the source is wrong";
-    while (at < s->media_size) {
-        posio_extent e;
-        posio_error err;
-        const char *why;
-        posio_result r = posio_extent_of(&source, at, &e, &err);
-        size_t i = run_at(s, at);
-        if (++steps > 300000) return "extents without end";
-        if (r != POSIO_OK) {
-            if (s->run[i].reads == VHDX_BUILD_READS) return "no extent where all is well";
-            at = s->run[i].start + s->run[i].length;
-            continue;
-        }
-        why = judge_extent(s, at, &e);
-        if (why != NULL) {
-            printf("  at %llu, %llu bytes of kind %u\n", (unsigned long long)at,
-                   (unsigned long long)e.length, (unsigned)e.kind);
-            return why;
-        }
-        at += e.length;
-    }
-    return NULL;
+    media_truth_make(&t->media, &b->set, 0);
+    t->media.may_show_as_zero = 1; /* of a log, of blocks */
+    t->made = b;
+    t->variant = v;
 }
 
 /* ------------------------------------------------------------------ every variant */
-
-static int without_case(const char *text, const char *words)
-{
-    size_t i, k;
-    for (;; words++) {
-        size_t n = strcspn(words, "|");
-        for (i = 0; text[i] != 0; i++) {
-            for (k = 0; k < n && text[i + k] != 0; k++)
-                if ((text[i + k] | 32) != (words[k] | 32)) break;
-            if (k == n) return 1;
-        }
-        words += n;
-        if (*words == 0) return 0;
-    }
-}
 
 static const char *check_warnings(vhdx_read *image, const truth *t)
 {
@@ -519,7 +143,7 @@ static const char *check_warnings(vhdx_read *image, const truth *t)
             printf("  it warns: %s\n", w.message);
             return "a warning where all is well";
         }
-        if (t->variant->warns != NULL) found |= without_case(w.message, t->variant->warns);
+        if (t->variant->warns != NULL) found |= media_truth_has_words(w.message, t->variant->warns);
     }
     if (t->variant->warns != NULL && t->variant->warns[0] != 0 && !found) return "no warning";
     return NULL;
@@ -528,16 +152,16 @@ static const char *check_warnings(vhdx_read *image, const truth *t)
 static const char *check_metadata(vhdx_read *image, const truth *t)
 {
     const vhdx_read_metadata *m = vhdx_read_info(image);
-    const vhdx_build_image *made = t->set->image[0];
+    const vhdx_build_image *made = t->made->image[0];
     char id[40];
     const char *key, *name, *why;
     uint32_t i;
-    if (m->media_size != t->set->media_size) return "the media size is wrong";
+    if (m->media_size != t->media.set->media_size) return "the media size is wrong";
     if (m->is_vhd != (made->o.vhd != 0)) return "VHD, or not";
     if (m->file_size != made->f->size && t->variant->peers != 0) return "the file size is wrong";
     why = check_warnings(image, t);
     if (why != NULL) return why;
-    if (vhdx_build_allows(t->variant->open, "DATA")) return NULL; /* not what was made any more */
+    if (image_build_allows(t->variant->open, "DATA")) return NULL; /* not what was made any more */
     if (m->block_size != (made->o.vhd == VHDX_BUILD_FIXED ? 0 : made->bs))
         return "the block size is wrong";
     if (m->logical_sector_size != made->ss) return "the sector size is wrong";
@@ -560,32 +184,18 @@ static const char *check_metadata(vhdx_read *image, const truth *t)
 static const char *check_image(vhdx_read *image, const truth *t, thread_pool *pool, int in_files,
                                int whole)
 {
-    const uint64_t size = t->set->media_size;
+    const posio_source source = vhdx_read_source(image);
+    const uint64_t size = t->media.set->media_size;
     const char *why = check_metadata(image, t);
-    if (why == NULL) why = read_borders(image, t, in_files);
+    if (why == NULL) why = media_truth_borders(&t->media, &source, in_files);
     if (why == NULL && whole && size <= WHOLE) {
-        if (in_files) why = read_pieces(image, t, (size_t)larger(size, 1), 1);
-        else why = read_pieces(image, t, (size_t)size / 9 + 777, 0);
+        if (in_files) why = media_truth_pieces(&t->media, &source, (size_t)larger(size, 1), 1);
+        else why = media_truth_pieces(&t->media, &source, (size_t)size / 9 + 777, 0);
     }
-    if (why == NULL) why = read_at_once(image, t, pool, in_files ? 12 : 6, in_files);
-    if (why == NULL) why = check_extents(image, t);
+    if (why == NULL) why = media_truth_at_once(&t->media, &source, pool,
+                                               in_files ? 12 : 6, in_files);
+    if (why == NULL) why = media_truth_extents(&t->media, &source, in_files);
     return why;
-}
-
-static const char *name_of(posio_result r) { return posio_result_name(r) + strlen("POSIO_"); }
-
-/* Is this how opening must end? */
-static const char *judge_open(const vhdx_build_variant *v, posio_result r, const posio_error *err,
-                              int in_files)
-{
-    const char *code = r == POSIO_OK ? "OK" : name_of(r) + 2;
-    if (!vhdx_build_allows(v->open, code)) return "opening ends otherwise";
-    if (r == POSIO_OK) return NULL;
-    if (err->code != r || err->message[0] == 0) return "an error without a message";
-    if (in_files && err->file[0] == 0) return "an error without a file";
-    if (v->mentions != NULL && !without_case(err->message, v->mentions))
-        return "the message does not say what it is about";
-    return NULL;
 }
 
 static vhdx_read_desc desc_for(const vhdx_build_variant *v)
@@ -603,7 +213,8 @@ static vhdx_read_desc desc_for(const vhdx_build_variant *v)
 static void finish_variant(const truth *t, const char *how, vhdx_read *image, posio_result r,
                            const posio_error *err, thread_pool *pool, int in_files, int whole)
 {
-    const char *why = judge_open(t->variant, r, err, in_files);
+    const char *why = media_truth_judge_open(t->variant->open, t->variant->mentions, r, err,
+                                             in_files);
     if (why == NULL && r == POSIO_OK) {
         why = check_image(image, t, pool, in_files, whole);
         err = NULL;
@@ -623,7 +234,7 @@ static void variant_in_memory(const truth *t, thread_pool *callers, int whole)
     posio_error err;
     posio_result r;
     d.alloc = tally_of(&used);
-    shelf_make(&s, t->set, &d);
+    shelf_make(&s, t->made, &d);
     memset(&err, 0, sizeof err);
     r = shelf_open_image(&s, &image, &err);
     if (s.refused == 0 || r == POSIO_OK)
@@ -646,13 +257,15 @@ static void variant_in_files(const truth *t, thread_pool *pool)
     d.alloc = tally_of(&used);
     d.pool = pool;
     memset(&err, 0, sizeof err);
-    if (!set_write(t->set)) blame(v->name, "in files", "cannot be written", NULL);
-    r = vhdx_read_open(&image, in_v(t->set->file[0].name), &d, &err);
+    if (image_build_write(&t->made->set, in("v")) != 0)
+        blame(v->name, "in files", "cannot be written", NULL);
+    r = vhdx_read_open(&image, in_v(t->media.set->file[0].name), &d, &err);
     finish_variant(t, "in files", image, r, &err, pool, 1, 1);
     vhdx_read_close(image);
-    for (i = 0; i < t->set->files; i++)
-        if (!is_unchanged(&t->set->file[i])) blame(v->name, "in files", "a file changed", NULL);
-    set_remove(t->set);
+    for (i = 0; i < t->media.set->files; i++)
+        if (!is_unchanged(&t->made->set.file[i]))
+            blame(v->name, "in files", "a file changed", NULL);
+    image_build_unwrite(&t->made->set, in("v"));
     if (tally_end(&used) != 0) blame(v->name, "in files", "a leak", NULL);
     if (used.peak > 64 * MIB) blame(v->name, "in files", "too much memory", NULL);
 }
@@ -663,12 +276,12 @@ static int goes_through_files(const vhdx_build *s, size_t i)
 {
     uint64_t all = 0;
     size_t k;
-    for (k = 0; k < s->files; k++) all += s->file[k].size;
+    for (k = 0; k < s->set.files; k++) all += s->set.file[k].size;
 #if defined(_WIN32)
     if (all > 64 * MIB) return 0;
 #endif
     if (all > 8 * VHDX_BUILD_GIB) return 0;
-    return s->files > 1 || (s->image[0]->o.parent && s->image[0]->below == 0) || i % 3 == 0;
+    return s->set.files > 1 || (s->image[0]->o.parent && s->image[0]->below == 0) || i % 3 == 0;
 }
 
 TEST(every_variant_in_memory_and_in_files)
@@ -680,8 +293,7 @@ TEST(every_variant_in_memory_and_in_files)
         static vhdx_build s;
         truth t;
         vhdx_build_make(&s, v);
-        t.set = &s;
-        t.variant = v;
+        truth_make(&t, &s, v);
         variant_in_memory(&t, pool, i % 3 == 1); /* the borders of runs always are */
         if (goes_through_files(&s, i)) variant_in_files(&t, pool);
         vhdx_build_free(&s);
@@ -694,7 +306,8 @@ TEST(every_variant_in_memory_and_in_files)
 /* Whatever reads is right; nothing is asked of what does not. */
 static const char *read_what_reads(vhdx_read *image, const truth *t)
 {
-    const vhdx_build *s = t->set;
+    const posio_source source = vhdx_read_source(image);
+    const image_build *s = t->media.set;
     static uint8_t buf[9000];
     const char *why = NULL;
     size_t i;
@@ -706,9 +319,10 @@ static const char *read_what_reads(vhdx_read *image, const truth *t)
         for (k = 0; k < 3 && why == NULL; k++) {
             size_t n = (size_t)posio_min(sizeof buf, s->media_size - place[k]);
             posio_error err;
-            posio_result r = vhdx_read_at(image, place[k], buf, n, &err);
-            why = r != POSIO_OK ? judge_error(r, &err, 0)
-                                : judge_read(s, place[k], buf, n, r, &err, 0);
+            posio_result r = posio_read(&source, place[k], buf, n, &err);
+            why = r != POSIO_OK
+                      ? media_truth_judge_error(&t->media, r, &err, 0)
+                      : media_truth_judge_read(&t->media, place[k], buf, n, r, &err, 0);
         }
     }
     return why;
@@ -734,8 +348,8 @@ static void cut_image(const truth *t, uint64_t size)
     posio_error err;
     posio_result r;
     d.alloc = tally_of(&used);
-    shelf_make(&s, t->set, &d);
-    s.cut = size;
+    shelf_make(&s, t->made, &d);
+    s.files.cut = size;
     memset(&err, 0, sizeof err);
     r = shelf_open_image(&s, &image, &err);
     if (r == POSIO_OK) why = read_what_reads(image, t);
@@ -749,7 +363,7 @@ static void cut_image(const truth *t, uint64_t size)
 
 static void cut_variant(const truth *t)
 {
-    const vhdx_build *s = t->set;
+    const image_build *s = t->media.set;
     const uint64_t size = s->file[0].size;
     size_t i;
     for (i = 0; i < s->borders; i++) {
@@ -774,33 +388,20 @@ TEST(files_end_anywhere)
         truth t;
         REQUIRE(v != NULL);
         vhdx_build_make(&s, v);
-        t.set = &s;
-        t.variant = v;
+        truth_make(&t, &s, v);
         cut_variant(&t);
         vhdx_build_free(&s);
     }
 }
 
-/* A few reads at both ends and between, extents, texts: they may say anything. */
+/* Reads, extents, texts: they may say anything. */
 static const char *use_whatever_opens(vhdx_read *image, uint32_t *reads)
 {
-    static uint8_t buf[70000];
-    const uint64_t size = vhdx_read_info(image)->media_size;
     posio_source source = vhdx_read_source(image);
+    const char *why = media_truth_use(&source);
     const char *key, *name;
-    uint64_t at, seed = 3;
     uint32_t i;
-    for (i = 0; i < 20; i++) {
-        size_t n = (size_t)posio_min(i % 2 != 0 ? 100 : sizeof buf, size);
-        at = i == 0 ? 0 : i == 1 ? size - n : size - n == 0 ? 0 : test_random(&seed) % (size - n);
-        (void)vhdx_read_at(image, at, buf, n, NULL);
-    }
-    for (at = 0, i = 0; at < size && i < 100; i++) {
-        posio_extent e;
-        if (posio_extent_of(&source, at, &e, NULL) != POSIO_OK) break;
-        if (e.length == 0 || e.length > size - at) return "an extent of impossible length";
-        at += e.length;
-    }
+    if (why != NULL) return why;
     for (i = 0; vhdx_read_get_parent_name(image, i, &key, &name) == POSIO_OK; i++) {}
     return posio_atomic_load(reads) > 100000 ? "it reads and reads" : NULL;
 }
@@ -822,15 +423,14 @@ static void flip_bit(vhdx_build *s, const vhdx_build_variant *v, uint64_t at, un
     truth t;
     posio_error err;
     posio_result r;
-    vhdx_build_read(&s->file[0], at, &was, 1);
+    image_build_read(&s->set.file[0], at, &was, 1);
     now = (uint8_t)(was ^ 1u << bit);
-    vhdx_build_put(&s->file[0], at, &now, 1);
+    image_build_put(&s->set.file[0], at, &now, 1);
     d.alloc = tally_of(&used);
     shelf_make(&on, s, &d);
-    on.count = &reads;
+    on.files.count = &reads;
     memset(&err, 0, sizeof err);
-    t.set = s;
-    t.variant = v;
+    truth_make(&t, s, v);
     r = shelf_open_image(&on, &image, &err);
     if (rule == FLIP_SAME_MEDIA && r != POSIO_OK) why = "the other copy is not used";
     else if (rule == FLIP_REFUSED && r != POSIO_E_DATA) why = "a damaged log is not refused";
@@ -839,12 +439,12 @@ static void flip_bit(vhdx_build *s, const vhdx_build_variant *v, uint64_t at, un
     else if (err.code != r || err.message[0] == 0) why = "an error without a message";
     else if (!is_code_of_damage(r)) why = "opening ends with a strange code";
     if (why == NULL && rule == FLIP_SAME_MEDIA &&
-        vhdx_read_info(image)->media_size != s->media_size)
+        vhdx_read_info(image)->media_size != s->set.media_size)
         why = "another media size";
     shelf_close(&on, image);
     if (used.peak > 48 * MIB) why = "too much memory";
     if (tally_end(&used) != 0) why = "a leak";
-    vhdx_build_put(&s->file[0], at, &was, 1);
+    image_build_put(&s->set.file[0], at, &was, 1);
     snprintf(how, sizeof how, "bit %u of byte %llu is flipped", bit, (unsigned long long)at);
     if (why != NULL) blame(v->name, how, why, r != POSIO_OK ? &err : NULL);
 }
@@ -874,7 +474,7 @@ TEST(flipped_bits_in_what_has_a_copy_do_not_matter)
     flip_range("plain", 196608, 80, 65536, 997, FLIP_SAME_MEDIA);
     flip_range("plain", 262144, 80, 65536, 997, FLIP_SAME_MEDIA);
     vhdx_build_make(&s, vhdx_build_variant_of("vhd-dynamic"));
-    end = s.file[0].size;
+    end = s.set.file[0].size;
     vhdx_build_free(&s);
     flip_range("vhd-dynamic", end - 512, 90, 512, 7, FLIP_SAME_MEDIA);
     flip_range("vhd-dynamic", 0, 90, 512, 7, FLIP_SAME_MEDIA);
@@ -920,7 +520,7 @@ TEST(tables_are_read_once)
         shelf_make(&on, &s, &d);
         REQUIRE(shelf_open_image(&on, &image, NULL) == POSIO_OK);
         CHECK_EQ(vhdx_read_at(image, 8192, buf, sizeof buf, NULL), POSIO_OK);
-        on.count = &reads;
+        on.files.count = &reads;
         for (k = 0; k < 10; k++)
             CHECK_EQ(vhdx_read_at(image, 4096 * (uint64_t)k, buf, sizeof buf, NULL), POSIO_OK);
         CHECK_EQ(reads, 10);
@@ -943,16 +543,18 @@ TEST(many_threads_read_the_same_bytes)
         vhdx_read_desc d;
         shelf on;
         truth t;
+        posio_source source;
         REQUIRE(v != NULL);
         vhdx_build_make(&s, v);
-        t.set = &s;
-        t.variant = v;
+        truth_make(&t, &s, v);
         d = desc_for(v);
         d.pool = i % 2 != 0 ? lent : callers;
         shelf_make(&on, &s, &d);
         REQUIRE(shelf_open_image(&on, &image, NULL) == POSIO_OK);
-        CHECK_STR(read_at_once(image, &t, callers, 60, 0), NULL);
-        if (s.media_size <= WHOLE) CHECK_STR(read_pieces(image, &t, (size_t)s.media_size, 0), NULL);
+        source = vhdx_read_source(image);
+        CHECK_STR(media_truth_at_once(&t.media, &source, callers, 60, 0), NULL);
+        if (source.size <= WHOLE)
+            CHECK_STR(media_truth_pieces(&t.media, &source, (size_t)source.size, 0), NULL);
         shelf_close(&on, image);
         vhdx_build_free(&s);
     }
@@ -979,13 +581,13 @@ static void write_link(uint32_t i, const char *parent, uint32_t parent_id)
     m->below = 0;
     m->parent_guid_of = 0;
     m->data_guid[15] = (uint8_t)parent_id; /* recorded first as the parent's, then its own */
-    vhdx_build_block(m, i / 8, VHDX_BUILD_FULL, VHDX_BUILD_FILL + i + 1);
+    vhdx_build_block(m, i / 8, VHDX_BUILD_FULL, IMAGE_BUILD_FILL + i + 1);
     if (parent != NULL) vhdx_build_present(m, i, 1);
     vhdx_build_finish(m);
     m->data_guid[15] = (uint8_t)i;
     vhdx_build_write_footer(m, 0);
     vhdx_build_write_footer(m, m->f->size - 512);
-    CHECK_EQ(vhdx_build_write_file(&s.file[0], in_v(name)), 0);
+    CHECK_EQ(image_build_write_file(&s.set.file[0], in_v(name)), 0);
     vhdx_build_free(&s);
 }
 
@@ -1211,10 +813,10 @@ TEST(an_empty_name_is_copied)
     o.vhd = VHDX_BUILD_FIXED;
     o.size = 512;
     m = vhdx_build_begin(&s, "f.vhd", &o);
-    vhdx_build_block(m, 0, VHDX_BUILD_FULL, VHDX_BUILD_FILL + 1);
+    vhdx_build_block(m, 0, VHDX_BUILD_FULL, IMAGE_BUILD_FILL + 1);
     vhdx_build_finish(m);
     REQUIRE(m->f->size == sizeof raw);
-    vhdx_build_read(m->f, 0, raw, sizeof raw);
+    image_build_read(m->f, 0, raw, sizeof raw);
     vhdx_build_free(&s);
     memory.data = raw;
     memory.size = sizeof raw;
@@ -1262,10 +864,10 @@ TEST(the_parents_extents_are_asked_once)
     m = vhdx_build_begin(&s, "c0.vhd", &o);
     m->below = 0;
     m->parent_guid_of = 0;
-    for (i = 0; i < 25; i++) vhdx_build_block(m, i, VHDX_BUILD_FULL, VHDX_BUILD_FILL + 1);
+    for (i = 0; i < 25; i++) vhdx_build_block(m, i, VHDX_BUILD_FULL, IMAGE_BUILD_FILL + 1);
     for (i = 0; i < 200; i += 2) vhdx_build_present(m, i, 1);
     vhdx_build_finish(m);
-    REQUIRE(vhdx_build_write_file(&s.file[0], in_v("c0.vhd")) == 0);
+    REQUIRE(image_build_write_file(&s.set.file[0], in_v("c0.vhd")) == 0);
     vhdx_build_free(&s);
     REQUIRE(vhdx_read_open(&image, in_v("c0.vhd"), &d, NULL) == POSIO_OK);
     source = vhdx_read_source(image);
@@ -1301,9 +903,9 @@ TEST(a_file_that_may_be_either_is_refused)
     m->o.vhd = VHDX_BUILD_FIXED;
     m->o.size = 16 * VHDX_BUILD_MIB; /* more than the VHDX takes */
     REQUIRE(m->f->size <= m->o.size);
-    vhdx_build_resize(m->f, m->o.size + 512);
+    image_build_resize(m->f, m->o.size + 512);
     vhdx_build_write_footer(m, m->o.size);
-    REQUIRE(vhdx_build_write_file(m->f, in_v("either")) == 0);
+    REQUIRE(image_build_write_file(m->f, in_v("either")) == 0);
     for (i = 0; i < COUNT(tests); i++) {
         vhdx_read *image = NULL;
         vhdx_read_desc d;
@@ -1335,8 +937,8 @@ TEST(a_file_that_may_be_either_is_refused)
         vhdx_read_desc d;
         memset(&d, 0, sizeof d);
         d.flags = tests[i].flags;
-        vhdx_build_resize(m->f, m->o.size);
-        REQUIRE(vhdx_build_write_file(m->f, in_v("either")) == 0);
+        image_build_resize(m->f, m->o.size);
+        REQUIRE(image_build_write_file(m->f, in_v("either")) == 0);
         REQUIRE(vhdx_read_open(&image, in_v("either"), &d, &err) == POSIO_OK);
         CHECK_EQ(vhdx_read_info(image)->is_vhd, 0);
         vhdx_read_close(image);
@@ -1367,17 +969,17 @@ TEST(a_log_of_false_entries_is_read_a_few_times)
     o.log_mib = 4;
     m = vhdx_build_plain(&s, &o);
     memcpy(head, "loge", 4);
-    vhdx_build_le(head + 8, m->log_size, 4);
-    vhdx_build_le(head + 16, 5, 8);
-    vhdx_build_le(head + 24, 1, 4); /* a descriptor, so that the next sector must be data */
+    image_build_le(head + 8, m->log_size, 4);
+    image_build_le(head + 16, 5, 8);
+    image_build_le(head + 24, 1, 4); /* a descriptor, so that the next sector must be data */
     memcpy(head + 32, m->log_guid, 16);
     memcpy(head + 64, "desc", 4);
-    vhdx_build_le(head + 64 + 24, 5, 8);
+    image_build_le(head + 64 + 24, 5, 8);
     for (at = 0; at < m->log_size; at += 4096)
-        vhdx_build_put(m->f, m->log_at + at, head, sizeof head);
+        image_build_put(m->f, m->log_at + at, head, sizeof head);
     vhdx_build_log_dirty(m);
     shelf_make(&on, &s, &d);
-    w.below = shelf_source(&on, 0);
+    w.below = image_shelf_source(&on.files, 0);
     source = watched_source(&w);
     CHECK_EQ((int64_t)vhdx_read_open_source(&image, &source, &d, &err), POSIO_E_DATA);
     CHECK(strstr(err.message, "log") != NULL);
@@ -1400,6 +1002,7 @@ TEST(unknown_regions_over_known_ones_are_warnings)
         vhdx_read_desc d;
         posio_error err;
         shelf on;
+        posio_source source;
         truth t;
         memset(&d, 0, sizeof d);
         vhdx_build_make(&s, vhdx_build_variant_of("plain"));
@@ -1415,9 +1018,9 @@ TEST(unknown_regions_over_known_ones_are_warnings)
         REQUIRE(shelf_open_image(&on, &image, &err) == POSIO_OK);
         REQUIRE(vhdx_read_get_warning(image, 0, &w) == POSIO_OK);
         CHECK(strstr(w.message, "unknown kind") != NULL && strstr(w.message, "over") != NULL);
-        t.set = &s;
-        t.variant = vhdx_build_variant_of("plain");
-        CHECK_STR(read_pieces(image, &t, 300000, 0), NULL);
+        truth_make(&t, &s, vhdx_build_variant_of("plain"));
+        source = vhdx_read_source(image);
+        CHECK_STR(media_truth_pieces(&t.media, &source, 300000, 0), NULL);
         shelf_close(&on, image);
         vhdx_build_free(&s);
     }
@@ -1455,7 +1058,7 @@ TEST(without_a_resolver_a_source_stands_alone)
     memset(&d, 0, sizeof d);
     vhdx_build_make(&s, v);
     shelf_make(&on, &s, &d);
-    source = shelf_source(&on, 0);
+    source = image_shelf_source(&on.files, 0);
     CHECK_EQ((int64_t)vhdx_read_open_source(&image, &source, NULL, &err), POSIO_E_POLICY);
     CHECK(strstr(err.message, "resolver") != NULL);
     CHECK(image == NULL);
@@ -1477,7 +1080,7 @@ TEST(errors_name_the_file_below)
     vhdx_build_make(&s, v);
     at = vhdx_build_entry_at(s.image[2], 1);
     vhdx_build_put64(s.image[2]->f, at, VHDX_BUILD_TIB | 6);
-    REQUIRE(set_write(&s));
+    REQUIRE(image_build_write(&s.set, in("v")) == 0);
     REQUIRE(vhdx_read_open(&image, in_v("image.vhdx"), NULL, &err) == POSIO_OK);
     /* 4 MiB blocks there; block 1 begins at 4 MiB, where the others have nothing */
     CHECK_EQ((int64_t)vhdx_read_at(image, 5 * MIB, buf, sizeof buf, &err), POSIO_E_DATA);
@@ -1485,7 +1088,7 @@ TEST(errors_name_the_file_below)
     CHECK(strstr(err.file, "base2.vhdx") != NULL);
     CHECK_EQ(vhdx_read_at(image, 3 * MIB, buf, sizeof buf, &err), POSIO_OK);
     vhdx_read_close(image);
-    set_remove(&s);
+    image_build_unwrite(&s.set, in("v"));
     vhdx_build_free(&s);
 }
 
@@ -1517,7 +1120,7 @@ TEST(facts_of_vhdx_images)
     REQUIRE((image = open_variant(&s, &on, "plain")) != NULL);
     m = vhdx_read_info(image);
     CHECK_STR(m->layout, "VHDX dynamic");
-    CHECK_EQ(m->file_size, s.file[0].size);
+    CHECK_EQ(m->file_size, s.set.file[0].size);
     CHECK_EQ(m->block_size, MIB);
     CHECK_EQ(m->physical_sector_size, 4096);
     CHECK_EQ(m->header_sequence, 7);
@@ -1620,7 +1223,7 @@ TEST(the_log_can_be_ignored)
     CHECK_EQ(vhdx_read_info(image)->log_entries_replayed, 0);
     CHECK_EQ(vhdx_read_at(image, 3 * MIB + 200 * 4096, buf, sizeof buf, NULL), POSIO_OK);
     host = vhdx_build_at(s.image[0], 3)->host;
-    vhdx_build_fill(VHDX_BUILD_POISON, host + 200 * 4096, junk, sizeof junk);
+    image_build_fill(IMAGE_BUILD_POISON, host + 200 * 4096, junk, sizeof junk);
     CHECK_MEM(buf, junk, sizeof buf);
     shelf_close(&on, image);
     vhdx_build_free(&s);
@@ -1657,13 +1260,13 @@ TEST(probes)
         vhdx_build_make(&s, v);
         d = desc_for(v);
         shelf_make(&on, &s, &d);
-        source = shelf_source(&on, 0);
+        source = image_shelf_source(&on.files, 0);
         memset(&err, 0, sizeof err);
         r = vhdx_read_probe(&source, &err);
-        if (r != tests[i].probe) blame(v->name, "probe", name_of(r), &err);
+        if (r != tests[i].probe) blame(v->name, "probe", posio_result_name(r), &err);
         if (r != POSIO_OK) CHECK(err.code == r && err.message[0] != 0);
         r = vhdx_read_probe_footer(&source, &err);
-        if (r != tests[i].footer) blame(v->name, "probe_footer", name_of(r), &err);
+        if (r != tests[i].footer) blame(v->name, "probe_footer", posio_result_name(r), &err);
         vhdx_build_free(&s);
     }
 }
@@ -1677,12 +1280,12 @@ TEST(ranges_and_arguments)
     char buf[4];
     shelf on;
     REQUIRE((image = open_variant(&s, &on, "plain")) != NULL);
-    CHECK_EQ((int64_t)vhdx_read_at(image, s.media_size - 3, buf, 4, &err), POSIO_E_RANGE);
+    CHECK_EQ((int64_t)vhdx_read_at(image, s.set.media_size - 3, buf, 4, &err), POSIO_E_RANGE);
     CHECK_EQ(err.code, POSIO_E_RANGE);
     CHECK_EQ((int64_t)vhdx_read_at(image, UINT64_MAX, buf, 4, &err), POSIO_E_RANGE);
-    CHECK_EQ((int64_t)vhdx_read_at(image, s.media_size, buf, 1, NULL), POSIO_E_RANGE);
-    CHECK_EQ(vhdx_read_at(image, s.media_size, buf, 0, &err), POSIO_OK);
-    CHECK_EQ(vhdx_read_source(image).size, s.media_size);
+    CHECK_EQ((int64_t)vhdx_read_at(image, s.set.media_size, buf, 1, NULL), POSIO_E_RANGE);
+    CHECK_EQ(vhdx_read_at(image, s.set.media_size, buf, 0, &err), POSIO_OK);
+    CHECK_EQ(vhdx_read_source(image).size, s.set.media_size);
     CHECK_EQ((int64_t)vhdx_read_get_warning(image, 0, &w), POSIO_E_RANGE);
     shelf_close(&on, image);
     image = NULL;
@@ -1702,7 +1305,7 @@ TEST(ranges_and_arguments)
 #define HUGE_MEDIA (64 * VHDX_BUILD_TIB)
 #define HUGE_DATA (VHDX_BUILD_TIB) /* where block 0 would lie, and the others behind it */
 #define HUGE_BITMAPS (VHDX_BUILD_TIB / 2)
-enum { HUGE_SEED = VHDX_BUILD_NOISE + 9, HUGE_BITS = 0xa5 };
+enum { HUGE_SEED = IMAGE_BUILD_NOISE + 9, HUGE_BITS = 0xa5 };
 
 typedef struct huge {
     vhdx_build s;
@@ -1728,7 +1331,7 @@ static posio_result huge_read(void *self, uint64_t offset, void *buf, size_t n, 
     size_t i;
     (void)err;
     if (offset >= HUGE_DATA) {
-        vhdx_build_fill(HUGE_SEED, offset - HUGE_DATA, out, n);
+        image_build_fill(HUGE_SEED, offset - HUGE_DATA, out, n);
     } else if (offset >= HUGE_BITMAPS) {
         memset(buf, HUGE_BITS, n);
     } else if (offset >= h->m->bat_at && offset < h->m->bat_at + h->m->bat_size) {
@@ -1737,7 +1340,7 @@ static posio_result huge_read(void *self, uint64_t offset, void *buf, size_t n, 
             out[i] = (uint8_t)(at / 8 < h->m->entries ? huge_entry(h, at / 8) >> at % 8 * 8 : 0);
         }
     } else {
-        vhdx_build_read(h->m->f, offset, buf, n);
+        image_build_read(h->m->f, offset, buf, n);
     }
     return POSIO_OK;
 }
@@ -1747,7 +1350,7 @@ static uint8_t huge_media(uint64_t at)
 {
     uint64_t block = at / MIB;
     int here = block % 4 < 2 || (block % 4 == 3 && (HUGE_BITS >> at / 512 % 8 & 1));
-    return here ? vhdx_build_byte(HUGE_SEED, at) : 0;
+    return here ? image_build_byte(HUGE_SEED, at) : 0;
 }
 
 static posio_result huge_reads(void *user, uint32_t i, posio_error *err)
@@ -1835,148 +1438,64 @@ TEST(sixty_four_tebibytes_take_less_than_64_mib)
 static const char *const faulty[] = {"plain",   "diff",     "log-multi",   "log-bitmap",  "chain-3",
                                      "vhd-511", "vhd-diff", "vhd-dynamic", "header-2-crc"};
 
-/* One run of everything, in which one thing fails; `code` is what that must give. */
-typedef struct trial {
-    const truth *t;
-    faults *f;
-    posio_result code;
-} trial;
-
-/* NULL, and then *again says whether to try once more, now without failures. */
-static const char *explain(const trial *x, posio_result r, const posio_error *err, uint64_t failed,
-                           int *again)
+static const char *trial_use(vhdx_read *image, const media_trial *x)
 {
-    *again = r != POSIO_OK;
-    if (r == POSIO_OK) return NULL;
-    if (r != x->code || err->code != r || err->message[0] == 0) return "another error";
-    if (x->f->failed == failed) return "an error without a reason";
-    if (r == POSIO_E_IO && err->file[0] == 0) return "a failed read without its file";
-    x->f->fail_at = 0;
-    return NULL;
-}
-
-static const char *trial_read(vhdx_read *image, const trial *x, uint64_t at, size_t n)
-{
-    static uint8_t out[20000];
-    uint64_t failed = x->f->failed;
-    posio_error err;
-    int again;
-    posio_result r = vhdx_read_at(image, at, out, n, &err);
-    const char *why = explain(x, r, &err, failed, &again);
-    if (why == NULL && again) r = vhdx_read_at(image, at, out, n, &err);
-    if (why == NULL && r != POSIO_OK) why = "a read fails when tried again";
-    if (why == NULL) why = judge_read(x->t->set, at, out, n, r, &err, 0);
-    return why;
-}
-
-static const char *trial_extents(vhdx_read *image, const trial *x)
-{
-    posio_source source = vhdx_read_source(image);
-    uint64_t at = 0;
-    while (at < source.size) {
-        uint64_t failed = x->f->failed;
-        posio_extent e;
-        posio_error err;
-        int again;
-        posio_result r = posio_extent_of(&source, at, &e, &err);
-        const char *why = explain(x, r, &err, failed, &again);
-        if (why != NULL) return why;
-        if (again) continue;
-        if (e.length == 0 || e.length > source.size - at) return "an impossible extent";
-        at += e.length;
-    }
-    return NULL;
-}
-
-static const char *trial_use(vhdx_read *image, const trial *x)
-{
-    const uint64_t size = x->t->set->media_size, piece = size / 20 + 111;
+    const posio_source source = vhdx_read_source(image);
+    const uint64_t size = x->truth->set->media_size, piece = size / 20 + 111;
     const char *why = NULL;
     uint64_t at;
     for (at = 0; why == NULL && at < size; at += piece)
-        why = trial_read(image, x, at, (size_t)posio_min(20000, size - at));
-    if (why == NULL) why = trial_extents(image, x);
-    if (why == NULL) why = trial_read(image, x, 0, 5000);
+        why = media_trial_read(x, &source, at, (size_t)posio_min(20000, size - at));
+    if (why == NULL) why = media_trial_extents(x, &source);
+    if (why == NULL) why = media_trial_read(x, &source, 0, 5000);
     return why;
 }
 
-/* Opens it, from memory or from files, with the allocator and reads that may fail; 0 when nothing
-   was left to fail, or something was wrong. A header or footer that cannot be read may be made up
-   for by its copy, with a warning. */
-static int run_trial(trial *x, faults *memory, faults *reads, int in_files)
+/* Opens it, from memory or from files, with the allocator and reads that may fail. A header or
+   footer that cannot be read may be made up for by its copy, with a warning. */
+static int run_trial(media_trial *x)
 {
-    const vhdx_build_variant *v = x->t->variant;
-    vhdx_read_desc d = desc_for(v);
+    const truth *t = (const truth *)x->user;
+    vhdx_read_desc d = desc_for(t->variant);
     vhdx_read *image = NULL;
     vhdx_read_warning w;
-    const char *why = NULL;
-    char how[60];
+    const char *why;
     shelf on;
     posio_error err;
     posio_result r;
-    uint64_t at = x->f->fail_at;
-    d.alloc.alloc_fn = faults_alloc;
-    d.alloc.free_fn = faults_free;
-    d.alloc.user = memory;
-    shelf_make(&on, x->t->set, &d);
-    on.reads = reads;
+    d.alloc = media_trial_alloc(x);
+    shelf_make(&on, t->made, &d);
+    on.files.reads = &x->reads;
     memset(&err, 0, sizeof err);
-    if (in_files) r = vhdx_read_open(&image, in_v(x->t->set->file[0].name), &d, &err);
+    if (x->in_files) r = vhdx_read_open(&image, in_v(t->made->set.file[0].name), &d, &err);
     else r = shelf_open_image(&on, &image, &err);
-    if (r == POSIO_OK && x->f->failed != 0 &&
-        (x->code != POSIO_E_IO || vhdx_read_get_warning(image, 0, &w) != POSIO_OK))
-        why = "opened, though something failed";
-    else if (r == POSIO_OK) why = trial_use(image, x);
-    else if (r != x->code || err.code != r || err.message[0] == 0) why = "another error";
-    else if (x->f->failed == 0) why = "an error without a reason";
-    else if (image != NULL) why = "the out-parameter was touched";
+    x->may_open = r == POSIO_OK && vhdx_read_get_warning(image, 0, &w) == POSIO_OK;
+    why = media_trial_judge_open(x, r, &err, image != NULL);
+    if (why == NULL && r == POSIO_OK) why = trial_use(image, x);
     shelf_close(&on, image);
-    if (memory->live != 0) why = "a leak";
-    snprintf(how, sizeof how, "%s %llu fails%s", x->code == POSIO_E_IO ? "read" : "allocation",
-             (unsigned long long)at, x->f->for_good ? ", and all after it" : "");
-    if (why != NULL) blame(v->name, how, why, &err);
-    return x->f->failed != 0 && why == NULL;
-}
-
-/* Every one in turn, once and for good. Returns how many there are. */
-static uint64_t fail_in_turn(trial *x, int is_reads, int in_files)
-{
-    uint64_t n = 0;
-    int for_good;
-    for (for_good = 0; for_good < 2; for_good++) {
-        faults memory, reads;
-        n = 0;
-        do {
-            memset(&memory, 0, sizeof memory);
-            memset(&reads, 0, sizeof reads);
-            x->f = is_reads ? &reads : &memory;
-            x->code = is_reads ? POSIO_E_IO : POSIO_E_NOMEM;
-            n += TEST_STRIDE;
-            x->f->fail_at = n;
-            x->f->for_good = for_good;
-        } while (run_trial(x, &memory, &reads, in_files));
-    }
-    return n - 1;
+    return media_trial_end(x, t->variant->name, why, &err);
 }
 
 static void every_fault(int is_reads, int in_files)
 {
-    static vhdx_build s;
+    static vhdx_build b;
     size_t i;
     for (i = 0; i < COUNT(faulty); i++) {
         const vhdx_build_variant *v = vhdx_build_variant_of(faulty[i]);
         truth t;
-        trial x;
+        media_trial x;
         REQUIRE(v != NULL);
-        vhdx_build_make(&s, v);
-        t.set = &s;
-        t.variant = v;
+        vhdx_build_make(&b, v);
+        truth_make(&t, &b, v);
         memset(&x, 0, sizeof x);
-        x.t = &t;
-        if (in_files) REQUIRE(set_write(&s));
-        CHECK(fail_in_turn(&x, is_reads, in_files) >= 3);
-        if (in_files) set_remove(&s);
-        vhdx_build_free(&s);
+        x.truth = &t.media;
+        x.run = run_trial;
+        x.user = &t;
+        if (in_files) REQUIRE(image_build_write(&b.set, in("v")) == 0);
+        CHECK(media_trial_all(&x, is_reads, in_files, TEST_STRIDE) >= 3);
+        if (in_files) image_build_unwrite(&b.set, in("v"));
+        media_truth_free(&t.media);
+        vhdx_build_free(&b);
     }
 }
 
@@ -1984,7 +1503,7 @@ TEST(every_allocation_fails_in_memory) { every_fault(0, 0); }
 TEST(every_allocation_fails_in_files) { every_fault(0, 1); }
 TEST(every_read_fails) { every_fault(1, 0); }
 
-TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files);
+TEST_MAIN(if (!folder_make("vhdx")) return 1; RUN(every_variant_in_memory_and_in_files);
           RUN(files_end_anywhere); RUN(flipped_bits_in_what_has_a_copy_do_not_matter);
           RUN(flipped_bits_in_the_log_are_noticed); RUN(flipped_bits_elsewhere_do_no_harm);
           RUN(tables_are_read_once); RUN(many_threads_read_the_same_bytes);
@@ -2001,4 +1520,4 @@ TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files
           RUN(facts_of_vhdx_images); RUN(facts_of_vhd_images); RUN(the_log_can_be_ignored);
           RUN(probes); RUN(ranges_and_arguments); RUN(sixty_four_tebibytes_take_less_than_64_mib);
           RUN(every_allocation_fails_in_memory); RUN(every_allocation_fails_in_files);
-          RUN(every_read_fails); remove_folder();)
+          RUN(every_read_fails); folder_remove();)

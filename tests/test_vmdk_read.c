@@ -1,143 +1,25 @@
 /* vmdk_read.h against images that tests/fixtures/vmdk_build.h builds byte by byte from the
    published format: what opens, what is refused and how, every byte, the map, extents, warnings;
    cut files, flipped bits, chains, threads, and whatever fails: memory, reads. */
-#if !defined(_WIN32) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE 1 /* mkdtemp, symlink */
-#endif
+#include "fixtures/folder.h"
 #define VMDK_READ_IMPLEMENTATION
 #include "../vmdk_read.h"
 #include "fixtures/faults.h"
+#include "fixtures/image_shelf.h"
+#include "fixtures/tally.h"
 #include "fixtures/vmdk_build.h"
 #include "fixtures/watched.h"
 #include "test.h"
-#if defined(_WIN32)
-#include <direct.h>
-#include <process.h>
-#else
-#include <sys/stat.h>
-#include <unistd.h>
-#endif
+#include "fixtures/media_truth.h"
+#include "fixtures/media_trial.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MIB ((uint64_t)1 << 20)
-
-static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 enum {
     LARGE = 4 << 20,     /* media that take long where everything is slow: looked at less often */
     MEDIA_MAX = 64 << 20 /* and around the borders of runs only */
 };
-
-/* ------------------------------------------------------------------ files */
-
-static char folder[400];
-
-/* A path in the test's folder; the last 4 stay valid. */
-static const char *in(const char *name)
-{
-    static char paths[4][1600];
-    static unsigned turn;
-    char *p = paths[turn++ % 4];
-    snprintf(p, sizeof paths[0], "%s/%s", folder, name);
-    return p;
-}
-
-#if defined(_WIN32)
-static int raw_folder(const char *path) { return _mkdir(path) == 0; }
-static void raw_remove_folder(const char *path) { (void)_rmdir(path); }
-static int make_folder(void)
-{
-    snprintf(folder, sizeof folder, "chunkwise_test_vmdk_%d", _getpid());
-    return raw_folder(folder) && raw_folder(in("v"));
-}
-#else
-static int raw_folder(const char *path) { return mkdir(path, 0777) == 0; }
-static void raw_remove_folder(const char *path) { (void)rmdir(path); }
-static int make_folder(void)
-{
-    const char *where = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/chunkwise_test_vmdk_XXXXXX",
-             where != NULL && where[0] != 0 && strlen(where) < 300 ? where : "/tmp");
-    return mkdtemp(folder) != NULL && raw_folder(in("v"));
-}
-#endif
-
-/* The files of a set lie in the folder "v"; "v/image.vmdk" is the image. */
-static int set_write(const vmdk_build *b) { return qcow2_build_write(&b->set, in("v")) == 0; }
-
-static void set_remove(const vmdk_build *b)
-{
-    char name[1200];
-    size_t i;
-    for (i = 0; i < b->set.files; i++) {
-        snprintf(name, sizeof name, "v/%s", b->set.file[i].name);
-        (void)qcow2_build_remove(in(name));
-    }
-}
-
-static void remove_folder(void)
-{
-    raw_remove_folder(in("v"));
-    raw_remove_folder(folder);
-}
-
-static int put(const char *path, const void *data, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    int ok = f != NULL && fwrite(data, 1, n, f) == n;
-    if (f != NULL && fclose(f) != 0) ok = 0;
-    return ok;
-}
-
-/* ------------------------------------------------------------------ memory */
-
-/* An allocator, for any number of threads, that knows how much is live, and was at most. */
-typedef struct tally {
-    thread_pool_mutex lock;
-    uint64_t live, peak;
-} tally;
-
-static void tally_change(tally *t, uint64_t more, uint64_t less)
-{
-    thread_pool_lock(&t->lock);
-    t->live = t->live + more - less;
-    if (t->live > t->peak) t->peak = t->live;
-    thread_pool_unlock(&t->lock);
-}
-
-static void *tally_alloc(size_t size, void *user)
-{
-    uint64_t *p = (uint64_t *)malloc(size + 16);
-    if (p == NULL) return NULL;
-    p[0] = size;
-    tally_change((tally *)user, size, 0);
-    return p + 2;
-}
-
-static void tally_free(void *block, void *user)
-{
-    uint64_t *p = (uint64_t *)block - 2;
-    tally_change((tally *)user, 0, p[0]);
-    free(p);
-}
-
-static posio_alloc tally_of(tally *t)
-{
-    posio_alloc a;
-    memset(t, 0, sizeof *t);
-    if (!thread_pool_mutex_init(&t->lock)) qcow2_build_die("no mutex");
-    a.alloc_fn = tally_alloc;
-    a.free_fn = tally_free;
-    a.user = t;
-    return a;
-}
-
-/* What was not given back. */
-static uint64_t tally_end(tally *t)
-{
-    thread_pool_mutex_destroy(&t->lock);
-    return t->live;
-}
 
 /* ------------------------------------------------------------------ a set in memory */
 
@@ -146,71 +28,32 @@ enum { SHELF_IMAGES = 90 };
 /* A set's files as sources, and what finds the others of them by name: extents, parents. What is
    not in the set is `refused`: then the outcome of opening is our own, and no business of a
    variant. */
-typedef struct shelf shelf;
-typedef struct shelf_file {
-    const qcow2_build_file *file;
-    shelf *owner;
-} shelf_file;
-struct shelf {
-    const qcow2_build *set;
-    shelf_file of[QCOW2_BUILD_FILES];
+typedef struct shelf {
+    image_shelf files;
     posio_opener opener;
     posio_resolver resolver;
     vmdk_read_desc desc; /* of the images below the first */
     vmdk_read *opened[SHELF_IMAGES];
     uint32_t opened_count, refused;
     uint32_t files_open; /* by the opener, and not yet closed */
-    size_t cut_file;
-    uint64_t cut;    /* the size of that file; UINT64_MAX: as it is */
-    faults *reads;   /* NULL: none fails */
-    uint32_t *count; /* of reads, or NULL */
-};
+} shelf;
 
-static posio_result shelf_read(void *self, uint64_t offset, void *buf, size_t n, posio_error *err)
+static size_t shelf_find(const shelf *s, const char *name)
 {
-    const shelf_file *f = (const shelf_file *)self;
-    if (f->owner->count != NULL) (void)posio_atomic_add(f->owner->count, 1);
-    if (f->owner->reads != NULL && faults_strike(f->owner->reads)) {
-        (void)posio_fail(err, POSIO_E_IO, offset, "a read that fails on purpose");
-        (void)posio_fail_in(err, f->file->name, 0);
-        return POSIO_E_IO;
-    }
-    qcow2_build_read(f->file, offset, buf, n);
-    return POSIO_OK;
-}
-
-static posio_source shelf_source(shelf *s, size_t i)
-{
-    posio_source source;
-    memset(&source, 0, sizeof source);
-    s->of[i].file = &s->set->file[i];
-    s->of[i].owner = s;
-    source.size = i == s->cut_file ? posio_min(s->cut, s->set->file[i].size) : s->set->file[i].size;
-    source.read_at = shelf_read;
-    source.self = &s->of[i];
-    return source;
-}
-
-/* The number of a file, or -1. */
-static int shelf_find(const shelf *s, const char *name)
-{
-    const qcow2_build_file *f;
-    if (strncmp(name, "./", 2) == 0) name += 2;
-    f = qcow2_build_find(s->set, name);
-    return f == NULL ? -1 : (int)(f - s->set->file);
+    return image_shelf_find(&s->files, strncmp(name, "./", 2) == 0 ? name + 2 : name);
 }
 
 static posio_result shelf_open_extent(void *self, const char *name, uint32_t rule,
                                       posio_source *out, posio_error *err)
 {
     shelf *s = (shelf *)self;
-    int i = shelf_find(s, name);
-    if (rule != POSIO_NAME_STORED) qcow2_build_die("a stored name is not called one");
-    if (i < 0) {
+    size_t i = shelf_find(s, name);
+    if (rule != POSIO_NAME_STORED) image_build_die("a stored name is not called one");
+    if (i == IMAGE_BUILD_FILES) {
         s->refused++;
-        return posio_fail(err, POSIO_E_MISSING, POSIO_NO_OFFSET, "not on the shelf: \"%s\"", name);
+        return image_shelf_missing(name, err);
     }
-    *out = shelf_source(s, (size_t)i);
+    *out = image_shelf_source(&s->files, i);
     s->files_open++;
     return POSIO_OK;
 }
@@ -230,15 +73,14 @@ static posio_result shelf_open_parent(void *self, const posio_reference *referen
     vmdk_read *image = NULL;
     posio_source source;
     posio_result r;
-    int i = shelf_find(s, reference->name);
-    if (reference->kind != POSIO_REFERENCE_PARENT) qcow2_build_die("not a parent");
-    if (i <= 0 || s->opened_count == SHELF_IMAGES) {
+    size_t i = shelf_find(s, reference->name);
+    if (reference->kind != POSIO_REFERENCE_PARENT) image_build_die("not a parent");
+    if (i == 0 || i == IMAGE_BUILD_FILES || s->opened_count == SHELF_IMAGES) {
         s->refused++;
-        return posio_fail(err, POSIO_E_MISSING, POSIO_NO_OFFSET, "not on the shelf: \"%s\"",
-                          reference->name);
+        return image_shelf_missing(reference->name, err);
     }
-    source = shelf_source(s, (size_t)i);
-    desc.name = s->set->file[i].name;
+    source = image_shelf_source(&s->files, i);
+    desc.name = s->files.set->file[i].name;
     r = vmdk_read_open_source(&image, &source, &desc, err);
     if (r != POSIO_OK) return r;
     s->opened[s->opened_count++] = image;
@@ -252,8 +94,7 @@ static posio_result shelf_open_parent(void *self, const posio_reference *referen
 static void shelf_make(shelf *s, const vmdk_build *b, const vmdk_read_desc *desc)
 {
     memset(s, 0, sizeof *s);
-    s->set = &b->set;
-    s->cut = UINT64_MAX;
+    image_shelf_make(&s->files, &b->set);
     s->desc = *desc;
     s->opener.open = shelf_open_extent;
     s->opener.close = shelf_close_extent;
@@ -266,7 +107,7 @@ static void shelf_make(shelf *s, const vmdk_build *b, const vmdk_read_desc *desc
 
 static posio_result shelf_open(shelf *s, vmdk_read **out, posio_error *err)
 {
-    posio_source source = shelf_source(s, 0);
+    posio_source source = image_shelf_source(&s->files, 0);
     vmdk_read_desc desc = s->desc;
     desc.name = "image.vmdk";
     s->refused = 0;
@@ -285,254 +126,20 @@ static uint32_t shelf_close(shelf *s, vmdk_read *image)
 /* ------------------------------------------------------------------ what is right */
 
 typedef struct truth {
+    media_truth media;
     const vmdk_build *made;
-    const qcow2_build *set;
     const vmdk_build_variant *variant;
-    uint8_t *media; /* NULL where it is too large */
 } truth;
 
 static void truth_make(truth *t, const vmdk_build *b, const vmdk_build_variant *v)
 {
+    media_truth_make(&t->media, &b->set, MEDIA_MAX);
+    t->media.refusal = "NOACCESS";
     t->made = b;
-    t->set = &b->set;
     t->variant = v;
-    t->media = NULL;
-    if (t->set->run_count == 0 || t->set->media_size > MEDIA_MAX) return;
-    t->media = (uint8_t *)malloc((size_t)t->set->media_size + 1);
-    if (t->media == NULL) qcow2_build_die("no memory");
-    qcow2_build_media(t->set, 0, t->media, (size_t)t->set->media_size);
-}
-
-/* The index of the run that holds a byte of the media. */
-static size_t run_at(const qcow2_build *s, uint64_t at)
-{
-    size_t low = 0, high = s->run_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (s->run[middle].start + s->run[middle].length <= at) low = middle + 1;
-        else high = middle;
-    }
-    return low;
-}
-
-static int same_as_media(const truth *t, uint64_t at, const uint8_t *got, size_t n)
-{
-    uint8_t want[512];
-    if (t->media != NULL) return memcmp(got, t->media + at, n) == 0;
-    while (n != 0) {
-        size_t part = n < sizeof want ? n : sizeof want;
-        qcow2_build_media(t->set, at, want, part);
-        if (memcmp(got, want, part) != 0) return 0;
-        at += part;
-        got += part;
-        n -= part;
-    }
-    return 1;
-}
-
-/* An error that an examiner can act on. */
-static const char *judge_error(posio_result r, const posio_error *err, int with_file)
-{
-    if (r == POSIO_E_UNSUPPORTED && strstr(err->message, "NOACCESS") != NULL) return NULL;
-    if (r != POSIO_E_DATA) return "a read fails, but not with DATA";
-    if (err->code != r || err->message[0] == 0) return "an error without a message";
-    if (err->offset == POSIO_NO_OFFSET) return "an error without an offset";
-    if (with_file && err->file[0] == 0) return "an error without a file";
-    return NULL;
-}
-
-/* What reading n bytes at `at` gave, by the runs that it touches. */
-static const char *judge_read(const truth *t, uint64_t at, const uint8_t *got, size_t n,
-                              posio_result r, const posio_error *err, int with_file)
-{
-    const qcow2_build *s = t->set;
-    int must_fail = 0, may_fail = 0;
-    size_t i, first = run_at(s, at);
-    for (i = first; i < s->run_count && s->run[i].start < at + n; i++) {
-        must_fail |= s->run[i].reads == QCOW2_BUILD_FAILS;
-        may_fail |= s->run[i].reads != QCOW2_BUILD_READS;
-    }
-    if (r != POSIO_OK) return may_fail ? judge_error(r, err, with_file) : "a read fails";
-    if (must_fail) return "a read succeeds that must fail";
-    for (i = first; i < s->run_count && s->run[i].start < at + n; i++) {
-        const qcow2_build_run *run = &s->run[i];
-        uint64_t from = larger(at, run->start), to = posio_min(at + n, run->start + run->length);
-        if (run->reads == QCOW2_BUILD_UNKNOWN) continue;
-        if (!same_as_media(t, from, got + (from - at), (size_t)(to - from))) return "wrong bytes";
-    }
-    return NULL;
-}
-
-static const char *try_read(vmdk_read *image, const truth *t, uint64_t at, size_t n, uint8_t *buf,
-                            int with_file)
-{
-    posio_error err;
-    posio_result r;
-    memset(&err, 0, sizeof err);
-    r = vmdk_read_at(image, at, buf, n, &err);
-    return judge_read(t, at, buf, n, r, &err, with_file);
-}
-
-static void blame(const char *variant, const char *how, const char *why, const posio_error *err)
-{
-    printf("  %s, %s: %s%s%s\n", variant, how, why, err != NULL ? ": " : "",
-           err != NULL ? err->message : "");
-    test_fail(__FILE__, __LINE__, variant);
-}
-
-/* ------------------------------------------------------------------ reading all of it */
-
-/* The whole media in pieces of this size. */
-static const char *read_pieces(vmdk_read *image, const truth *t, size_t step, int with_file)
-{
-    uint8_t *buf = (uint8_t *)malloc(step);
-    const char *why = NULL;
-    uint64_t at;
-    for (at = 0; at < t->set->media_size && why == NULL; at += step)
-        why = try_read(image, t, at, (size_t)posio_min(step, t->set->media_size - at), buf,
-                       with_file);
-    free(buf);
-    return why;
-}
-
-/* Around the borders of runs: a byte here and there, and a stretch across. At most 200 runs. */
-static const char *read_borders(vmdk_read *image, const truth *t, int with_file)
-{
-    const qcow2_build *s = t->set;
-    size_t i, step = s->run_count / 200 + 1;
-    static uint8_t buf[6000];
-    const char *why = NULL;
-    for (i = 0; i < s->run_count && why == NULL; i += step) {
-        uint64_t a = s->run[i].start, b = a + s->run[i].length, from = a < 3000 ? 0 : a - 3000;
-        why = try_read(image, t, a, 1, buf, with_file);
-        if (why == NULL) why = try_read(image, t, b - 1, 1, buf, with_file);
-        if (why == NULL)
-            why = try_read(image, t, from, (size_t)posio_min(sizeof buf, s->media_size - from), buf,
-                           with_file);
-        from = b < 5000 ? 0 : b - 5000;
-        if (why == NULL)
-            why = try_read(image, t, from, (size_t)posio_min(sizeof buf, s->media_size - from), buf,
-                           with_file);
-    }
-    return why;
-}
-
-typedef struct readers {
-    vmdk_read *image;
-    const truth *t;
-    uint32_t rounds, wrong;
-    int with_file;
-} readers;
-
-static posio_result random_reads(void *user, uint32_t i, posio_error *err)
-{
-    readers *r = (readers *)user;
-    const uint64_t size = r->t->set->media_size;
-    uint8_t *buf = (uint8_t *)malloc(300000);
-    uint64_t seed = i + 1;
-    uint32_t k;
-    (void)err;
-    for (k = 0; k < r->rounds && size != 0; k++) {
-        uint64_t at = test_random(&seed) % size;
-        size_t most = k % 8 == 7 ? 300000 : k % 8 == 6 ? 1 : 5000;
-        size_t n = 1 + (size_t)(test_random(&seed) % most);
-        if (r->t->set->run_count != 0 && k % 4 == 3) /* where something is */
-            at = r->t->set->run[test_random(&seed) % r->t->set->run_count].start;
-        n = (size_t)posio_min(n, size - at);
-        if (try_read(r->image, r->t, at, n, buf, r->with_file) != NULL)
-            posio_atomic_store(&r->wrong, 1);
-    }
-    free(buf);
-    return POSIO_OK;
-}
-
-/* 16 callers at random offsets; they run on the pool that the image may have been lent. */
-static const char *read_at_once(vmdk_read *image, const truth *t, thread_pool *callers,
-                                uint32_t rounds, int with_file)
-{
-    readers r;
-    memset(&r, 0, sizeof r);
-    r.image = image;
-    r.t = t;
-    r.rounds = rounds;
-    r.with_file = with_file;
-    if (thread_pool_parallel_for(callers, 16, random_reads, &r, NULL) != POSIO_OK)
-        return "threads did not run";
-    return r.wrong ? "threads at random offsets read otherwise" : NULL;
-}
-
-/* ------------------------------------------------------------------ the map */
-
-static int is_zeros(const truth *t, uint64_t from, uint64_t to)
-{
-    static const uint8_t zeros[512] = {0};
-    while (from < to) {
-        size_t n = (size_t)posio_min(sizeof zeros, to - from);
-        if (!same_as_media(t, from, zeros, n)) return 0;
-        from += n;
-    }
-    return 1;
-}
-
-/* Holes of a host file may turn data into a hole; otherwise kinds are those of the runs. */
-static const char *judge_extent(const truth *t, uint64_t at, const posio_extent *e, int in_files)
-{
-    const qcow2_build *s = t->set;
-    size_t i;
-    if (e->length == 0 || e->length > s->media_size - at) return "an extent of impossible length";
-    for (i = run_at(s, at); i < s->run_count && s->run[i].start < at + e->length; i++) {
-        const qcow2_build_run *r = &s->run[i];
-        uint64_t from = larger(at, r->start), to = posio_min(at + e->length, r->start + r->length);
-        if (r->reads != QCOW2_BUILD_READS || r->kind == e->kind) continue;
-        if (in_files && r->kind == QCOW2_BUILD_DATA && e->kind == POSIO_EXTENT_HOLE &&
-            is_zeros(t, from, to))
-            continue;
-        return "an extent of another kind";
-    }
-    return NULL;
-}
-
-static const char *check_extents(vmdk_read *image, const truth *t, int in_files)
-{
-    posio_source source = vmdk_read_source(image);
-    const qcow2_build *s = t->set;
-    uint64_t at = 0, steps = 0;
-    if (source.size != s->media_size) return "the size of the source is wrong";
-    while (at < s->media_size) {
-        posio_extent e;
-        posio_error err;
-        const char *why;
-        posio_result r = posio_extent_of(&source, at, &e, &err);
-        size_t i = run_at(s, at);
-        if (++steps > 100000) return "extents without end";
-        if (r != POSIO_OK) {
-            if (s->run[i].reads == QCOW2_BUILD_READS) return "no extent where all is well";
-            at = s->run[i].start + s->run[i].length;
-            continue;
-        }
-        why = judge_extent(t, at, &e, in_files);
-        if (why != NULL) return why;
-        at += e.length;
-    }
-    return NULL;
 }
 
 /* ------------------------------------------------------------------ every variant */
-
-static int without_case(const char *text, const char *words)
-{
-    size_t i, k;
-    for (;; words++) {
-        size_t n = strcspn(words, "|");
-        for (i = 0; text[i] != 0; i++) {
-            for (k = 0; k < n && text[i + k] != 0; k++)
-                if ((text[i + k] | 32) != (words[k] | 32)) break;
-            if (k == n) return 1;
-        }
-        words += n;
-        if (*words == 0) return 0;
-    }
-}
 
 static uint32_t access_of(const vmdk_build_extent *e)
 {
@@ -569,23 +176,23 @@ static const char *check_extent_list(vmdk_read *image, const truth *t)
         at += e.size;
     }
     if (vmdk_read_get_extent(image, i, &e) != POSIO_E_RANGE) return "more extents than counted";
-    return at == t->set->media_size ? NULL : "extents do not cover the media";
+    return at == t->media.set->media_size ? NULL : "extents do not cover the media";
 }
 
 static const char *check_metadata(vmdk_read *image, const truth *t)
 {
     const vmdk_read_metadata *m = vmdk_read_info(image);
     const vmdk_build_disk *d = t->made->disk[0];
-    if (m->media_size != t->set->media_size) return "the media size is wrong";
-    if (m->file_size != t->set->file[0].size) return "the file size is wrong";
+    if (m->media_size != t->media.set->media_size) return "the media size is wrong";
+    if (m->file_size != t->media.set->file[0].size) return "the file size is wrong";
     if (m->create_type == NULL || m->encoding == NULL) return "a text is NULL";
     if (strcmp(t->variant->open, "OK") == 0 && d->raw == NULL && d->type != NULL &&
         m->descriptor_size != 0) {
-        if (strcmp(m->create_type, d->type) != 0 && !without_case(m->create_type, d->type))
+        if (strcmp(m->create_type, d->type) != 0 && !media_truth_has_words(m->create_type, d->type))
             return "another createType";
         if (!d->cid_less && m->cid != d->cid) return "another CID";
         if (m->parent_cid != d->parent_cid) return "another parentCID";
-        if ((m->has_parent != 0) != (d->parent != NULL && !t->set->layer_alone))
+        if ((m->has_parent != 0) != (d->parent != NULL && !t->media.set->layer_alone))
             return "a parent, or none";
     }
     if ((t->variant->needs & VMDK_BUILD_REBUILT) && !m->rebuilt) return "rebuilt, and not said";
@@ -605,7 +212,7 @@ static const char *check_warnings(vmdk_read *image, const truth *t)
     uint32_t i;
     for (i = 0; vmdk_read_get_warning(image, i, &w) == POSIO_OK; i++) {
         if (w.message[0] == 0) return "an empty warning";
-        if (words != NULL && without_case(w.message, words)) said = 1;
+        if (words != NULL && media_truth_has_words(w.message, words)) said = 1;
     }
     if ((v->needs & VMDK_BUILD_WARNS) && i == 0) return "no warning";
     if ((v->needs & VMDK_BUILD_WARNS) && !said) return "no warning says what it is about";
@@ -615,35 +222,20 @@ static const char *check_warnings(vmdk_read *image, const truth *t)
 /* All that can be asked of an open image. */
 static const char *check_image(vmdk_read *image, const truth *t, thread_pool *pool, int in_files)
 {
+    const posio_source source = vmdk_read_source(image);
     const size_t odd = vmdk_read_info(image)->grain_size * 2 / 3 + 3007;
     const char *why = check_metadata(image, t);
-    if (why == NULL) why = read_borders(image, t, in_files);
-    if (why == NULL && t->media != NULL && t->set->media_size <= LARGE)
-        why = read_pieces(image, t, odd, in_files);
-    if (why == NULL && t->media != NULL)
-        why = read_pieces(image, t, (size_t)larger(t->set->media_size, 1), in_files);
-    if (why == NULL && t->media != NULL && t->set->media_size > LARGE)
-        why = read_pieces(image, t, MIB + 4096, in_files);
-    if (why == NULL) why = read_at_once(image, t, pool, 12, in_files);
-    if (why == NULL) why = check_extents(image, t, in_files);
+    if (why == NULL) why = media_truth_borders(&t->media, &source, in_files);
+    if (why == NULL && t->media.bytes != NULL && t->media.set->media_size <= LARGE)
+        why = media_truth_pieces(&t->media, &source, odd, in_files);
+    if (why == NULL && t->media.bytes != NULL)
+        why = media_truth_pieces(&t->media, &source, (size_t)larger(source.size, 1), in_files);
+    if (why == NULL && t->media.bytes != NULL && t->media.set->media_size > LARGE)
+        why = media_truth_pieces(&t->media, &source, MIB + 4096, in_files);
+    if (why == NULL) why = media_truth_at_once(&t->media, &source, pool, 12, in_files);
+    if (why == NULL) why = media_truth_extents(&t->media, &source, in_files);
     if (why == NULL) why = check_warnings(image, t);
     return why;
-}
-
-static const char *name_of(posio_result r) { return posio_result_name(r) + strlen("POSIO_"); }
-
-/* Is this how opening must end? */
-static const char *judge_open(const vmdk_build_variant *v, posio_result r, const posio_error *err,
-                              int in_files)
-{
-    const char *code = r == POSIO_OK ? "OK" : name_of(r) + 2;
-    if (!qcow2_build_allows(v->open, code)) return "opening ends otherwise";
-    if (r == POSIO_OK) return NULL;
-    if (err->code != r || err->message[0] == 0) return "an error without a message";
-    if (in_files && err->file[0] == 0) return "an error without a file";
-    if (v->mentions != NULL && !without_case(err->message, v->mentions))
-        return "the message does not say what it is about";
-    return NULL;
 }
 
 static vmdk_read_desc desc_for(const vmdk_build_variant *v)
@@ -659,7 +251,8 @@ static vmdk_read_desc desc_for(const vmdk_build_variant *v)
 static void finish_variant(const truth *t, const char *how, vmdk_read *image, posio_result r,
                            const posio_error *err, thread_pool *pool, int in_files)
 {
-    const char *why = judge_open(t->variant, r, err, in_files);
+    const char *why = media_truth_judge_open(t->variant->open, t->variant->mentions, r, err,
+                                             in_files);
     if (why == NULL && r == POSIO_OK) {
         why = check_image(image, t, pool, in_files);
         err = NULL;
@@ -701,11 +294,12 @@ static void variant_in_files(const truth *t, thread_pool *pool)
     d.alloc = tally_of(&used);
     d.pool = pool;
     memset(&err, 0, sizeof err);
-    if (!set_write(t->made)) blame(v->name, "in files", "cannot be written", NULL);
+    if (image_build_write(&t->made->set, in("v")) != 0)
+        blame(v->name, "in files", "cannot be written", NULL);
     r = vmdk_read_open(&image, in("v/image.vmdk"), &d, &err);
     finish_variant(t, "in files", image, r, &err, pool, 1);
     vmdk_read_close(image);
-    set_remove(t->made);
+    image_build_unwrite(&t->made->set, in("v"));
     if (tally_end(&used) != 0) blame(v->name, "in files", "a leak", NULL);
     if (used.peak > 64 * MIB + t->made->disks * 4 * MIB)
         blame(v->name, "in files", "too much memory", NULL);
@@ -736,7 +330,7 @@ TEST(every_variant_in_memory_and_in_files)
         truth_make(&t, &b, v);
         variant_in_memory(&t, pool);
         if (fits_in_files(v)) variant_in_files(&t, pool);
-        free(t.media);
+        media_truth_free(&t.media);
         vmdk_build_free(&b);
     }
     thread_pool_destroy(pool);
@@ -744,35 +338,14 @@ TEST(every_variant_in_memory_and_in_files)
 
 /* ------------------------------------------------------------------ cut files, flipped bits */
 
-/* Whatever reads is right; nothing is asked of what does not. */
-static const char *read_what_reads(vmdk_read *image, const truth *t, size_t step)
-{
-    const uint64_t size = posio_min(vmdk_read_info(image)->media_size, t->set->media_size);
-    uint8_t *buf = (uint8_t *)malloc(step);
-    const char *why = NULL;
-    uint64_t at;
-    for (at = 0; at < size && why == NULL; at += step) {
-        size_t n = (size_t)posio_min(step, size - at), i = run_at(t->set, at);
-        posio_error err;
-        posio_result r = vmdk_read_at(image, at, buf, n, &err);
-        int certain = 1;
-        for (; i < t->set->run_count && t->set->run[i].start < at + n; i++)
-            certain &= t->set->run[i].reads != QCOW2_BUILD_UNKNOWN;
-        if (r == POSIO_OK && certain && !same_as_media(t, at, buf, n)) why = "wrong bytes";
-        if (r != POSIO_OK) why = judge_error(r, &err, 0);
-    }
-    free(buf);
-    return why;
-}
-
 /* A descriptor that is cut says something else, and may be right. */
 static int is_text(const truth *t, size_t file)
 {
     char begin[4] = {0};
     size_t i;
     for (i = 0; i < t->made->disks; i++) {
-        if (t->made->disk[i]->f != &t->set->file[file]) continue;
-        qcow2_build_read(&t->set->file[file], 0, begin, sizeof begin);
+        if (t->made->disk[i]->f != &t->media.set->file[file]) continue;
+        image_build_read(&t->media.set->file[file], 0, begin, sizeof begin);
         return begin[0] == '#' || begin[0] == ' ' || begin[0] == '\xef';
     }
     return 0;
@@ -793,8 +366,8 @@ static void cut_image(const truth *t, size_t file, uint64_t size)
     d.alloc = tally_of(&used);
     d.cache_bytes = 100000;
     shelf_make(&s, t->made, &d);
-    s.cut_file = file;
-    s.cut = size;
+    s.files.cut_file = file;
+    s.files.cut = size;
     memset(&err, 0, sizeof err);
     r = shelf_open(&s, &image, &err);
     if (r != POSIO_OK) {
@@ -803,7 +376,9 @@ static void cut_image(const truth *t, size_t file, uint64_t size)
             why = "opening ends with a strange code";
         else if (err.code != r || err.message[0] == 0) why = "an error without a message";
     } else if (!is_text(t, file)) {
-        why = read_what_reads(image, t, (size_t)larger(t->set->media_size / 40, 700));
+        posio_source source = vmdk_read_source(image);
+        size_t step = (size_t)larger(t->media.set->media_size / 40, 700);
+        why = media_truth_what_reads(&t->media, &source, step);
     }
     if (shelf_close(&s, image) != 0) why = "a file stays open";
     if (tally_end(&used) != 0) why = "a leak";
@@ -813,7 +388,7 @@ static void cut_image(const truth *t, size_t file, uint64_t size)
 
 static void cut_variant(const truth *t)
 {
-    const qcow2_build *s = t->set;
+    const image_build *s = t->media.set;
     size_t i, k, step, most;
     for (k = 0; k < s->files; k++) {
         const uint64_t size = s->file[k].size;
@@ -836,7 +411,7 @@ static int is_whole(const vmdk_build *b)
 {
     size_t i;
     for (i = 0; i < b->set.run_count; i++)
-        if (b->set.run[i].reads != QCOW2_BUILD_READS) return 0;
+        if (b->set.run[i].reads != IMAGE_BUILD_READS) return 0;
     return 1;
 }
 
@@ -850,36 +425,25 @@ TEST(files_end_anywhere)
         if (strcmp(v->open, "OK") != 0 || (v->needs & VMDK_BUILD_HUGE_FILE)) continue;
         vmdk_build_make(&b, v);
         truth_make(&t, &b, v);
-        if (is_whole(&b) && t.media != NULL && b.set.media_size <= LARGE) cut_variant(&t);
-        free(t.media);
+        if (is_whole(&b) && t.media.bytes != NULL && b.set.media_size <= LARGE) cut_variant(&t);
+        media_truth_free(&t.media);
         vmdk_build_free(&b);
     }
 }
 
-/* A few reads at both ends and between, extents, values: they may say anything. */
+/* Reads, extents, values: they may say anything. */
 static const char *use_whatever_opens(vmdk_read *image, uint32_t *reads)
 {
-    static uint8_t buf[70000];
-    const uint64_t size = vmdk_read_info(image)->media_size;
     posio_source source = vmdk_read_source(image);
+    const char *why = media_truth_use(&source);
     vmdk_read_extent extent;
     vmdk_read_warning w;
-    uint64_t at, seed = 3;
+    uint64_t at = 0;
     char text[40];
     uint32_t i;
-    for (i = 0; i < 20; i++) {
-        size_t n = (size_t)posio_min(i % 2 != 0 ? 100 : sizeof buf, size);
-        at = i == 0 ? 0 : i == 1 ? size - n : size - n == 0 ? 0 : test_random(&seed) % (size - n);
-        (void)vmdk_read_at(image, at, buf, n, NULL);
-    }
-    for (at = 0, i = 0; at < size && i < 100; i++) {
-        posio_extent e;
-        if (posio_extent_of(&source, at, &e, NULL) != POSIO_OK) break;
-        if (e.length == 0 || e.length > size - at) return "an extent of impossible length";
-        at += e.length;
-    }
-    for (at = 0, i = 0; vmdk_read_get_extent(image, i, &extent) == POSIO_OK; i++) at += extent.size;
-    if (at != size) return "extents do not cover the media";
+    if (why != NULL) return why;
+    for (i = 0; vmdk_read_get_extent(image, i, &extent) == POSIO_OK; i++) at += extent.size;
+    if (at != source.size) return "extents do not cover the media";
     (void)vmdk_read_get_value(image, "ddb.adapterType", text, sizeof text);
     for (i = 0; vmdk_read_get_warning(image, i, &w) == POSIO_OK; i++)
         if (w.message[0] == 0) return "an empty warning";
@@ -892,7 +456,7 @@ static void flip_bits(const char *name, size_t file, uint64_t from, uint64_t to)
     const vmdk_build_variant *v = vmdk_build_variant_of(name);
     vmdk_build b;
     uint64_t bit;
-    if (v == NULL) qcow2_build_die(name);
+    if (v == NULL) image_build_die(name);
     vmdk_build_make(&b, v);
     if (to > b.set.file[file].size) to = b.set.file[file].size;
     for (bit = from * 8; bit < to * 8; bit += TEST_STRIDE) {
@@ -905,13 +469,13 @@ static void flip_bits(const char *name, size_t file, uint64_t from, uint64_t to)
         shelf on;
         posio_error err;
         posio_result r;
-        qcow2_build_read(&b.set.file[file], bit / 8, &was, 1);
+        image_build_read(&b.set.file[file], bit / 8, &was, 1);
         now = (uint8_t)(was ^ 1u << bit % 8);
-        qcow2_build_put(&b.set.file[file], bit / 8, &now, 1);
+        image_build_put(&b.set.file[file], bit / 8, &now, 1);
         d.alloc = tally_of(&used);
         d.cache_bytes = 100000;
         shelf_make(&on, &b, &d);
-        on.count = &reads;
+        on.files.count = &reads;
         memset(&err, 0, sizeof err);
         r = shelf_open(&on, &image, &err);
         if (r == POSIO_OK) why = use_whatever_opens(image, &reads);
@@ -921,7 +485,7 @@ static void flip_bits(const char *name, size_t file, uint64_t from, uint64_t to)
         if (shelf_close(&on, image) != 0) why = "a file stays open";
         if (used.peak > 48 * MIB) why = "too much memory";
         if (tally_end(&used) != 0) why = "a leak";
-        qcow2_build_put(&b.set.file[file], bit / 8, &was, 1);
+        image_build_put(&b.set.file[file], bit / 8, &was, 1);
         if (why != NULL) {
             printf("  bit %llu\n", (unsigned long long)bit);
             blame(name, "a bit is flipped", why, r != POSIO_OK ? &err : NULL);
@@ -990,7 +554,7 @@ TEST(a_hot_grain_is_read_once)
         shelf_make(&on, &b, &d);
         REQUIRE(shelf_open(&on, &h.image, NULL) == POSIO_OK);
         h.at = 2 * VMDK_BUILD_GRAIN;
-        on.count = k == 0 ? &alone : &together;
+        on.files.count = k == 0 ? &alone : &together;
         if (k == 0) CHECK_EQ(read_hot(&h, 0, NULL), POSIO_OK);
         else CHECK_EQ(thread_pool_parallel_for(callers, 16, read_hot, &h, NULL), POSIO_OK);
         CHECK_EQ(shelf_close(&on, h.image), 0);
@@ -1016,6 +580,7 @@ TEST(many_threads_read_the_same_bytes)
         vmdk_build b;
         shelf on;
         truth t;
+        posio_source source;
         REQUIRE(v != NULL);
         vmdk_build_make(&b, v);
         truth_make(&t, &b, v);
@@ -1024,9 +589,10 @@ TEST(many_threads_read_the_same_bytes)
         d.cache_bytes = 20000;
         shelf_make(&on, &b, &d);
         REQUIRE(shelf_open(&on, &image, NULL) == POSIO_OK);
-        CHECK_STR(read_at_once(image, &t, callers, 60, 0), NULL);
+        source = vmdk_read_source(image);
+        CHECK_STR(media_truth_at_once(&t.media, &source, callers, 60, 0), NULL);
         CHECK_EQ(shelf_close(&on, image), 0);
-        free(t.media);
+        media_truth_free(&t.media);
         vmdk_build_free(&b);
     }
     thread_pool_destroy(callers);
@@ -1052,9 +618,9 @@ static void write_link(uint32_t i, const char *parent, uint32_t parent_cid)
     d->parent_cid = parent_cid;
     d->hint = parent;
     e = vmdk_build_sparse(d, name, 100, &o);
-    vmdk_build_data(e, i, QCOW2_BUILD_FILL + i + 1);
+    vmdk_build_data(e, i, IMAGE_BUILD_FILL + i + 1);
     vmdk_build_finish(d);
-    CHECK_EQ(qcow2_build_write_file(&b.set.file[0], in(path)), 0);
+    CHECK_EQ(image_build_write_file(&b.set.file[0], in(path)), 0);
     vmdk_build_free(&b);
 }
 
@@ -1145,7 +711,7 @@ static posio_result open_line(const char *line, const vmdk_read_desc *d, int *by
              "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\n"
              "createType=\"custom\"\n%s\n",
              line);
-    if (!put(in("v/d.vmdk"), text, strlen(text))) qcow2_build_die("cannot write");
+    if (!put(in("v/d.vmdk"), text, strlen(text))) image_build_die("cannot write");
     r = vmdk_read_open(&image, in("v/d.vmdk"), d, err);
     if (r == POSIO_OK) r = vmdk_read_at(image, 600, &got, 1, err);
     if (r == POSIO_OK) *byte = got;
@@ -1374,7 +940,7 @@ TEST(an_empty_name_is_copied)
     memset(&d, 0, sizeof d);
     vmdk_build_make(&b, vmdk_build_variant_of("sparse"));
     shelf_make(&on, &b, &d);
-    source = shelf_source(&on, 0);
+    source = image_shelf_source(&on.files, 0);
     d.name = name;
     REQUIRE(vmdk_read_open_source(&image, &source, &d, &err) == POSIO_OK);
     name[0] = 'x';
@@ -1418,9 +984,9 @@ TEST(the_parents_extents_are_asked_once)
     d->parent_cid = 0x1001;
     d->hint = "base";
     x = vmdk_build_sparse(d, "c0.vmdk", 100, &o);
-    for (i = 0; i < 100; i += 2) vmdk_build_data(x, i, QCOW2_BUILD_FILL + 1);
+    for (i = 0; i < 100; i += 2) vmdk_build_data(x, i, IMAGE_BUILD_FILL + 1);
     vmdk_build_finish(d);
-    REQUIRE(qcow2_build_write_file(&b.set.file[0], in("v/c0.vmdk")) == 0);
+    REQUIRE(image_build_write_file(&b.set.file[0], in("v/c0.vmdk")) == 0);
     vmdk_build_free(&b);
     REQUIRE(vmdk_read_open(&image, in("v/c0.vmdk"), &desc, NULL) == POSIO_OK);
     source = vmdk_read_source(image);
@@ -1451,7 +1017,7 @@ static vmdk_build_extent *make_four(vmdk_build *b, uint32_t flags)
     d->cid = 0x1000;
     d->parent_cid = 0xffffffffu;
     e = vmdk_build_sparse(d, "four.vmdk", 20, &o);
-    for (i = 0; i < 4; i++) vmdk_build_data(e, i, QCOW2_BUILD_FILL + i + 1);
+    for (i = 0; i < 4; i++) vmdk_build_data(e, i, IMAGE_BUILD_FILL + i + 1);
     vmdk_build_finish(d);
     return e;
 }
@@ -1467,7 +1033,7 @@ static const char *read_four(vmdk_build *b, const char *word, vmdk_read_warning 
     uint8_t got[512];
     uint32_t i;
     memset(warning, 0, sizeof *warning);
-    if (qcow2_build_write_file(&b->set.file[0], in("v/four.vmdk")) != 0) return "not written";
+    if (image_build_write_file(&b->set.file[0], in("v/four.vmdk")) != 0) return "not written";
     vmdk_build_free(b);
     if (vmdk_read_open(&image, in("v/four.vmdk"), NULL, &err) != POSIO_OK) {
         printf("    %s\n", err.message);
@@ -1491,14 +1057,14 @@ TEST(redundant_tables_merge_by_entry)
     vmdk_build_extent *e;
     vmdk_build b;
     e = make_four(&b, 0); /* the first table lost an entry, the copy lacks two */
-    vmdk_build_le(e->f, vmdk_build_gte_at(e, 0), 0x7fffffff, 4);
-    vmdk_build_le(e->f, vmdk_build_rgte_at(e, 2), 0, 8);
+    image_build_put_le(e->f, vmdk_build_gte_at(e, 0), 0x7fffffff, 4);
+    image_build_put_le(e->f, vmdk_build_rgte_at(e, 2), 0, 8);
     CHECK_STR(read_four(&b, "redundant", &w), "1234");
     CHECK_EQ(w.segment, 0);
     CHECK(w.message[0] != 0);
     e = make_four(&b, 0); /* the first table is gone, and the copy has a bad entry */
-    vmdk_build_le(e->f, e->gd_at, 0, 4);
-    vmdk_build_le(e->f, vmdk_build_rgte_at(e, 0), 0x7fffffff, 4);
+    image_build_put_le(e->f, e->gd_at, 0, 4);
+    image_build_put_le(e->f, vmdk_build_rgte_at(e, 0), 0x7fffffff, 4);
     CHECK_STR(read_four(&b, "redundant", &w), "!234");
     CHECK(w.message[0] != 0);
 }
@@ -1512,12 +1078,12 @@ TEST(a_wrong_place_of_the_redundant_directory_costs_nothing)
     uint32_t i;
     for (i = 0; i < 4; i++) {
         e = make_four(&b, 0);
-        vmdk_build_le(e->f, 48, e->grain[i].at / 512, 8);
+        image_build_put_le(e->f, 48, e->grain[i].at / 512, 8);
         CHECK_STR(read_four(&b, "redundant", &w), "1234");
         CHECK_EQ(w.offset, 48);
     }
     e = make_four(&b, 0); /* it is the first table */
-    vmdk_build_le(e->f, 48, e->table[0] / 512, 8);
+    image_build_put_le(e->f, 48, e->table[0] / 512, 8);
     CHECK_STR(read_four(&b, "redundant", &w), "1234");
 }
 
@@ -1529,11 +1095,11 @@ TEST(a_directory_entry_of_1_is_damage)
     vmdk_build_extent *e;
     vmdk_build b;
     e = make_four(&b, VMDK_BUILD_ZEROED);
-    vmdk_build_le(e->f, e->gd_at, 1, 4);
+    image_build_put_le(e->f, e->gd_at, 1, 4);
     CHECK_STR(read_four(&b, "redundant", &w), "1234");
     CHECK(w.message[0] != 0);
     e = make_four(&b, VMDK_BUILD_ZEROED | VMDK_BUILD_NO_RGD);
-    vmdk_build_le(e->f, e->gd_at, 1, 4);
+    image_build_put_le(e->f, e->gd_at, 1, 4);
     CHECK_STR(read_four(&b, "redundant", &w), "!!!!");
 }
 
@@ -1547,18 +1113,18 @@ TEST(a_map_is_rebuilt_though_the_overhead_is_wrong)
     size_t i;
     for (i = 0; i < COUNT(wrong); i++) {
         e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_NO_TABLES);
-        vmdk_build_le(e->f, 64, wrong[i], 8);
+        image_build_put_le(e->f, 64, wrong[i], 8);
         CHECK_STR(read_four(&b, "rebuilt", &w), "1234");
         CHECK(w.message[0] != 0);
     }
     for (i = 1; i < 4; i++) { /* the first grains lie before it */
         e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_NO_TABLES);
-        vmdk_build_le(e->f, 64, e->grain[i].at / 512, 8);
+        image_build_put_le(e->f, 64, e->grain[i].at / 512, 8);
         CHECK_STR(read_four(&b, "rebuilt", &w), "1234");
     }
     e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_NO_TABLES); /* and what was there is lost */
-    vmdk_build_le(e->f, 64, e->grain[2].at / 512, 8);
-    vmdk_build_le(e->f, e->grain[0].at + 8, 0x5a5a5a5a, 4);
+    image_build_put_le(e->f, 64, e->grain[2].at / 512, 8);
+    image_build_put_le(e->f, e->grain[0].at + 8, 0x5a5a5a5a, 4);
     CHECK_STR(read_four(&b, "rebuilt", &w), "!234");
 }
 
@@ -1588,7 +1154,7 @@ TEST(endless_zeros_end_the_search_for_grains)
     REQUIRE(e->f->size <= sizeof raw);
     memory.size = e->f->size;
     memory.data = raw;
-    qcow2_build_read(e->f, 0, raw, (size_t)e->f->size);
+    image_build_read(e->f, 0, raw, (size_t)e->f->size);
     vmdk_build_free(&b);
     memset(&source, 0, sizeof source);
     source.size = INT64_MAX;
@@ -1608,17 +1174,17 @@ TEST(footers_that_do_not_fit_are_not_used)
     vmdk_build_extent *e;
     vmdk_build b;
     e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_FOOTER);
-    vmdk_build_le(e->f, e->footer_at + 4, 9, 4); /* its version */
+    image_build_put_le(e->f, e->footer_at + 4, 9, 4); /* its version */
     CHECK_STR(read_four(&b, "footer", &w), "1234");
     CHECK(strstr(w.message, "version 9") != NULL);
     e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_FOOTER); /* far before the end */
-    qcow2_build_resize(e->f, e->f->size + (17 << 20));
+    image_build_resize(e->f, e->f->size + (17 << 20));
     CHECK_STR(read_four(&b, "far before", &w), "1234");
     CHECK(w.message[0] != 0);
     e = make_four(&b, VMDK_BUILD_STREAM | VMDK_BUILD_FOOTER); /* and of another extent */
-    qcow2_build_resize(e->f, e->f->size + (17 << 20));
-    vmdk_build_le(e->f, e->footer_at + 12, 21, 8);
-    vmdk_build_le(e->f, e->gd_at, 0, 4);
+    image_build_resize(e->f, e->f->size + (17 << 20));
+    image_build_put_le(e->f, e->footer_at + 12, 21, 8);
+    image_build_put_le(e->f, e->gd_at, 0, 4);
     CHECK_STR(read_four(&b, "rebuilt", &w), "1234");
     CHECK(w.message[0] != 0);
 }
@@ -1644,11 +1210,11 @@ TEST(a_marker_that_changes_is_an_error)
     shelf_make(&on, &b, &d);
     e = b.disk[0]->extent[0];
     for (i = 0; i < e->count; i++) /* the last one in the file: nothing tells where it ends */
-        if (e->grain[i].what == QCOW2_BUILD_COMPRESSED && (g == NULL || e->grain[i].at > g->at))
+        if (e->grain[i].what == IMAGE_BUILD_COMPRESSED && (g == NULL || e->grain[i].at > g->at))
             g = &e->grain[i];
     REQUIRE(g != NULL && g->size > 512);
     memset(&w, 0, sizeof w);
-    w.below = shelf_source(&on, 0);
+    w.below = image_shelf_source(&on.files, 0);
     source = watched_source(&w);
     REQUIRE(vmdk_read_open_source(&image, &source, NULL, &err) == POSIO_OK);
     w.change_at = g->at + 10; /* of the size: 65 KiB more */
@@ -1659,9 +1225,9 @@ TEST(a_marker_that_changes_is_an_error)
     CHECK_EQ(w.change_after, 1);
     w.change_after = 0;
     CHECK_EQ(vmdk_read_at(image, vmdk_build_media_at(e, g->index), got, 512, &err), POSIO_OK);
-    CHECK(same_as_media(&t, vmdk_build_media_at(e, g->index), got, 512));
+    CHECK(media_truth_same(&t.media, vmdk_build_media_at(e, g->index), got, 512));
     vmdk_read_close(image);
-    free(t.media);
+    media_truth_free(&t.media);
     vmdk_build_free(&b);
 }
 
@@ -1719,7 +1285,7 @@ TEST(a_source_stands_alone_without_helpers)
     memset(&d, 0, sizeof d);
     vmdk_build_make(&b, vmdk_build_variant_of("delta"));
     shelf_make(&on, &b, &d);
-    source = shelf_source(&on, 0);
+    source = image_shelf_source(&on.files, 0);
     CHECK_EQ((int64_t)vmdk_read_open_source(&image, &source, NULL, &err), POSIO_E_POLICY);
     CHECK(strstr(err.message, "base.vmdk") != NULL && strstr(err.message, "resolver") != NULL);
     CHECK(image == NULL);
@@ -1730,7 +1296,7 @@ TEST(a_source_stands_alone_without_helpers)
     vmdk_build_free(&b);
     vmdk_build_make(&b, vmdk_build_variant_of("flat"));
     shelf_make(&on, &b, &d);
-    source = shelf_source(&on, 0);
+    source = image_shelf_source(&on.files, 0);
     CHECK_EQ((int64_t)vmdk_read_open_source(&image, &source, NULL, &err), POSIO_E_POLICY);
     CHECK(strstr(err.message, "image-flat.vmdk") != NULL);
     CHECK(image == NULL);
@@ -1749,19 +1315,20 @@ TEST(a_monolithic_source_needs_no_name)
         vmdk_read_extent e;
         vmdk_build b;
         shelf on;
-        posio_source source;
+        posio_source source, media;
         vmdk_read_desc d = desc_for(v);
         truth t;
         vmdk_build_make(&b, v);
         truth_make(&t, &b, v);
         shelf_make(&on, &b, &d);
-        source = shelf_source(&on, 0);
+        source = image_shelf_source(&on.files, 0);
         REQUIRE(vmdk_read_open_source(&image, &source, NULL, NULL) == POSIO_OK);
-        CHECK_STR(read_pieces(image, &t, 30000, 0), NULL);
+        media = vmdk_read_source(image);
+        CHECK_STR(media_truth_pieces(&t.media, &media, 30000, 0), NULL);
         REQUIRE(vmdk_read_get_extent(image, 0, &e) == POSIO_OK);
         CHECK_EQ(e.is_own, 1);
         vmdk_read_close(image);
-        free(t.media);
+        media_truth_free(&t.media);
         vmdk_build_free(&b);
     }
 }
@@ -1783,10 +1350,10 @@ TEST(errors_name_the_file_below)
     d->cid = 0x1002;
     (void)vmdk_build_zero(d, 20);
     e = vmdk_build_sparse(d, "c2-s001.vmdk", 80, &o);
-    vmdk_build_data(e, 30, QCOW2_BUILD_FILL + 1);
+    vmdk_build_data(e, 30, IMAGE_BUILD_FILL + 1);
     vmdk_build_finish(d);
-    vmdk_build_le(e->f, vmdk_build_gte_at(e, 30), 0x7fffffff, 4);
-    CHECK_EQ(qcow2_build_write(&b.set, in("v")), 0);
+    image_build_put_le(e->f, vmdk_build_gte_at(e, 30), 0x7fffffff, 4);
+    CHECK_EQ(image_build_write(&b.set, in("v")), 0);
     write_link(1, "c2.vmdk", 0x1002);
     write_link(0, "c1.vmdk", 0x1001);
     REQUIRE(vmdk_read_open(&image, in("v/c0.vmdk"), NULL, &err) == POSIO_OK);
@@ -1796,7 +1363,7 @@ TEST(errors_name_the_file_below)
     CHECK_EQ(err.segment, 2);
     CHECK_EQ(vmdk_read_at(image, 49 * 512, buf, sizeof buf, &err), POSIO_OK);
     vmdk_read_close(image);
-    set_remove(&b);
+    image_build_unwrite(&b.set, in("v"));
     vmdk_build_free(&b);
     remove_links(3);
 }
@@ -1944,7 +1511,7 @@ TEST(ranges_arguments_and_families)
 /* A disk of 62 TiB, made as it is read, every table of which is there. As one seSparse extent, as
    one sparse extent whose grains are shared, as 31 of those. A grain's kind follows from its number
    in the disk. */
-enum { HUGE_SESPARSE, HUGE_SPARSE, HUGE_SPLIT, HUGE_SEED = QCOW2_BUILD_NOISE + 9 };
+enum { HUGE_SESPARSE, HUGE_SPARSE, HUGE_SPLIT, HUGE_SEED = IMAGE_BUILD_NOISE + 9 };
 #define HUGE_SECTORS ((uint64_t)62 << 31)
 #define HUGE_TABLES ((uint64_t)1 << 30) /* bytes: where tables begin */
 #define HUGE_DATA ((uint64_t)1 << 39)   /* seSparse: where grains do */
@@ -1983,7 +1550,7 @@ static posio_result huge_read(void *self, uint64_t offset, void *buf, size_t n, 
         uint64_t at = offset + i;
         if (at < sizeof h->header) out[i] = h->header[at];
         else if (at < 4096 * 512) out[i] = 0;
-        else if (at >= data) out[i] = qcow2_build_byte(HUGE_SEED, at - data);
+        else if (at >= data) out[i] = image_build_byte(HUGE_SEED, at - data);
         else out[i] = (uint8_t)(huge_entry(h, at / wide * wide) >> at % wide * 8);
     }
     return POSIO_OK;
@@ -1994,8 +1561,8 @@ static uint8_t huge_media(const huge *h, uint64_t at)
     const uint64_t part = h->kind == HUGE_SPLIT ? at % ((uint64_t)2 << 40) : at;
     const uint64_t unit = h->kind == HUGE_SESPARSE ? 4096 : 65536, i = part / unit;
     if (i % 4 == 1 || i % 4 == 2) return 0;
-    if (h->kind == HUGE_SESPARSE) return qcow2_build_byte(HUGE_SEED, at);
-    return qcow2_build_byte(HUGE_SEED, i % 16 * unit + part % unit);
+    if (h->kind == HUGE_SESPARSE) return image_build_byte(HUGE_SEED, at);
+    return image_build_byte(HUGE_SEED, i % 16 * unit + part % unit);
 }
 
 static posio_result huge_open(void *self, const char *name, uint32_t rule, posio_source *out,
@@ -2153,7 +1720,7 @@ TEST(decompression_is_bounded)
     o.flags = VMDK_BUILD_S_FOOTER;
     d = vmdk_build_begin(&b, "image.vmdk", "streamOptimized");
     e = vmdk_build_sparse(d, "image.vmdk", 24 * 2048, &o);
-    for (i = 0; i < 24; i++) vmdk_build_data(e, i, QCOW2_BUILD_FILL + 7);
+    for (i = 0; i < 24; i++) vmdk_build_data(e, i, IMAGE_BUILD_FILL + 7);
     vmdk_build_finish(d);
     for (threads = 1; threads <= 16; threads += 15) {
         thread_pool *pool = thread_pool_create(threads);
@@ -2188,130 +1755,44 @@ static const char *const faulty[] = {"sparse",      "sparse-single", "stream-foo
                                      "split-flat",  "kinds-100",     "delta-5",       "delta-3",
                                      "dialect-all", "parent-long",   "rgd-gde-beyond"};
 
-/* One run of everything, in which one thing fails; `code` is what that must give. */
-typedef struct trial {
-    const truth *t;
-    faults *f;
-    posio_result code;
-} trial;
-
-/* NULL, and then *again says whether to try once more, now without failures. */
-static const char *explain(const trial *x, posio_result r, const posio_error *err, uint64_t failed,
-                           int *again)
+static const char *trial_use(vmdk_read *image, const media_trial *x)
 {
-    *again = r != POSIO_OK;
-    if (r == POSIO_OK) return NULL;
-    if (r != x->code || err->code != r || err->message[0] == 0) return "another error";
-    if (x->f->failed == failed) return "an error without a reason";
-    if (r == POSIO_E_IO && err->file[0] == 0) return "a failed read without its file";
-    x->f->fail_at = 0;
-    return NULL;
-}
-
-static const char *trial_read(vmdk_read *image, const trial *x, uint64_t at, size_t n)
-{
-    uint8_t *out = (uint8_t *)malloc(n + 1);
-    uint64_t failed = x->f->failed;
-    posio_error err;
-    int again;
-    posio_result r = vmdk_read_at(image, at, out, n, &err);
-    const char *why = explain(x, r, &err, failed, &again);
-    if (why == NULL && again) r = vmdk_read_at(image, at, out, n, &err);
-    if (why == NULL && r != POSIO_OK) why = "a read fails when tried again";
-    if (why == NULL && !same_as_media(x->t, at, out, n)) why = "wrong bytes";
-    free(out);
-    return why;
-}
-
-static const char *trial_extents(vmdk_read *image, const trial *x)
-{
-    posio_source source = vmdk_read_source(image);
-    uint64_t at = 0;
-    while (at < source.size) {
-        uint64_t failed = x->f->failed;
-        posio_extent e;
-        posio_error err;
-        int again;
-        posio_result r = posio_extent_of(&source, at, &e, &err);
-        const char *why = explain(x, r, &err, failed, &again);
-        if (why != NULL) return why;
-        if (again) continue;
-        why = judge_extent(x->t, at, &e, 1);
-        if (why != NULL) return why;
-        at += e.length;
-    }
-    return NULL;
-}
-
-static const char *trial_use(vmdk_read *image, const trial *x)
-{
-    const size_t size = (size_t)x->t->set->media_size, piece = size / 20 + 111;
+    const posio_source source = vmdk_read_source(image);
+    const size_t size = (size_t)x->truth->set->media_size, piece = size / 20 + 111;
     const char *why = NULL;
     char text[40];
     uint64_t at;
     for (at = 0; why == NULL && at < size; at += piece)
-        why = trial_read(image, x, at, (size_t)posio_min(piece, size - at));
-    if (why == NULL) why = trial_extents(image, x);
+        why = media_trial_read(x, &source, at, (size_t)posio_min(piece, size - at));
+    if (why == NULL) why = media_trial_extents(x, &source);
     (void)vmdk_read_get_value(image, "ddb.adapterType", text, sizeof text);
-    if (why == NULL) why = trial_read(image, x, 0, size);
+    if (why == NULL) why = media_trial_read(x, &source, 0, size);
     return why;
 }
 
-/* Opens it, from memory or from files, with the allocator and reads that may fail; 0 when nothing
-   was left to fail, or something was wrong. What cannot be read may be read around where it is
-   there twice; memory never is. */
-static int run_trial(trial *x, faults *memory, faults *reads, int in_files)
+/* Opens it, from memory or from files, with the allocator and reads that may fail. What cannot be
+   read may be read around where it is there twice; memory never is. */
+static int run_trial(media_trial *x)
 {
-    const vmdk_build_variant *v = x->t->variant;
-    vmdk_read_desc d = desc_for(v);
+    const truth *t = (const truth *)x->user;
+    vmdk_read_desc d = desc_for(t->variant);
     vmdk_read *image = NULL;
-    const char *why = NULL;
-    char how[60];
+    const char *why;
     shelf on;
     posio_error err;
     posio_result r;
-    uint64_t at = x->f->fail_at;
     d.cache_bytes = 20000;
-    d.alloc.alloc_fn = faults_alloc;
-    d.alloc.free_fn = faults_free;
-    d.alloc.user = memory;
-    shelf_make(&on, x->t->made, &d);
-    on.reads = reads;
+    d.alloc = media_trial_alloc(x);
+    shelf_make(&on, t->made, &d);
+    on.files.reads = &x->reads;
     memset(&err, 0, sizeof err);
-    if (in_files) r = vmdk_read_open(&image, in("v/image.vmdk"), &d, &err);
+    if (x->in_files) r = vmdk_read_open(&image, in("v/image.vmdk"), &d, &err);
     else r = shelf_open(&on, &image, &err);
-    if (r == POSIO_OK && x->f->failed != 0 && x->code == POSIO_E_NOMEM)
-        why = "opened, though something failed";
-    else if (r == POSIO_OK) why = trial_use(image, x);
-    else if (r != x->code || err.code != r || err.message[0] == 0) why = "another error";
-    else if (x->f->failed == 0) why = "an error without a reason";
-    else if (image != NULL) why = "the out-parameter was touched";
+    x->may_open = 1;
+    why = media_trial_judge_open(x, r, &err, image != NULL);
+    if (why == NULL && r == POSIO_OK) why = trial_use(image, x);
     if (shelf_close(&on, image) != 0) why = "a file stays open";
-    if (memory->live != 0) why = "a leak";
-    snprintf(how, sizeof how, "%s %llu fails%s", x->code == POSIO_E_IO ? "read" : "allocation",
-             (unsigned long long)at, x->f->for_good ? ", and all after it" : "");
-    if (why != NULL) blame(v->name, how, why, &err);
-    return x->f->failed != 0 && why == NULL;
-}
-
-/* Every one in turn, once and for good. Returns how many there are. */
-static uint64_t fail_in_turn(trial *x, int is_reads, int in_files)
-{
-    uint64_t n = 0;
-    int for_good;
-    for (for_good = 0; for_good < 2; for_good++) {
-        faults memory, reads;
-        n = 0;
-        do {
-            memset(&memory, 0, sizeof memory);
-            memset(&reads, 0, sizeof reads);
-            x->f = is_reads ? &reads : &memory;
-            x->code = is_reads ? POSIO_E_IO : POSIO_E_NOMEM;
-            x->f->fail_at = ++n;
-            x->f->for_good = for_good;
-        } while (run_trial(x, &memory, &reads, in_files));
-    }
-    return n - 1;
+    return media_trial_end(x, t->variant->name, why, &err);
 }
 
 static void every_fault(int is_reads, int in_files)
@@ -2321,16 +1802,18 @@ static void every_fault(int is_reads, int in_files)
         const vmdk_build_variant *v = vmdk_build_variant_of(faulty[i]);
         vmdk_build b;
         truth t;
-        trial x;
+        media_trial x;
         REQUIRE(v != NULL);
         vmdk_build_make(&b, v);
         truth_make(&t, &b, v);
         memset(&x, 0, sizeof x);
-        x.t = &t;
-        if (in_files) REQUIRE(set_write(&b));
-        CHECK(fail_in_turn(&x, is_reads, in_files) >= 3);
-        if (in_files) set_remove(&b);
-        free(t.media);
+        x.truth = &t.media;
+        x.run = run_trial;
+        x.user = &t;
+        if (in_files) REQUIRE(image_build_write(&b.set, in("v")) == 0);
+        CHECK(media_trial_all(&x, is_reads, in_files, 1) >= 3);
+        if (in_files) image_build_unwrite(&b.set, in("v"));
+        media_truth_free(&t.media);
         vmdk_build_free(&b);
     }
 }
@@ -2339,7 +1822,7 @@ TEST(every_allocation_fails_in_memory) { every_fault(0, 0); }
 TEST(every_allocation_fails_in_files) { every_fault(0, 1); }
 TEST(every_read_fails) { every_fault(1, 0); }
 
-TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files);
+TEST_MAIN(if (!folder_make("vmdk")) return 1; RUN(every_variant_in_memory_and_in_files);
           RUN(files_end_anywhere); RUN(every_bit_of_the_headers_flips);
           RUN(every_bit_of_descriptors_flips); RUN(a_hot_grain_is_read_once);
           RUN(many_threads_read_the_same_bytes); RUN(chains_have_a_limit);
@@ -2363,4 +1846,4 @@ TEST_MAIN(if (!make_folder()) return 1; RUN(every_variant_in_memory_and_in_files
           RUN(extents_say_what_they_are); RUN(ranges_arguments_and_families);
           RUN(sixty_two_tebibytes_take_less_than_64_mib); RUN(decompression_is_bounded);
           RUN(every_allocation_fails_in_memory); RUN(every_allocation_fails_in_files);
-          RUN(every_read_fails); remove_folder();)
+          RUN(every_read_fails); folder_remove();)

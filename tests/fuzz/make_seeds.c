@@ -275,7 +275,7 @@ static int is_zero(const uint8_t *p, size_t n)
 
 /* The blocks of 256 bytes that are not zeros, runs of them cut to `most` bytes; gaps that are not
    longer than `gap` are taken too. Returns how many segments. */
-static size_t list_segments(const qcow2_build *s, size_t files, size_t most, size_t gap,
+static size_t list_segments(const image_build *s, size_t files, size_t most, size_t gap,
                             seed_segment *list, size_t room)
 {
     const size_t block = 256;
@@ -283,7 +283,7 @@ static size_t list_segments(const qcow2_build *s, size_t files, size_t most, siz
     for (i = 0; i < files; i++) {
         uint64_t run = 0, end = 0; /* of the run of blocks, wherever it was cut */
         for (k = 0; k < s->file[i].pages; k++)
-            for (at = 0; at < QCOW2_BUILD_PAGE; at += block) {
+            for (at = 0; at < IMAGE_BUILD_PAGE; at += block) {
                 uint64_t where = s->file[i].page[k].at + at;
                 if (is_zero(s->file[i].page[k].bytes + at, block)) continue;
                 if (end == 0 || where > end + gap) {
@@ -301,7 +301,7 @@ static size_t list_segments(const qcow2_build *s, size_t files, size_t most, siz
 }
 
 /* The input of fuzz_qcow2_read.c, and of fuzz_vmdk_read.c: choices, sizes, segments. */
-static void pack_set(ewf_build_bytes *out, const qcow2_build *s, size_t files, unsigned choices,
+static void pack_set(ewf_build_bytes *out, const image_build *s, size_t files, unsigned choices,
                      const seed_segment *list, size_t count)
 {
     static uint8_t buf[65536];
@@ -320,13 +320,13 @@ static void pack_set(ewf_build_bytes *out, const qcow2_build *s, size_t files, u
         ewf_build_put16(out, (unsigned)list[i].size);
     }
     for (i = 0; i < count; i++) {
-        qcow2_build_read(&s->file[list[i].file], list[i].at, buf, list[i].size);
+        image_build_read(&s->file[list[i].file], list[i].at, buf, list[i].size);
         ewf_build_put(out, buf, list[i].size);
     }
 }
 
 /* As much of a set as there is room for: the beginnings of what is long are enough. */
-static void seed_set(const char *folder, const char *prefix, const char *name, const qcow2_build *s,
+static void seed_set(const char *folder, const char *prefix, const char *name, const image_build *s,
                      unsigned choices)
 {
     static const size_t most[] = {65280, 16384, 4096, 2048, 1024, 512, 256};
@@ -360,18 +360,18 @@ static void seed_qcow2_variants(const char *folder)
                            (i % 5 == 0 ? 16u : 0) | (i % 4 == 1 ? 32u : 0);
         qcow2_build s;
         qcow2_build_make(&s, v);
-        seed_set(folder, "", v->name, &s, choices);
+        seed_set(folder, "", v->name, &s.set, choices);
         qcow2_build_free(&s);
     }
 }
 
 /* A header of version 3 and what it points to, in a file of this size; the rest is put by hand. */
-static qcow2_build_file *qcow2_begin(qcow2_build *s, unsigned bits, uint64_t size, uint64_t media,
+static image_build_file *qcow2_begin(image_build *s, unsigned bits, uint64_t size, uint64_t media,
                                      uint64_t l1, uint64_t l1_entries)
 {
-    qcow2_build_file *f;
+    image_build_file *f;
     memset(s, 0, sizeof *s);
-    f = qcow2_build_add_file(s, "image.qcow2");
+    f = image_build_add_file(s, "image.qcow2");
     qcow2_build_put32(f, 0, 0x514649fb);
     qcow2_build_put32(f, 4, 3);
     qcow2_build_put32(f, 20, bits);
@@ -383,14 +383,14 @@ static qcow2_build_file *qcow2_begin(qcow2_build *s, unsigned bits, uint64_t siz
     qcow2_build_put64(f, (uint64_t)1 << bits, (uint64_t)2 << bits);
     qcow2_build_put32(f, 96, 4);
     qcow2_build_put32(f, 100, 104);
-    qcow2_build_resize(f, size);
+    image_build_resize(f, size);
     return f;
 }
 
-static void qcow2_end(const char *folder, const char *name, qcow2_build *s)
+static void qcow2_end(const char *folder, const char *name, image_build *s)
 {
     seed_set(folder, "slow-", name, s, 0);
-    qcow2_build_free(s);
+    image_build_free(s);
 }
 
 /* L1 entries that share one L2 table, which is full of entries. */
@@ -398,8 +398,8 @@ static void seed_shared_l2(const char *folder, const char *name, unsigned bits, 
                            uint64_t entry)
 {
     const uint64_t cs = (uint64_t)1 << bits, each = cs / 8 * cs;
-    qcow2_build s;
-    qcow2_build_file *f = qcow2_begin(&s, bits, 5 * cs, entries * each, 3 * cs, entries);
+    image_build s;
+    image_build_file *f = qcow2_begin(&s, bits, 5 * cs, entries * each, 3 * cs, entries);
     uint64_t i;
     for (i = 0; i < entries; i++)
         qcow2_build_put64(f, 3 * cs + 8 * i, (4 * cs) | UINT64_C(1) << 63);
@@ -411,8 +411,8 @@ static void seed_shared_l2(const char *folder, const char *name, unsigned bits, 
 static void seed_many_l1(const char *folder, const char *name, uint64_t entry)
 {
     const uint32_t count = 1000;
-    qcow2_build s;
-    qcow2_build_file *f = qcow2_begin(&s, 9, 1 << 19, 1 << 20, 2048, 64);
+    image_build s;
+    image_build_file *f = qcow2_begin(&s, 9, 1 << 19, 1 << 20, 2048, 64);
     uint32_t i;
     qcow2_build_put32(f, 60, count);
     qcow2_build_put64(f, 64, 4096);
@@ -428,8 +428,8 @@ static void seed_many_l1(const char *folder, const char *name, uint64_t entry)
 static void seed_many_bitmaps(const char *folder, const char *name)
 {
     const uint32_t count = 2000;
-    qcow2_build s;
-    qcow2_build_file *f = qcow2_begin(&s, 9, 1 << 19, 1 << 20, 2048, 64);
+    image_build s;
+    image_build_file *f = qcow2_begin(&s, 9, 1 << 19, 1 << 20, 2048, 64);
     uint32_t i;
     qcow2_build_put64(f, 88, 1);
     qcow2_build_put32(f, 104, 0x23852875);
@@ -464,10 +464,11 @@ static void seed_chain(const char *folder, const char *name)
         }
         m = qcow2_build_begin(&s, names[i], &o);
         for (k = 0; k < 64 && i + 1 == QCOW2_FILES; k += 2)
-            qcow2_build_data(m, k, QCOW2_BUILD_FILL + 1 + k);
+            qcow2_build_data(m, k, IMAGE_BUILD_FILL + 1 + k);
         qcow2_build_finish(m);
     }
-    qcow2_end(folder, name, &s);
+    seed_set(folder, "slow-", name, &s.set, 0);
+    qcow2_build_free(&s);
 }
 
 static void seeds_of_qcow2_read(const char *folder)
