@@ -125,6 +125,7 @@ demo: $(BUILD)/verify                       ## make a real E01 with an NTFS volu
 
 FIXTURE_HEADERS = $(wildcard tests/fixtures/*.h)
 TEST_HEADERS = tests/test.h tests/zstd_check.h $(FIXTURE_HEADERS)
+FUZZ_HEADERS = $(wildcard tests/fuzz/*.h) $(FIXTURE_HEADERS)
 
 $(BUILD)/tests/test_%$(EXE): tests/test_%.c $(TEST_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
@@ -151,7 +152,7 @@ $(BUILD)/check_%$(EXE): tests/fixtures/check_%.c $(HEADERS)
 $(BUILD)/check_qcow2$(EXE): LDLIBS += $(ZSTD)
 $(BUILD)/check_qcow2$(EXE): | $(ZSTD_OBJECT)
 
-$(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HEADERS)
+$(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(FUZZ_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< tests/fuzz/replay.c -o $@ $(LDFLAGS) $(LDLIBS)
 
@@ -159,7 +160,7 @@ $(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(FIXTURE_HEADERS) posio.h dig
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS)
 
-$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(HEADERS)
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
 	clang $(STD) -g -O1 -DFUZZ_MUTATOR -fsanitize=fuzzer,address,undefined \
 	    -fno-sanitize-recover=undefined \

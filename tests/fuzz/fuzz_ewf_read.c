@@ -11,57 +11,12 @@
 #define EWF_READ_IMPLEMENTATION
 #define THREAD_POOL_IMPLEMENTATION
 #include "../../ewf_read.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
+#include "fuzz.h"
 
 enum { MAX_SEGMENTS = 4, CHUNK_MAX = 1 << 20, WHOLE_MAX = 2 << 20, VERIFY_MAX = 16 << 20,
        CHUNKS_MAX = 1 << 16 };
 
-static void require_at(int x, const char *what, int line)
-{
-    if (x) return;
-    fprintf(stderr, "fuzz_ewf_read.c:%d: %s does not hold\n", line, what);
-    abort();
-}
-#define REQUIRE(x) require_at((x) != 0, #x, __LINE__)
-
 /* ------------------------------------------------------------------ memory, counted */
-
-typedef struct ledger {
-    size_t now, peak, blocks;
-    thread_pool_mutex lock;
-} ledger;
-
-static void *ledger_alloc(size_t size, void *user)
-{
-    ledger *l = (ledger *)user;
-    size_t *p = (size_t *)malloc(size + 64);
-    REQUIRE(p != NULL);
-    p[0] = size;
-    thread_pool_lock(&l->lock);
-    l->now += size;
-    l->blocks++;
-    if (l->now > l->peak) l->peak = l->now;
-    thread_pool_unlock(&l->lock);
-    return (unsigned char *)p + 64;
-}
-
-static void ledger_free(void *block, void *user)
-{
-    ledger *l = (ledger *)user;
-    size_t *p = (size_t *)(void *)((unsigned char *)block - 64);
-    thread_pool_lock(&l->lock);
-    l->now -= p[0];
-    l->blocks--;
-    thread_pool_unlock(&l->lock);
-    free(p);
-}
 
 /* What ewf_read.h says it needs, for chunks of at most 1 MiB, two threads and a cache of 1 MiB:
      1 MiB of table pages, 1 of chunks and one chunk more for each thread         4 MiB
@@ -187,11 +142,6 @@ static void set_make(set *s, const input *in, const uint8_t *data)
 
 /* ------------------------------------------------------------------ the checks */
 
-static void check_error(posio_result r, const posio_error *err)
-{
-    REQUIRE(r < 0 && r != POSIO_E_NOMEM && err->code == r && err->message[0] != 0);
-}
-
 static void check_info(const ewf_read *image)
 {
     const ewf_read_metadata *m = ewf_read_info(image);
@@ -266,7 +216,7 @@ static void check_range(ewf_read *image, uint64_t at, size_t n, size_t piece, in
     s = ewf_read_at(image, at, b, n, &again);
     REQUIRE(r == s && (r == POSIO_OK || may_fail));
     if (r != POSIO_OK) {
-        check_error(r, &err);
+        require_error(r, &err);
         REQUIRE(err.offset == again.offset && strcmp(err.message, again.message) == 0);
     } else {
         REQUIRE(memcmp(a, b, n) == 0);
@@ -406,33 +356,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (pool == NULL) REQUIRE((pool = thread_pool_create(2)) != NULL);
     set_make(&s, &in, data);
     memset(&desc, 0, sizeof desc);
-    memset(&mine, 0, sizeof mine);
-    memset(&second, 0, sizeof second);
-    REQUIRE(thread_pool_mutex_init(&mine.lock) && thread_pool_mutex_init(&second.lock));
     desc.max_chunk_size = CHUNK_MAX;
     desc.cache_bytes = 1 << 20;
     desc.on_damage = (in.choices >> 3 & 3) % 3;
     desc.pool = in.choices & 32 ? pool : NULL;
-    desc.alloc.alloc_fn = ledger_alloc;
-    desc.alloc.free_fn = ledger_free;
-    desc.alloc.user = &mine;
+    desc.alloc = ledger_make(&mine);
     r = ewf_read_open_sources(&a, s.source, in.count, &desc, &err);
-    desc.alloc.user = &second;
+    desc.alloc = ledger_make(&second);
     REQUIRE(ewf_read_open_sources(&b, s.source, in.count, &desc, &again) == r);
     if (r == POSIO_OK) {
         check_pair(a, b, desc.on_damage);
     } else {
-        check_error(r, &err);
+        require_error(r, &err);
         REQUIRE(err.offset == again.offset && strcmp(err.message, again.message) == 0);
         REQUIRE(a == NULL && b == NULL);
     }
     ewf_read_close(a);
     ewf_read_close(b);
-    REQUIRE(mine.blocks == 0 && second.blocks == 0);
-    if (mine.peak > allowance(size)) fprintf(stderr, "peak: %zu\n", mine.peak);
-    REQUIRE(mine.peak <= allowance(size));
-    thread_pool_mutex_destroy(&mine.lock);
-    thread_pool_mutex_destroy(&second.lock);
+    ledger_end(&mine, allowance(size));
+    ledger_end(&second, 0);
     for (i = 0; i < in.count; i++) free(s.copy[i]);
     return 0;
 }

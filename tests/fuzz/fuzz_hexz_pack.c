@@ -12,22 +12,9 @@
 #define THREAD_POOL_IMPLEMENTATION
 #include "../../hexz_pack.h"
 #include "../fixtures/hexz_build.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 enum { POOL = 1, REPAIR = 2, LITTLE = 4, CONTENT = 200000, LIMIT = 64 << 20 };
-
-static void require_at(int x, const char *what, int line)
-{
-    if (x) return;
-    fprintf(stderr, "fuzz_hexz_pack.c:%d: %s does not hold\n", line, what);
-    abort();
-}
-#define REQUIRE(x) require_at((x) != 0, #x, __LINE__)
 
 /* No single block is larger than the limits allow. */
 static void *limited_alloc(size_t n, void *user)

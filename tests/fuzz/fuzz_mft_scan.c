@@ -12,20 +12,9 @@
 #define THREAD_POOL_IMPLEMENTATION
 #include "../../mft_scan.h"
 #include "../fixtures/mft_render.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
+#include "fuzz.h"
 
 enum { RAW = 1, SKIP_FREE = 2, SMALL_CACHE = 4, FAULTS = 8, LARGE_SEGMENTS = 16, RECORDS_4K = 32 };
-
-static void require_at(int x, const char *what, int line)
-{
-    if (x) return;
-    fprintf(stderr, "fuzz_mft_scan.c:%d: %s does not hold\n", line, what);
-    abort();
-}
-#define REQUIRE(x) require_at((x) != 0, #x, __LINE__)
 
 typedef struct medium {
     const uint8_t *data;

@@ -7,76 +7,26 @@
 
    Without FUZZ_MUTATOR it needs nothing of libFuzzer, and replay.c can be its main.
 
-   Input, little-endian: choices (1 = alone, 2 = a backing file of no format is raw, 4 = lend a pool
-   of two threads, 8 = no resolver, 16 = a small cache, 32 = files know their holes), files (1 to
-   8), segments; for each file its size in 5 bytes; for each segment its offset in 5 bytes, file in
-   1, length in 2; the bytes of the segments. What is in no segment is zeros, so a file may be large
-   and its input small. Each file is what the one before it names; behind the last one is a raw file
-   of a pattern. */
+   Input as in fuzz_image.h; choices: 1 = alone, 2 = a backing file of no format is raw, 4 = lend a
+   pool of two threads, 8 = no resolver, 16 = a small cache. Each file is what the one before it
+   names; behind the last one is a raw file of a pattern. */
 #define QCOW2_READ_IMPLEMENTATION
 #define THREAD_POOL_IMPLEMENTATION
 #include "../../qcow2_read.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
+#define COUNT_BYTES 1
+#define MAX_SEGMENTS 255
+#define MAX_PATCHES 0
+#define FILE_MAX (256 << 20)
+#include "fuzz_image.h"
 
 enum {
-    ALONE = 1, RAW_BACKING = 2, POOL = 4, NO_RESOLVER = 8, SMALL_CACHE = 16, HOLES = 32,
-    MAX_FILES = 8, MAX_SEGMENTS = 255, FILE_HEAD = 5, SEGMENT_HEAD = 8,
-    FILE_MAX = 256 << 20,     /* bytes of a file, however much its input claims */
+    ALONE = 1, RAW_BACKING = 2, POOL = 4, NO_RESOLVER = 8, SMALL_CACHE = 16,
     CHECK_MAX = 1 << 17,      /* clusters of a file that is checked, */
     TABLES_MAX = 256 << 20,   /* and bytes of tables, which all its states may share */
     PART = 300 << 10,         /* bytes read at one place: enough to be cut for a pool */
     WHOLE = 1 << 20,          /* media that is read completely */
-    EXTENTS = 300, PROBES = 1 << 20, /* extents that are walked; bytes of them that are read */
-    SNAPSHOTS = 6, PATTERN_SIZE = 100000
+    SNAPSHOTS = 6
 };
-
-static void require_at(int x, const char *what, int line)
-{
-    if (x) return;
-    fprintf(stderr, "fuzz_qcow2_read.c:%d: %s does not hold\n", line, what);
-    abort();
-}
-#define REQUIRE(x) require_at((x) != 0, #x, __LINE__)
-
-/* ------------------------------------------------------------------ memory, counted */
-
-typedef struct ledger {
-    size_t now, peak, blocks;
-    thread_pool_mutex lock;
-} ledger;
-
-static void *ledger_alloc(size_t size, void *user)
-{
-    ledger *l = (ledger *)user;
-    size_t *p = (size_t *)malloc(size + 64);
-    REQUIRE(p != NULL);
-    p[0] = size;
-    thread_pool_lock(&l->lock);
-    l->now += size;
-    l->blocks++;
-    if (l->now > l->peak) l->peak = l->now;
-    thread_pool_unlock(&l->lock);
-    return (unsigned char *)p + 64;
-}
-
-static void ledger_free(void *block, void *user)
-{
-    ledger *l = (ledger *)user;
-    size_t *p = (size_t *)(void *)((unsigned char *)block - 64);
-    thread_pool_lock(&l->lock);
-    l->now -= p[0];
-    l->blocks--;
-    thread_pool_unlock(&l->lock);
-    free(p);
-}
 
 /* What qcow2_read.h says it needs for each image, three threads at most: 2 MiB of table pages, the
    cache (1 MiB) and a cluster more for each thread, two clusters and 25 KiB for each; names of a
@@ -86,112 +36,6 @@ static size_t allowance(const qcow2_read *q)
     const qcow2_read_metadata *m = qcow2_read_info(q);
     size_t all = (3 << 20) + 3 * ((size_t)3 * m->cluster_size + 32768) + 2 * m->cluster_size;
     return (all + (size_t)m->snapshot_count * 8 + 2 * CHECK_MAX) / 2 * 3;
-}
-
-/* ------------------------------------------------------------------ the input */
-
-typedef struct segment {
-    const uint8_t *data;
-    uint64_t at;
-    uint32_t file;
-    size_t size;
-} segment;
-
-typedef struct input {
-    unsigned choices;
-    uint32_t files, segments;
-    uint64_t size[MAX_FILES];
-    segment segment[MAX_SEGMENTS];
-} input;
-
-static uint64_t get_le(const uint8_t *p, unsigned n)
-{
-    uint64_t v = 0;
-    while (n-- != 0) v = v << 8 | p[n];
-    return v;
-}
-
-static int split(input *in, const uint8_t *data, size_t size)
-{
-    const uint8_t *p = data + 3, *end = data + size;
-    uint32_t i;
-    if (size < 3) return 0;
-    in->choices = data[0];
-    in->files = 1 + data[1] % MAX_FILES;
-    in->segments = data[2];
-    if (size - 3 < in->files * FILE_HEAD + in->segments * SEGMENT_HEAD) return 0;
-    for (i = 0; i < in->files; i++, p += FILE_HEAD)
-        in->size[i] = posio_min(get_le(p, FILE_HEAD), FILE_MAX);
-    for (i = 0; i < in->segments; i++, p += SEGMENT_HEAD) {
-        in->segment[i].at = get_le(p, 5);
-        in->segment[i].file = p[5] % in->files;
-        in->segment[i].size = (size_t)get_le(p + 6, 2);
-    }
-    for (i = 0; i < in->segments; i++) {
-        segment *s = &in->segment[i];
-        s->size = (size_t)posio_min(s->size, (uint64_t)(end - p));
-        s->data = p;
-        p += s->size;
-    }
-    return 1;
-}
-
-typedef struct sparse {
-    const input *in;
-    uint32_t number;
-} sparse;
-
-/* Zeros, and the segments in their order. */
-static posio_result sparse_read(void *self, uint64_t at, void *buf, size_t n, posio_error *err)
-{
-    const sparse *f = (const sparse *)self;
-    uint32_t i;
-    (void)err;
-    REQUIRE(n != 0 && posio_within(at, n, f->in->size[f->number]));
-    memset(buf, 0, n);
-    for (i = 0; i < f->in->segments; i++) {
-        const segment *s = &f->in->segment[i];
-        uint64_t from = at > s->at ? at : s->at, to = posio_min(at + n, s->at + s->size);
-        if (s->file == f->number && from < to)
-            memcpy((uint8_t *)buf + (from - at), s->data + (from - s->at), (size_t)(to - from));
-    }
-    return POSIO_OK;
-}
-
-/* Holes where there is no segment. */
-static posio_result sparse_extent(void *self, uint64_t at, posio_extent *out, posio_error *err)
-{
-    const sparse *f = (const sparse *)self;
-    const uint64_t size = f->in->size[f->number];
-    uint64_t end = size;
-    uint32_t i;
-    (void)err;
-    REQUIRE(at < size);
-    memset(out, 0, sizeof *out);
-    out->kind = POSIO_EXTENT_HOLE;
-    for (i = 0; i < f->in->segments && out->kind == POSIO_EXTENT_HOLE; i++) {
-        const segment *s = &f->in->segment[i];
-        if (s->file != f->number || s->size == 0 || s->at + s->size <= at) continue;
-        if (s->at > at) {
-            end = posio_min(end, s->at);
-        } else {
-            out->kind = POSIO_EXTENT_DATA;
-            end = posio_min(size, s->at + s->size);
-        }
-    }
-    out->length = end - at;
-    return POSIO_OK;
-}
-
-static posio_source sparse_source(sparse *f)
-{
-    posio_source s;
-    memset(&s, 0, sizeof s);
-    s.size = f->in->size[f->number];
-    s.read_at = sparse_read;
-    if (f->in->choices & HOLES) s.extent_at = sparse_extent;
-    s.self = f;
-    return s;
 }
 
 /* ------------------------------------------------------------------ images */
@@ -211,8 +55,7 @@ typedef struct world {
     qcow2_read_desc desc;
     layer layer[MAX_FILES];
     ledger memory;
-    uint8_t pattern[PATTERN_SIZE];
-    posio_memory raw;
+    pattern raw;
 } world;
 
 static posio_result resolve(void *self, const posio_reference *reference, posio_source *out,
@@ -226,7 +69,7 @@ static posio_result resolve(void *self, const posio_reference *reference, posio_
     REQUIRE(reference->name != NULL);
     REQUIRE(reference->kind == POSIO_REFERENCE_DATA || reference->format != NULL);
     if (from->number + 1 == w->in->files) {
-        *out = posio_memory_source(&w->raw);
+        *out = pattern_source(&w->raw);
         return POSIO_OK;
     }
     *out = sparse_source(&to->file);
@@ -246,7 +89,7 @@ static world *world_make(const input *in, thread_pool *pool)
 {
     world *w = (world *)calloc(1, sizeof *w);
     uint32_t i;
-    REQUIRE(w != NULL && thread_pool_mutex_init(&w->memory.lock));
+    REQUIRE(w != NULL);
     w->in = in;
     for (i = 0; i < MAX_FILES; i++) {
         w->layer[i].world = w;
@@ -256,16 +99,11 @@ static world *world_make(const input *in, thread_pool *pool)
         w->layer[i].resolver.open = resolve;
         w->layer[i].resolver.self = &w->layer[i];
     }
-    for (i = 0; i < PATTERN_SIZE; i++) w->pattern[i] = (uint8_t)(1 + i % 255);
-    w->raw.data = w->pattern;
-    w->raw.size = PATTERN_SIZE;
     w->desc.pool = pool;
     w->desc.cache_bytes = in->choices & SMALL_CACHE ? 1 : 1 << 20;
     w->desc.flags = (in->choices & ALONE ? (unsigned)QCOW2_READ_ALONE : 0) |
                     (in->choices & RAW_BACKING ? (unsigned)QCOW2_READ_RAW_BACKING : 0);
-    w->desc.alloc.alloc_fn = ledger_alloc;
-    w->desc.alloc.free_fn = ledger_free;
-    w->desc.alloc.user = &w->memory;
+    w->desc.alloc = ledger_make(&w->memory);
     return w;
 }
 
@@ -290,24 +128,11 @@ static void world_close(world *w)
     for (i = 0; i < w->in->files; i++)
         if (w->layer[i].image != NULL) most += allowance(w->layer[i].image);
     for (i = 0; i < w->in->files; i++) qcow2_read_close(w->layer[i].image);
-    if (most != 0 && w->memory.peak > most)
-        fprintf(stderr, "peak: %lu of %lu\n", (unsigned long)w->memory.peak, (unsigned long)most);
-    REQUIRE(w->memory.blocks == 0 && (most == 0 || w->memory.peak <= most));
-    thread_pool_mutex_destroy(&w->memory.lock);
+    ledger_end(&w->memory, most);
     free(w);
 }
 
 /* ------------------------------------------------------------------ the checks */
-
-static void require_error(posio_result r, const posio_error *err)
-{
-    REQUIRE(r < 0 && r != POSIO_E_NOMEM && err->code == r && err->message[0] != 0);
-}
-
-static int same_error(const posio_error *a, const posio_error *b)
-{
-    return a->code == b->code && a->offset == b->offset && strcmp(a->message, b->message) == 0;
-}
 
 static void check_info(qcow2_read *q)
 {
@@ -334,88 +159,15 @@ static void check_info(qcow2_read *q)
     REQUIRE(qcow2_read_at(q, UINT64_MAX, &byte, 1, &err) == POSIO_E_RANGE);
 }
 
-/* A range at once by one handle, in pieces by the other: the same bytes, or the same error. */
-static void check_range(qcow2_read *a, qcow2_read *b, uint64_t at, size_t n, size_t piece)
+static void check_reads(const posio_source *a, const posio_source *b, uint32_t cs)
 {
-    uint8_t *x = (uint8_t *)malloc(n != 0 ? n : 1), *y = (uint8_t *)malloc(n != 0 ? n : 1);
-    posio_error err, other;
-    posio_result r, s = POSIO_OK;
-    size_t done;
-    REQUIRE(x != NULL && y != NULL);
-    memset(x, 0x11, n != 0 ? n : 1);
-    memset(y, 0x22, n != 0 ? n : 1);
-    r = qcow2_read_at(a, at, x, n, &err);
-    for (done = 0; done < n && s == POSIO_OK; done += piece)
-        s = qcow2_read_at(b, at + done, y + done, (size_t)posio_min(piece, n - done), &other);
-    REQUIRE(r == s);
-    if (r == POSIO_OK) {
-        REQUIRE(memcmp(x, y, n) == 0);
-    } else {
-        require_error(r, &err);
-        if (!same_error(&err, &other)) fprintf(stderr, "%s\n%s\n", err.message, other.message);
-        REQUIRE(same_error(&err, &other));
-    }
-    free(x);
-    free(y);
-}
-
-static void check_reads(qcow2_read *a, qcow2_read *b)
-{
-    const uint64_t size = qcow2_read_info(a)->media_size;
-    const uint32_t cs = qcow2_read_info(a)->cluster_size;
-    uint64_t x = size * 0x9e3779b97f4a7c15u + cs;
-    size_t n = (size_t)posio_min(size, PART), piece = n / 5 + 77, few;
-    int i;
+    const uint64_t size = a->size;
+    size_t n = (size_t)posio_min(size, PART), piece = n / 5 + 77;
     check_range(a, b, 0, n, cs / 2 + 513);
     check_range(a, b, size - n, n, piece);
     check_range(b, a, (size - n) / 2, n, piece);
     if (size <= WHOLE) check_range(a, b, 0, (size_t)size, (size_t)size / 3 + 1);
-    for (i = 0; i < 8 && size != 0; i++) {
-        x = x * 6364136223846793005u + 1442695040888963407u;
-        few = (size_t)posio_min((x >> 5) % 9000, size);
-        check_range(a, b, (x >> 16) % (size - few + 1), few, few / 3 + 1);
-    }
-}
-
-/* What an extent says is so: for zeros, and at its last byte. Returns the bytes read. */
-static size_t check_extent(const posio_source *s, uint64_t at, const posio_extent *e)
-{
-    static uint8_t buf[65536];
-    size_t n = (size_t)posio_min(sizeof buf, e->length), i;
-    posio_extent last;
-    posio_error err;
-    REQUIRE(e->length != 0 && e->length <= s->size - at && e->kind <= POSIO_EXTENT_COMPRESSED);
-    REQUIRE(posio_extent_of(s, at + e->length - 1, &last, &err) == POSIO_OK);
-    REQUIRE(last.kind == e->kind);
-    if (e->kind != POSIO_EXTENT_ZERO && e->kind != POSIO_EXTENT_HOLE) return 0;
-    REQUIRE(posio_read(s, at, buf, n, &err) == POSIO_OK);
-    for (i = 0; i < n; i++) REQUIRE(buf[i] == 0);
-    REQUIRE(posio_read(s, at + e->length - n, buf, n, &err) == POSIO_OK);
-    for (i = 0; i < n; i++) REQUIRE(buf[i] == 0);
-    return 2 * n;
-}
-
-/* Extents from `at` on; where there is none, nothing can be read. */
-static void walk_extents(qcow2_read *q, uint64_t at)
-{
-    const uint64_t cs = qcow2_read_info(q)->subcluster_size;
-    posio_source s = qcow2_read_source(q);
-    posio_error err;
-    size_t done = 0;
-    int i;
-    REQUIRE(s.size == qcow2_read_info(q)->media_size && s.unit >= cs);
-    for (i = 0; i < EXTENTS && at < s.size && done < PROBES; i++) {
-        posio_extent e;
-        char byte;
-        if (posio_extent_of(&s, at, &e, &err) == POSIO_OK) {
-            done += check_extent(&s, at, &e);
-            at += e.length;
-        } else {
-            require_error(err.code, &err);
-            REQUIRE(posio_read(&s, at, &byte, 1, &err) < 0);
-            at = (at | (cs - 1)) + 1;
-        }
-    }
+    check_places(a, b, cs, 8);
 }
 
 static void count_issue(void *user, const qcow2_read_issue *issue)
@@ -452,12 +204,14 @@ static void check_structure(qcow2_read *q)
 
 static void check_pair(qcow2_read *a, qcow2_read *b, int with_structure)
 {
-    const uint64_t size = qcow2_read_info(a)->media_size;
-    REQUIRE(size == qcow2_read_info(b)->media_size);
+    const qcow2_read_metadata *m = qcow2_read_info(a);
+    const posio_source s = qcow2_read_source(a), other = qcow2_read_source(b);
+    REQUIRE(s.size == m->media_size && other.size == s.size && s.unit >= m->subcluster_size);
+    REQUIRE(qcow2_read_info(b)->media_size == s.size);
     check_info(a);
-    check_reads(a, b);
-    walk_extents(a, 0);
-    walk_extents(b, size / 3);
+    check_reads(&s, &other, m->cluster_size);
+    walk_extents(&s, 0, m->subcluster_size, POSIO_EXTENT_COMPRESSED);
+    walk_extents(&other, s.size / 3, m->subcluster_size, POSIO_EXTENT_COMPRESSED);
     if (with_structure) check_structure(a);
 }
 
@@ -505,91 +259,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (pool == NULL) REQUIRE((pool = thread_pool_create(2)) != NULL);
     count = check_state(&in, pool, NULL, ids);
     for (i = 0; i < count; i++) (void)check_state(&in, pool, ids[i], NULL);
-    if (getenv("FUZZ_SLOW") != NULL && clock() - begin > atol(getenv("FUZZ_SLOW")) * 1000)
-        fprintf(stderr, "slow: %.2f s\n", (double)(clock() - begin) / CLOCKS_PER_SEC);
+    say_if_slow(begin);
     return 0;
 }
 
 #ifdef FUZZ_MUTATOR
 /* ------------------------------------------------------------------ the mutator */
 
-/* An input that is changed in place. */
-typedef struct draft {
-    uint8_t *data;
-    size_t size, room;
-    uint32_t file; /* whose fields are changed */
-    uint64_t random;
+/* Where things are in the file of a draft. */
+static struct {
     uint64_t cluster, l1, l1_entries, refcounts, snapshots;
-    input in;
-} draft;
+} found;
 
-static uint32_t next_random(draft *d, uint32_t below)
-{
-    d->random = d->random * 6364136223846793005u + 1442695040888963407u;
-    return below == 0 ? 0 : (uint32_t)(d->random >> 33) % below;
-}
-
-static uint64_t get_be(const draft *d, uint64_t at, size_t n)
-{
-    uint8_t raw[8];
-    sparse f;
-    uint64_t v = 0;
-    size_t i;
-    f.in = &d->in;
-    f.number = d->file;
-    if (!posio_within(at, n, d->in.size[d->file])) return 0;
-    (void)sparse_read(&f, at, raw, n, NULL);
-    for (i = 0; i < n; i++) v = v << 8 | raw[i];
-    return v;
-}
-
-static void put_le(uint8_t *p, uint64_t v, unsigned n)
-{
-    unsigned i;
-    for (i = 0; i < n; i++) p[i] = (uint8_t)(v >> 8 * i);
-}
-
-/* Makes room for n bytes at `at` of the file: one more segment, the last, which wins. */
-static uint8_t *add_segment(draft *d, uint64_t at, size_t n)
-{
-    uint32_t count = d->data[2];
-    size_t head = 3 + (size_t)d->in.files * FILE_HEAD + count * (size_t)SEGMENT_HEAD;
-    uint8_t *p = d->data + head;
-    if (count == MAX_SEGMENTS || d->room - d->size < n + SEGMENT_HEAD || at > FILE_MAX) return NULL;
-    memmove(p + SEGMENT_HEAD, p, d->size - head);
-    put_le(p, at, 5);
-    p[5] = (uint8_t)d->file;
-    put_le(p + 6, n, 2);
-    d->data[2]++;
-    memset(d->data + d->size + SEGMENT_HEAD, 0, n);
-    d->size += SEGMENT_HEAD + n;
-    (void)split(&d->in, d->data, d->size);
-    return d->data + d->size - n;
-}
-
-static void put_be(draft *d, uint64_t at, uint64_t v, size_t n)
-{
-    uint32_t i = d->in.segments;
-    uint8_t *p = NULL;
-    while (i-- != 0 && p == NULL) {
-        const segment *s = &d->in.segment[i];
-        if (s->file == d->file && at >= s->at && posio_within(at - s->at, n, s->size))
-            p = d->data + (s->data - d->data) + (at - s->at);
-    }
-    if (p == NULL) p = add_segment(d, at, n);
-    if (p == NULL) return;
-    while (n-- != 0) {
-        p[n] = (uint8_t)v;
-        v >>= 8;
-    }
-}
+static uint64_t get_be(const draft *d, uint64_t at, unsigned n) { return draft_get(d, at, n, 1); }
+static void put_be(draft *d, uint64_t at, uint64_t v, unsigned n) { draft_put(d, at, v, n, 1); }
 
 /* An offset that is worth trying: of a structure, of any cluster, at the end, not aligned. */
 static uint64_t some_offset(draft *d)
 {
-    const uint64_t size = d->in.size[d->file], cs = d->cluster;
+    const uint64_t size = d->in.size[d->file], cs = found.cluster;
     const uint64_t clusters = size / cs + 2;
-    const uint64_t known[] = {0, d->l1, d->refcounts, d->snapshots, size, size & ~(cs - 1),
+    const uint64_t known[] = {0, found.l1, found.refcounts, found.snapshots, size, size & ~(cs - 1),
                               (size & ~(cs - 1)) + cs, (size & ~(cs - 1)) - cs,
                               (uint64_t)1 << 40, ((uint64_t)1 << 56) - cs, UINT64_MAX};
     uint64_t v = next_random(d, 2) ? next_random(d, (uint32_t)posio_min(clusters, 1 << 30)) * cs
@@ -598,7 +288,7 @@ static uint64_t some_offset(draft *d)
     case 0: return v + 512;
     case 1: return v - 512;
     case 2: return v + 1;
-    case 3: return get_be(d, d->l1 + 8 * (uint64_t)next_random(d, 4), 8);
+    case 3: return get_be(d, found.l1 + 8 * (uint64_t)next_random(d, 4), 8);
     default: return v;
     }
 }
@@ -623,7 +313,7 @@ static uint64_t some_value(draft *d, uint64_t old)
 static uint64_t some_entry(draft *d, uint64_t old)
 {
     uint32_t bits = 9;
-    while (((uint64_t)1 << bits) < d->cluster) bits++;
+    while (((uint64_t)1 << bits) < found.cluster) bits++;
     switch (next_random(d, 8)) {
     case 0: return old ^ 1;
     case 1: return old ^ (uint64_t)1 << 63;
@@ -655,12 +345,12 @@ static void change_header(draft *d)
 static void change_mapping(draft *d, int in_l2)
 {
     uint32_t tries, wide = (get_be(d, 72, 8) & 16) != 0 ? 16 : 8;
-    uint64_t at = d->l1 + 8 * (uint64_t)next_random(d, (uint32_t)posio_min(d->l1_entries, 64)), l2;
+    uint64_t at = found.l1 + 8 * (uint64_t)next_random(d, (uint32_t)posio_min(found.l1_entries, 64)), l2;
     for (tries = 0; tries < 8 && get_be(d, at, 8) == 0; tries++)
-        at = d->l1 + 8 * (uint64_t)next_random(d, (uint32_t)posio_min(d->l1_entries, 64));
+        at = found.l1 + 8 * (uint64_t)next_random(d, (uint32_t)posio_min(found.l1_entries, 64));
     if (in_l2) {
         l2 = get_be(d, at, 8) & 0x00fffffffffffe00u;
-        tries = next_random(d, 4) ? 12 : (uint32_t)d->cluster / wide;
+        tries = next_random(d, 4) ? 12 : (uint32_t)found.cluster / wide;
         at = l2 + (uint64_t)wide * next_random(d, tries);
         if (wide == 16 && next_random(d, 2)) {
             put_be(d, at + 8, some_value(d, get_be(d, at + 8, 8)), 8);
@@ -673,9 +363,9 @@ static void change_mapping(draft *d, int in_l2)
 
 static void change_refcounts(draft *d)
 {
-    uint64_t at = d->refcounts + 8 * (uint64_t)next_random(d, next_random(d, 2) ? 2 : 64);
+    uint64_t at = found.refcounts + 8 * (uint64_t)next_random(d, next_random(d, 2) ? 2 : 64);
     if (next_random(d, 2)) put_be(d, at, some_offset(d), 8);
-    else put_be(d, (get_be(d, d->refcounts, 8) & ~(uint64_t)511) + next_random(d, 64),
+    else put_be(d, (get_be(d, found.refcounts, 8) & ~(uint64_t)511) + next_random(d, 64),
                 next_random(d, 4), 1);
 }
 
@@ -683,7 +373,7 @@ static void change_snapshot(draft *d)
 {
     static const uint8_t fields[][2] = {{0, 8}, {8, 4}, {12, 2}, {14, 2}, {32, 4}, {36, 4}, {40, 8},
                                         {48, 8}, {56, 8}, {0, 8}, {8, 4}};
-    uint64_t at = d->snapshots;
+    uint64_t at = found.snapshots;
     uint32_t i = next_random(d, 4);
     while (i-- != 0)
         at = (at + 40 + get_be(d, at + 12, 2) + get_be(d, at + 14, 2) + get_be(d, at + 36, 4) + 7) &
@@ -714,7 +404,7 @@ static void change_sizes(draft *d)
     uint64_t old = get_le(p, FILE_HEAD);
     switch (next_random(d, 8)) {
     case 0: d->data[0] ^= (uint8_t)(1u << next_random(d, 6)); break;
-    case 1: put_le(p, old & ~(d->cluster - 1), FILE_HEAD); break;
+    case 1: put_le(p, old & ~(found.cluster - 1), FILE_HEAD); break;
     case 2: put_le(p, some_offset(d), FILE_HEAD); break;
     case 3: put_le(p, old * 2, FILE_HEAD); break;
     default: put_le(p, old + next_random(d, 1200) - 600, FILE_HEAD); break;
@@ -726,11 +416,11 @@ static void change(draft *d)
     uint64_t bits;
     d->file = next_random(d, 3) == 0 ? next_random(d, d->in.files) : 0;
     bits = get_be(d, 20, 4);
-    d->cluster = (uint64_t)1 << (bits >= 9 && bits <= 21 ? bits : 12);
-    d->l1 = get_be(d, 40, 8);
-    d->l1_entries = get_be(d, 36, 4);
-    d->refcounts = get_be(d, 48, 8);
-    d->snapshots = get_be(d, 64, 8);
+    found.cluster = (uint64_t)1 << (bits >= 9 && bits <= 21 ? bits : 12);
+    found.l1 = get_be(d, 40, 8);
+    found.l1_entries = get_be(d, 36, 4);
+    found.refcounts = get_be(d, 48, 8);
+    found.snapshots = get_be(d, 64, 8);
     switch (next_random(d, 16)) {
     case 0: case 1: case 2: change_header(d); break;
     case 3: case 4: change_mapping(d, 0); break;
@@ -746,13 +436,8 @@ static void change(draft *d)
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed)
 {
     static draft d;
-    uint32_t n;
-    if (seed % 4 == 0 || !split(&d.in, data, size)) return LLVMFuzzerMutate(data, size, room);
-    d.data = data;
-    d.size = size;
-    d.room = room;
-    d.random = seed * 0x9e3779b97f4a7c15u + 1;
-    for (n = 1; n < 6 && next_random(&d, 2); n++) {}
+    uint32_t n = draft_begin(&d, data, size, room, seed);
+    if (n == 0) return LLVMFuzzerMutate(data, size, room);
     while (n-- != 0) change(&d);
     return d.size;
 }

@@ -6,207 +6,45 @@
 
    Without FUZZ_MUTATOR it needs nothing of libFuzzer, and replay.c can be its main.
 
-   Input, little-endian: choices (1 = alone, 2 = any parent, 4 = no log, 8 = lend a pool of two
-   threads, 16 = no resolver, 32 = files know their holes, 64 = the checksums are made right, 128 =
-   VHD by its current size), files (1 to 8), segments in 2 bytes; for each file its size in 5 bytes;
-   for each segment its offset in 5 bytes, file in 1, length in 2; the bytes of the segments. What
-   is in no segment is zeros: structures that lie MiBs apart take a small input. Each file is what
-   the one before it names as its parent; behind the last one is a raw file of a pattern.
+   Input as in fuzz_image.h: structures that lie MiBs apart take a small input. Choices: 1 = alone,
+   2 = any parent, 4 = no log, 8 = lend a pool of two threads, 16 = no resolver, 64 = the checksums
+   are made right, 128 = VHD by its current size. Each file is what the one before it names as its
+   parent; behind the last one is a raw file of a pattern.
 
    Checksums made right: of both headers, both region tables, of what looks like an entry of the
    log; of footers and the dynamic header of a VHD. So a changed byte is not just a bad checksum. */
 #define VHDX_READ_IMPLEMENTATION
 #define THREAD_POOL_IMPLEMENTATION
 #include "../../vhdx_read.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
+#define COUNT_BYTES 2
+#define MAX_SEGMENTS 1000
+#define MAX_PATCHES 64
+#define FILE_MAX (((uint64_t)1 << 40) - 1)
+#include "fuzz_image.h"
 
 enum {
-    ALONE = 1, ANY_PARENT = 2, NO_LOG = 4, POOL = 8, NO_RESOLVER = 16, HOLES = 32, REPAIR = 64,
+    ALONE = 1, ANY_PARENT = 2, NO_LOG = 4, POOL = 8, NO_RESOLVER = 16, REPAIR = 64,
     CURRENT_SIZE = 128,
-    MAX_FILES = 8, MAX_SEGMENTS = 1000, HEAD = 4, FILE_HEAD = 5, SEGMENT_HEAD = 8,
-    MAX_PATCHES = 64,
     MAX_IMAGES = 40,       /* that one handle may open on its way */
     PART = 1200 << 10,     /* bytes read at one place: enough to be cut for a pool */
-    WHOLE = 2 << 20,       /* media that is read completely */
-    EXTENTS = 300, PROBES = 1 << 20, /* extents that are walked; bytes of them that are read */
-    PATTERN_SIZE = 100000
+    WHOLE = 2 << 20        /* media that is read completely */
 };
-
-static void require_at(int x, const char *what, int line)
-{
-    if (x) return;
-    fprintf(stderr, "fuzz_vhdx_read.c:%d: %s does not hold\n", line, what);
-    abort();
-}
-#define REQUIRE(x) require_at((x) != 0, #x, __LINE__)
-
-/* ------------------------------------------------------------------ memory, counted */
-
-typedef struct ledger {
-    size_t now, peak, blocks;
-    thread_pool_mutex lock;
-} ledger;
-
-static void *ledger_alloc(size_t size, void *user)
-{
-    ledger *l = (ledger *)user;
-    size_t *p = (size_t *)malloc(size + 64);
-    REQUIRE(p != NULL);
-    p[0] = size;
-    thread_pool_lock(&l->lock);
-    l->now += size;
-    l->blocks++;
-    if (l->now > l->peak) l->peak = l->now;
-    thread_pool_unlock(&l->lock);
-    return (unsigned char *)p + 64;
-}
-
-static void ledger_free(void *block, void *user)
-{
-    ledger *l = (ledger *)user;
-    size_t *p = (size_t *)(void *)((unsigned char *)block - 64);
-    thread_pool_lock(&l->lock);
-    l->now -= p[0];
-    l->blocks--;
-    thread_pool_unlock(&l->lock);
-    free(p);
-}
 
 /* What vhdx_read.h says it needs for each image: 18 MiB of tables and 1 byte for 8 KiB of them, 3
    MiB of text, 20 MiB of a log; 70 MiB while one is opened. */
 static size_t allowance(size_t images) { return images * ((size_t)42 << 20) + ((size_t)72 << 20); }
 
-/* ------------------------------------------------------------------ the input */
-
-typedef struct segment {
-    const uint8_t *data;
-    uint64_t at;
-    uint32_t file;
-    size_t size;
-} segment;
-
-typedef struct input {
-    unsigned choices;
-    uint32_t files, segments;
-    uint64_t size[MAX_FILES];
-    segment segment[MAX_SEGMENTS + MAX_PATCHES];
-    uint8_t patch[MAX_PATCHES][4];
-    uint32_t patches;
-} input;
-
-static uint64_t get_le(const uint8_t *p, unsigned n)
-{
-    uint64_t v = 0;
-    while (n-- != 0) v = v << 8 | p[n];
-    return v;
-}
-
-static int split(input *in, const uint8_t *data, size_t size)
-{
-    const uint8_t *p = data + HEAD, *end = data + size;
-    uint32_t i;
-    if (size < HEAD) return 0;
-    in->choices = data[0];
-    in->files = 1 + data[1] % MAX_FILES;
-    in->segments = (uint32_t)get_le(data + 2, 2);
-    in->patches = 0;
-    if (in->segments > MAX_SEGMENTS) return 0;
-    if (size - HEAD < in->files * FILE_HEAD + in->segments * SEGMENT_HEAD) return 0;
-    for (i = 0; i < in->files; i++, p += FILE_HEAD) in->size[i] = get_le(p, FILE_HEAD);
-    for (i = 0; i < in->segments; i++, p += SEGMENT_HEAD) {
-        in->segment[i].at = get_le(p, 5);
-        in->segment[i].file = p[5] % in->files;
-        in->segment[i].size = (size_t)get_le(p + 6, 2);
-    }
-    for (i = 0; i < in->segments; i++) {
-        segment *s = &in->segment[i];
-        s->size = (size_t)posio_min(s->size, (uint64_t)(end - p));
-        s->data = p;
-        p += s->size;
-    }
-    return 1;
-}
-
-typedef struct sparse {
-    const input *in;
-    uint32_t number;
-} sparse;
-
-/* Zeros, and the segments in their order. */
-static void get_bytes(const input *in, uint32_t file, uint64_t at, void *buf, size_t n)
-{
-    uint32_t i;
-    memset(buf, 0, n);
-    for (i = 0; i < in->segments + in->patches; i++) {
-        const segment *s = &in->segment[i];
-        uint64_t from = at > s->at ? at : s->at, to = posio_min(at + n, s->at + s->size);
-        if (s->file == file && from < to)
-            memcpy((uint8_t *)buf + (from - at), s->data + (from - s->at), (size_t)(to - from));
-    }
-}
-
-static posio_result sparse_read(void *self, uint64_t at, void *buf, size_t n, posio_error *err)
-{
-    const sparse *f = (const sparse *)self;
-    (void)err;
-    REQUIRE(n != 0 && posio_within(at, n, f->in->size[f->number]));
-    get_bytes(f->in, f->number, at, buf, n);
-    return POSIO_OK;
-}
-
-/* Holes where there is no segment. */
-static posio_result sparse_extent(void *self, uint64_t at, posio_extent *out, posio_error *err)
-{
-    const sparse *f = (const sparse *)self;
-    const uint64_t size = f->in->size[f->number];
-    uint64_t end = size;
-    uint32_t i;
-    (void)err;
-    REQUIRE(at < size);
-    memset(out, 0, sizeof *out);
-    out->kind = POSIO_EXTENT_HOLE;
-    for (i = 0; i < f->in->segments + f->in->patches && out->kind == POSIO_EXTENT_HOLE; i++) {
-        const segment *s = &f->in->segment[i];
-        if (s->file != f->number || s->size == 0 || s->at + s->size <= at) continue;
-        if (s->at > at) {
-            end = posio_min(end, s->at);
-        } else {
-            out->kind = POSIO_EXTENT_DATA;
-            end = posio_min(size, s->at + s->size);
-        }
-    }
-    out->length = end - at;
-    return POSIO_OK;
-}
-
-static posio_source sparse_source(sparse *f)
-{
-    posio_source s;
-    memset(&s, 0, sizeof s);
-    s.size = f->in->size[f->number];
-    s.read_at = sparse_read;
-    if (f->in->choices & HOLES) s.extent_at = sparse_extent;
-    s.self = f;
-    return s;
-}
-
 /* ------------------------------------------------------------------ checksums */
+
+static uint8_t patch[MAX_PATCHES][4];
 
 static void add_patch(input *in, uint32_t file, uint64_t at, uint32_t value, int big)
 {
     segment *s = &in->segment[in->segments + in->patches];
-    uint8_t *p = in->patch[in->patches];
+    uint8_t *p;
     int i;
     if (in->patches == MAX_PATCHES) return;
-    in->patches++;
+    p = patch[in->patches++];
     for (i = 0; i < 4; i++) p[i] = (uint8_t)(value >> 8 * (big ? 3 - i : i));
     s->data = p;
     s->at = at;
@@ -273,17 +111,6 @@ static void repair_sum(input *in, uint32_t file, uint64_t at, size_t n, size_t f
     add_patch(in, file, at + field, ~sum, 1);
 }
 
-static uint64_t get_be(const input *in, uint32_t file, uint64_t at, size_t n)
-{
-    uint8_t raw[8];
-    uint64_t v = 0;
-    size_t i;
-    if (!posio_within(at, n, in->size[file])) return 0;
-    get_bytes(in, file, at, raw, n);
-    for (i = 0; i < n; i++) v = v << 8 | raw[i];
-    return v;
-}
-
 static void repair(input *in)
 {
     uint32_t f;
@@ -295,7 +122,7 @@ static void repair(input *in)
         repair_crc(in, f, 131072, 4096, "head");
         repair_crc(in, f, 196608, 65536, "regi");
         repair_crc(in, f, 262144, 65536, "regi");
-        repair_sum(in, f, get_be(in, f, footer + 16, 8), 1024, 36, "cxsparse");
+        repair_sum(in, f, get_number(in, f, footer + 16, 8, 1), 1024, 36, "cxsparse");
         repair_sum(in, f, 0, 512, 64, "conectix");
         if (footer != 0) repair_sum(in, f, footer, 512, 64, "conectix");
         if (size >= 511) repair_sum(in, f, size - 511, 511, 64, "conectix");
@@ -320,8 +147,7 @@ typedef struct world {
     vhdx_read *image, *below[MAX_IMAGES];
     uint32_t below_count, images;
     ledger memory;
-    uint8_t pattern[PATTERN_SIZE];
-    posio_memory raw;
+    pattern raw;
 } world;
 
 static posio_result resolve(void *self, const posio_reference *reference, posio_source *out,
@@ -337,7 +163,7 @@ static posio_result resolve(void *self, const posio_reference *reference, posio_
     REQUIRE(reference->format == NULL && reference->identity != NULL);
     if (from->number + 1 == w->in->files) {
         reference->identity[0] = 0;
-        *out = posio_memory_source(&w->raw);
+        *out = pattern_source(&w->raw);
         return POSIO_OK;
     }
     if (w->images++ == MAX_IMAGES)
@@ -356,7 +182,7 @@ static world *world_make(const input *in, thread_pool *pool)
 {
     world *w = (world *)calloc(1, sizeof *w);
     uint32_t i;
-    REQUIRE(w != NULL && thread_pool_mutex_init(&w->memory.lock));
+    REQUIRE(w != NULL);
     w->in = in;
     for (i = 0; i < MAX_FILES; i++) {
         w->layer[i].world = w;
@@ -366,17 +192,12 @@ static world *world_make(const input *in, thread_pool *pool)
         w->layer[i].resolver.open = resolve;
         w->layer[i].resolver.self = &w->layer[i];
     }
-    for (i = 0; i < PATTERN_SIZE; i++) w->pattern[i] = (uint8_t)(1 + i % 255);
-    w->raw.data = w->pattern;
-    w->raw.size = PATTERN_SIZE;
     w->desc.pool = pool;
     w->desc.flags = (in->choices & ALONE ? (unsigned)VHDX_READ_ALONE : 0) |
                     (in->choices & ANY_PARENT ? (unsigned)VHDX_READ_ANY_PARENT : 0) |
                     (in->choices & NO_LOG ? (unsigned)VHDX_READ_NO_LOG : 0) |
                     (in->choices & CURRENT_SIZE ? (unsigned)VHDX_READ_CURRENT_SIZE : 0);
-    w->desc.alloc.alloc_fn = ledger_alloc;
-    w->desc.alloc.free_fn = ledger_free;
-    w->desc.alloc.user = &w->memory;
+    w->desc.alloc = ledger_make(&w->memory);
     return w;
 }
 
@@ -400,24 +221,11 @@ static void world_close(world *w)
     size_t most = allowance(1 + w->below_count);
     vhdx_read_close(w->image);
     while (w->below_count != 0) vhdx_read_close(w->below[--w->below_count]);
-    if (w->memory.peak > most)
-        fprintf(stderr, "peak: %lu of %lu\n", (unsigned long)w->memory.peak, (unsigned long)most);
-    REQUIRE(w->memory.blocks == 0 && w->memory.peak <= most);
-    thread_pool_mutex_destroy(&w->memory.lock);
+    ledger_end(&w->memory, most);
     free(w);
 }
 
 /* ------------------------------------------------------------------ the checks */
-
-static void require_error(posio_result r, const posio_error *err)
-{
-    REQUIRE(r < 0 && r != POSIO_E_NOMEM && err->code == r && err->message[0] != 0);
-}
-
-static int same_error(const posio_error *a, const posio_error *b)
-{
-    return a->code == b->code && a->offset == b->offset && strcmp(a->message, b->message) == 0;
-}
 
 static void check_info(vhdx_read *q)
 {
@@ -444,86 +252,26 @@ static void check_info(vhdx_read *q)
     REQUIRE(vhdx_read_at(q, UINT64_MAX, &byte, 1, &err) == POSIO_E_RANGE);
 }
 
-/* A range at once by one handle, in pieces by the other: the same bytes, or the same error. */
-static void check_range(vhdx_read *a, vhdx_read *b, uint64_t at, size_t n, size_t piece)
+static void check_reads(const posio_source *a, const posio_source *b, uint64_t block_size)
 {
-    uint8_t *x = (uint8_t *)malloc(n != 0 ? n : 1), *y = (uint8_t *)malloc(n != 0 ? n : 1);
-    posio_error err, other;
-    posio_result r, s = POSIO_OK;
-    size_t done;
-    REQUIRE(x != NULL && y != NULL);
-    memset(x, 0x11, n != 0 ? n : 1);
-    memset(y, 0x22, n != 0 ? n : 1);
-    r = vhdx_read_at(a, at, x, n, &err);
-    for (done = 0; done < n && s == POSIO_OK; done += piece)
-        s = vhdx_read_at(b, at + done, y + done, (size_t)posio_min(piece, n - done), &other);
-    REQUIRE(r == s);
-    if (r == POSIO_OK) {
-        REQUIRE(memcmp(x, y, n) == 0);
-    } else {
-        require_error(r, &err);
-        if (!same_error(&err, &other)) fprintf(stderr, "%s\n%s\n", err.message, other.message);
-        REQUIRE(same_error(&err, &other));
-    }
-    free(x);
-    free(y);
-}
-
-static void check_reads(vhdx_read *a, vhdx_read *b)
-{
-    const uint64_t size = vhdx_read_info(a)->media_size, bs = vhdx_read_info(a)->block_size;
-    uint64_t x = size * 0x9e3779b97f4a7c15u + bs;
-    size_t n = (size_t)posio_min(size, PART), piece = n / 5 + 77, few;
-    int i;
+    const uint64_t size = a->size;
+    size_t n = (size_t)posio_min(size, PART), piece = n / 5 + 77;
     check_range(a, b, 0, n, n / 3 + 513);
     check_range(a, b, size - n, n, piece);
     if (size > WHOLE) check_range(b, a, (size - n) / 2, n, piece);
     else check_range(a, b, 0, (size_t)size, (size_t)size / 3 + 1);
-    for (i = 0; i < 12 && size != 0; i++) {
-        x = x * 6364136223846793005u + 1442695040888963407u;
-        few = (size_t)posio_min((x >> 5) % 9000, size);
-        check_range(a, b, (x >> 16) % (size - few + 1), few, few / 3 + 1);
-    }
+    check_places(a, b, block_size, 12);
 }
 
-/* What an extent says is so: for zeros, and at its last byte. Returns the bytes read. */
-static size_t check_extent(const posio_source *s, uint64_t at, const posio_extent *e)
+static void check_pair(vhdx_read *a, vhdx_read *b)
 {
-    static uint8_t buf[65536];
-    size_t n = (size_t)posio_min(sizeof buf, e->length), i;
-    posio_extent last;
-    posio_error err;
-    REQUIRE(e->length != 0 && e->length <= s->size - at && e->kind <= POSIO_EXTENT_HOLE);
-    REQUIRE(posio_extent_of(s, at + e->length - 1, &last, &err) == POSIO_OK);
-    REQUIRE(last.kind == e->kind);
-    if (e->kind != POSIO_EXTENT_ZERO && e->kind != POSIO_EXTENT_HOLE) return 0;
-    REQUIRE(posio_read(s, at, buf, n, &err) == POSIO_OK);
-    for (i = 0; i < n; i++) REQUIRE(buf[i] == 0);
-    REQUIRE(posio_read(s, at + e->length - n, buf, n, &err) == POSIO_OK);
-    for (i = 0; i < n; i++) REQUIRE(buf[i] == 0);
-    return 2 * n;
-}
-
-/* Extents from `at` on; where there is none, nothing can be read. */
-static void walk_extents(vhdx_read *q, uint64_t at)
-{
-    posio_source s = vhdx_read_source(q);
-    posio_error err;
-    size_t done = 0;
-    int i;
-    REQUIRE(s.size == vhdx_read_info(q)->media_size);
-    for (i = 0; i < EXTENTS && at < s.size && done < PROBES; i++) {
-        posio_extent e;
-        char byte;
-        if (posio_extent_of(&s, at, &e, &err) == POSIO_OK) {
-            done += check_extent(&s, at, &e);
-            at += e.length;
-        } else {
-            require_error(err.code, &err);
-            REQUIRE(posio_read(&s, at, &byte, 1, &err) < 0);
-            at = (at | 511) + 1;
-        }
-    }
+    const posio_source s = vhdx_read_source(a), other = vhdx_read_source(b);
+    REQUIRE(s.size == vhdx_read_info(a)->media_size && other.size == s.size);
+    REQUIRE(vhdx_read_info(b)->media_size == s.size);
+    check_info(a);
+    check_reads(&s, &other, vhdx_read_info(a)->block_size);
+    walk_extents(&s, 0, 512, POSIO_EXTENT_HOLE);
+    walk_extents(&other, s.size / 3, 512, POSIO_EXTENT_HOLE);
 }
 
 /* ------------------------------------------------------------------ entry points */
@@ -545,89 +293,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     r = world_open(w, &err);
     REQUIRE(world_open(v, &other) == r);
     if (r == POSIO_OK) {
-        const uint64_t media = vhdx_read_info(w->image)->media_size;
-        REQUIRE(media == vhdx_read_info(v->image)->media_size);
-        check_info(w->image);
-        check_reads(w->image, v->image);
-        walk_extents(w->image, 0);
-        walk_extents(v->image, media / 3);
+        check_pair(w->image, v->image);
     } else {
         require_error(r, &err);
         REQUIRE(same_error(&err, &other));
     }
     world_close(w);
     world_close(v);
-    if (getenv("FUZZ_SLOW") != NULL && clock() - begin > atol(getenv("FUZZ_SLOW")) * 1000)
-        fprintf(stderr, "slow: %.2f s\n", (double)(clock() - begin) / CLOCKS_PER_SEC);
+    say_if_slow(begin);
     return 0;
 }
 
 #ifdef FUZZ_MUTATOR
 /* ------------------------------------------------------------------ the mutator */
-
-/* An input that is changed in place. */
-typedef struct draft {
-    uint8_t *data;
-    size_t size, room;
-    uint32_t file; /* whose fields are changed */
-    uint64_t random;
-    input in;
-} draft;
-
-static uint32_t next_random(draft *d, uint32_t below)
-{
-    d->random = d->random * 6364136223846793005u + 1442695040888963407u;
-    return below == 0 ? 0 : (uint32_t)(d->random >> 33) % below;
-}
-
-static void put_le(uint8_t *p, uint64_t v, unsigned n)
-{
-    unsigned i;
-    for (i = 0; i < n; i++) p[i] = (uint8_t)(v >> 8 * i);
-}
-
-/* Makes room for n bytes at `at` of the file: one more segment, the last, which wins. */
-static uint8_t *add_segment(draft *d, uint64_t at, size_t n)
-{
-    uint32_t count = d->in.segments;
-    size_t head = HEAD + (size_t)d->in.files * FILE_HEAD + count * (size_t)SEGMENT_HEAD;
-    uint8_t *p = d->data + head;
-    if (count == MAX_SEGMENTS || d->room - d->size < n + SEGMENT_HEAD || at >> 40 != 0) return NULL;
-    memmove(p + SEGMENT_HEAD, p, d->size - head);
-    put_le(p, at, 5);
-    p[5] = (uint8_t)d->file;
-    put_le(p + 6, n, 2);
-    put_le(d->data + 2, count + 1, 2);
-    memset(d->data + d->size + SEGMENT_HEAD, 0, n);
-    d->size += SEGMENT_HEAD + n;
-    (void)split(&d->in, d->data, d->size);
-    return d->data + d->size - n;
-}
-
-/* n bytes of the file, little-endian or big-endian. */
-static uint64_t get(const draft *d, uint64_t at, unsigned n, int big)
-{
-    uint8_t raw[8];
-    if (big) return get_be(&d->in, d->file, at, n);
-    if (!posio_within(at, n, d->in.size[d->file])) return 0;
-    get_bytes(&d->in, d->file, at, raw, n);
-    return get_le(raw, n);
-}
-
-static void put(draft *d, uint64_t at, uint64_t v, unsigned n, int big)
-{
-    uint32_t i = d->in.segments;
-    uint8_t *p = NULL;
-    unsigned k;
-    while (i-- != 0 && p == NULL) {
-        const segment *s = &d->in.segment[i];
-        if (s->file == d->file && at >= s->at && posio_within(at - s->at, n, s->size))
-            p = d->data + (s->data - d->data) + (at - s->at);
-    }
-    if (p == NULL) p = add_segment(d, at, n);
-    if (p == NULL) return;
-    for (k = 0; k < n; k++) p[k] = (uint8_t)(v >> 8 * (big ? n - 1 - k : k));
-}
 
 static uint64_t some_value(draft *d, uint64_t old)
 {
@@ -650,7 +328,7 @@ static uint64_t some_value(draft *d, uint64_t old)
 
 static void change_field(draft *d, uint64_t at, unsigned n, int big)
 {
-    put(d, at, some_value(d, get(d, at, n, big)), n, big);
+    draft_put(d, at, some_value(d, draft_get(d, at, n, big)), n, big);
 }
 
 /* The offset of a region by the first byte of its GUID: 0x66 BAT, 0x06 metadata. */
@@ -658,8 +336,8 @@ static uint64_t region(const draft *d, uint64_t first)
 {
     uint32_t i;
     for (i = 0; i < 4; i++)
-        if (get(d, 196608 + 16 + 32 * i, 1, 0) == first)
-            return get(d, 196608 + 16 + 32 * i + 16, 8, 0);
+        if (draft_get(d, 196608 + 16 + 32 * i, 1, 0) == first)
+            return draft_get(d, 196608 + 16 + 32 * i + 16, 8, 0);
     return 3 << 20;
 }
 
@@ -667,11 +345,11 @@ static uint64_t region(const draft *d, uint64_t first)
 static void change_bat(draft *d)
 {
     uint64_t at = region(d, 0x66) + 8 * (uint64_t)next_random(d, next_random(d, 3) ? 9 : 5000);
-    uint64_t old = get(d, at, 8, 0), to = next_random(d, 20);
+    uint64_t old = draft_get(d, at, 8, 0), to = next_random(d, 20);
     switch (next_random(d, 4)) {
-    case 0: put(d, at, (old & ~(uint64_t)7) | next_random(d, 8), 8, 0); break;
-    case 1: put(d, at, to << 20 | (old & 7), 8, 0); break;
-    case 2: put(d, at, get(d, at + 8, 8, 0), 8, 0); break;
+    case 0: draft_put(d, at, (old & ~(uint64_t)7) | next_random(d, 8), 8, 0); break;
+    case 1: draft_put(d, at, to << 20 | (old & 7), 8, 0); break;
+    case 2: draft_put(d, at, draft_get(d, at + 8, 8, 0), 8, 0); break;
     default: change_field(d, at, 8, 0); break;
     }
 }
@@ -681,11 +359,11 @@ static void change_log(draft *d)
 {
     static const uint8_t fields[][2] = {{8, 4},  {12, 4}, {16, 8}, {24, 4},
                                         {32, 8}, {48, 8}, {56, 8}};
-    uint64_t at = get(d, 131072 + 72, 8, 0), sector;
+    uint64_t at = draft_get(d, 131072 + 72, 8, 0), sector;
     uint32_t i, tries;
     for (tries = 0; tries < 30; tries++) {
         sector = at + 4096 * (uint64_t)next_random(d, tries < 15 ? 12 : 256);
-        if (get(d, sector, 4, 0) == 0x65676f6c) break; /* "loge" */
+        if (draft_get(d, sector, 4, 0) == 0x65676f6c) break; /* "loge" */
     }
     switch (next_random(d, 5)) {
     case 0: case 1:
@@ -695,7 +373,7 @@ static void change_log(draft *d)
     case 2: case 3: /* a descriptor */
         i = next_random(d, 3);
         sector += 64 + 32 * (uint64_t)i;
-        if (next_random(d, 8) == 0) put(d, sector, 0x6f72657a, 4, 0); /* "zero" */
+        if (next_random(d, 8) == 0) draft_put(d, sector, 0x6f72657a, 4, 0); /* "zero" */
         else change_field(d, sector + 8 * (uint64_t)(1 + next_random(d, 3)), 8, 0);
         break;
     default: change_field(d, sector + 4096 + (next_random(d, 2) ? 4 : 4092), 4, 0); break;
@@ -709,7 +387,7 @@ static void change_header(draft *d)
     uint32_t i = next_random(d, 7);
     uint64_t at = next_random(d, 3) ? 131072 : 65536;
     if (fields[i][0] == 48 && next_random(d, 2)) /* the GUID of the first entry in the log */
-        put(d, at + 48, get(d, get(d, at + 72, 8, 0) + 32, 8, 0), 8, 0);
+        draft_put(d, at + 48, draft_get(d, draft_get(d, at + 72, 8, 0) + 32, 8, 0), 8, 0);
     else change_field(d, at + fields[i][0], fields[i][1], 0);
 }
 
@@ -737,11 +415,11 @@ static void change_metadata(draft *d)
     case 2: change_field(d, entry + 20, 4, 0); break;
     case 3: change_field(d, entry + 24, 4, 0); break;
     case 4: case 5:
-        item = at + get(d, entry + 16, 4, 0);
+        item = at + draft_get(d, entry + 16, 4, 0);
         change_field(d, item, next_random(d, 2) ? 4 : 8, 0);
         break;
     default: /* number of keys, places and lengths of the first ones */
-        item = at + get(d, at + 32 + 5 * 32 + 16, 4, 0);
+        item = at + draft_get(d, at + 32 + 5 * 32 + 16, 4, 0);
         if (next_random(d, 4) == 0) change_field(d, item + 18, 2, 0);
         else if (next_random(d, 2)) change_field(d, item + 20 + 4 * (uint64_t)next_random(d, 6), 4, 0);
         else change_field(d, item + 28 + 2 * (uint64_t)next_random(d, 20), 2, 0);
@@ -755,21 +433,21 @@ static void change_vhd(draft *d)
     static const uint8_t footer[][2] = {{8, 4},  {12, 4}, {16, 8}, {28, 4}, {40, 8},
                                         {48, 8}, {56, 4}, {60, 4}, {84, 1}, {68, 4}};
     const uint64_t size = d->in.size[d->file], end = size >= 512 ? size - 512 : 0;
-    uint64_t header = get(d, 16, 8, 1), bat = get(d, header + 16, 8, 1), at;
+    uint64_t header = draft_get(d, 16, 8, 1), bat = draft_get(d, header + 16, 8, 1), at;
     uint32_t i = next_random(d, 10);
     switch (next_random(d, 6)) {
     case 0: case 1:
         at = next_random(d, 2) ? end : 0;
         change_field(d, at + footer[i][0], footer[i][1], 1);
         if (next_random(d, 2)) /* the copy, too */
-            put(d, end - at + footer[i][0], get(d, at + footer[i][0], footer[i][1], 1),
+            draft_put(d, end - at + footer[i][0], draft_get(d, at + footer[i][0], footer[i][1], 1),
                 footer[i][1], 1);
         break;
     case 2: change_field(d, header + (i < 5 ? 16 : i < 7 ? 28 : 32), i < 5 ? 8 : 4, 1); break;
     case 3: change_field(d, header + 576 + 4 * (uint64_t)next_random(d, 12), 4, 1); break;
     case 4: change_field(d, bat + 4 * (uint64_t)next_random(d, 8), 4, 1); break;
     default:
-        at = get(d, bat + 4 * (uint64_t)next_random(d, 5), 4, 1) * 512;
+        at = draft_get(d, bat + 4 * (uint64_t)next_random(d, 5), 4, 1) * 512;
         change_field(d, at + next_random(d, 64), 1, 1);
         break;
     }
@@ -827,16 +505,10 @@ static void change(draft *d)
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed)
 {
     static draft d;
-    uint32_t n;
-    if (seed % 4 == 0 || !split(&d.in, data, size)) return LLVMFuzzerMutate(data, size, room);
-    d.data = data;
-    d.size = size;
-    d.room = room;
-    d.random = seed * 0x9e3779b97f4a7c15u + 1;
-    d.file = 0;
-    for (n = 1; n < 6 && next_random(&d, 2); n++) {}
+    uint32_t n = draft_begin(&d, data, size, room, seed);
+    if (n == 0) return LLVMFuzzerMutate(data, size, room);
     while (n-- != 0) {
-        if (get(&d, 0, 1, 0) == 'v') change(&d);
+        if (draft_get(&d, 0, 1, 0) == 'v') change(&d);
         else if (next_random(&d, 5) != 0) change_vhd(&d);
         else change_sizes(&d);
         (void)split(&d.in, d.data, d.size);

@@ -13,25 +13,11 @@
 #define ZSTD_PAR_IMPLEMENTATION
 #define THREAD_POOL_IMPLEMENTATION
 #include "../../zstd_par.h"
+#include "fuzz.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <zstd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
-
 enum { SINK = 1, SMALL = 2, CODEC = 4, SHORT = 8, AMPLE = 16, THREE = 32, ROOM = 1 << 20 };
-
-static void require_at(int x, const char *what, int line)
-{
-    if (x) return;
-    fprintf(stderr, "fuzz_zstd_block.c:%d: %s does not hold\n", line, what);
-    abort();
-}
-#define REQUIRE(x) require_at((x) != 0, #x, __LINE__)
 
 static unsigned char reference[ROOM], ours[ROOM + 64];
 

@@ -11,23 +11,11 @@
 #define ZSTD_PAR_IMPLEMENTATION
 #define THREAD_POOL_IMPLEMENTATION
 #include "../../zstd_par.h"
+#include "fuzz.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <zstd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { POOL = 1, SERIAL = 2, SMALL = 4, DICTIONARY = 8, WALK = 16, ROOM = 4 << 20 };
-
-static void require_at(int x, const char *what, int line)
-{
-    if (x) return;
-    fprintf(stderr, "fuzz_zstd_par.c:%d: %s does not hold\n", line, what);
-    abort();
-}
-#define REQUIRE(x) require_at((x) != 0, #x, __LINE__)
 
 static const char dictionary[] = "a dictionary of raw content, as the desc may have; 0123456789";
 
