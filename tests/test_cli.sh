@@ -2,9 +2,6 @@
 # test_cli.sh VERIFY_BINARY MAKE_EWF_BINARY MAKE_QCOW2_BINARY WORK_DIR - what the verify tool
 # promises to its users.
 #
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
-# line is "N passed, N failed, N skipped"; exit status 1 when any failed.
-#
 #   options    --help, bad values, what is said and with which exit code
 #   refusals   files that are no images: a clear error, at once, that begins with the path
 #   hostile    images that lie: bounded time and memory, and never "good" with wrong media
@@ -14,77 +11,24 @@
 #   QCOW2      structure, damage, backing files, snapshots, images in images
 #   zstd       images in zstd files: names, damage by frames, what is refused
 
-set -u
-export LC_ALL=C
-[ $# = 4 ] || {
-    echo "usage: test_cli.sh VERIFY_BINARY MAKE_EWF_BINARY MAKE_QCOW2_BINARY WORK_DIR" >&2
-    exit 2
-}
-here=$(cd "$(dirname "$0")" && pwd) || exit 2
-absolute() { echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; }
+. "$(dirname "$0")/cli.sh"
+[ $# = 4 ] || usage "VERIFY_BINARY MAKE_EWF_BINARY MAKE_QCOW2_BINARY WORK_DIR"
 verify=$(absolute "$1") make_ewf=$(absolute "$2") make_qcow2=$(absolute "$3")
-for program in "$verify" "$make_ewf" "$make_qcow2"; do
-    [ -x "$program" ] || { echo "$program: not a program" >&2; exit 2; }
-done
-mkdir -p "$4" && work=$(cd "$4" && pwd)/cli && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
-
-# Sanitizers reserve and use memory of their own: there its bounds say nothing.
+need_programs "$verify" "$make_ewf" "$make_qcow2"
+begin "$4/cli"
 bounded=1
-grep -q -a -e __asan_init -e __tsan_init "$verify" && bounded=0
+is_sanitized "$verify" && bounded=0
 max_kib=200000
 
 # ------------------------------------------------------------------------------- the framework
 
-# check NAME CONDITION...: each condition is a command; the first that fails is the reason.
 #   run ARGUMENT...   verify with these, within 5 seconds: $code, files out and err
-# Conditions: code N; of out: says TEXT, says_not TEXT; of err: complains TEXT, begins TEXT, silent.
 run() {
     timeout 5 "$verify" "$@" > out 2> err < /dev/null
     code=$?
 }
-code() { [ $code = "$1" ]; }
-says() { grep -q -F -e "$1" out; }
-says_not() { ! grep -q -F -e "$1" out; }
-complains() { grep -q -F -e "$1" err; }
-begins() { [ "$(head -c ${#1} err)" = "$1" ]; }
-silent() { [ ! -s err ]; }
-prints_nothing() { [ ! -s out ]; }
-lines() { [ "$(wc -l < out)" = "$1" ]; }
-absent() { [ ! -e "$1" ]; }
-same() { cmp -s "$1" "$2"; }
-status() { says "\"status\":\"$1\""; }
 sha256() { says "\"sha256\":{\"computed\":\"$1\""; }
-either() { [ $code = "$1" ] || [ $code = "$2" ]; }
 
-# check NAME "condition" "condition" ...
-check() {
-    local name=$1 condition
-    shift
-    for condition in "$@"; do
-        eval "$condition" || {
-            fail "$name" "not so: $condition; exit $code; $(head -c 300 err | tr '\n' ' ')"
-            return
-        }
-    done
-    pass "$name"
-}
-
-# make VARIANT...: images of make_ewf, VARIANT.E01 ... and VARIANT.raw.
-make() {
-    local v
-    for v in "$@"; do
-        "$make_ewf" "$v" "$work/$v" > make.log 2>&1 || fail "make_ewf $v" "$(tail -n 1 make.log)"
-    done
-}
-sum() { sha256sum < "$1" | cut -d ' ' -f 1; }
 first_of() { ls "$1".[eEsS]01 2> /dev/null | head -n 1; }
 
 # The report of any run of the same image: without what time does to it.
@@ -1096,7 +1040,6 @@ test_threads() {
 
 # ------------------------------------------------------------------------------- QCOW2
 
-md5() { md5sum < "$1" | cut -d ' ' -f 1; }
 # Of the JSON in out.
 has_md5() { says "\"md5\":{\"computed\":\"$1\""; }
 layers() { [ "$(grep -o '"role":"backing file"' out | wc -l)" = "$1" ]; }
@@ -1597,6 +1540,4 @@ test_threads
 test_qcow2
 test_qcow2_variants
 test_zstd
-cd / && rm -rf "$work"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ] && [ $((passed + skipped)) != 0 ]
+finish

@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # test_export.sh EXPORT_BINARY MAKE_EWF_BINARY WORK_DIR - what the export tool promises.
 #
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
-# line is "N passed, N failed, N skipped"; exit status 1 when any failed.
-#
 #   options    --help, bad values, what contradicts what, what is refused
 #   bytes      whole images and ranges, against cmp, dd, sha256sum and ewfexport
 #   digests    of the range and of windows, against md5sum of dd; stored ones
@@ -13,80 +10,21 @@
 #   damage     stop, zeros; the same for any --threads
 #   zstd       images in zstd files
 
-set -u
-export LC_ALL=C
-[ $# = 3 ] || { echo "usage: test_export.sh EXPORT_BINARY MAKE_EWF_BINARY WORK_DIR" >&2; exit 2; }
-absolute() { echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; }
+. "$(dirname "$0")/cli.sh"
+[ $# = 3 ] || usage "EXPORT_BINARY MAKE_EWF_BINARY WORK_DIR"
 export_tool=$(absolute "$1") make_ewf=$(absolute "$2")
-for program in "$export_tool" "$make_ewf"; do
-    [ -x "$program" ] || { echo "$program: not a program" >&2; exit 2; }
-done
-mkdir -p "$3" && work=$(cd "$3" && pwd)/export && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
+need_programs "$export_tool" "$make_ewf"
+begin "$3/export"
 
 # ------------------------------------------------------------------------------- the framework
 
-# check NAME CONDITION...: each condition is a command; the first that fails is the reason.
 #   run ARGUMENT...   export with these, within 20 seconds: $code, files out and err
 run() {
     timeout 20 "$export_tool" "$@" > out 2> err < /dev/null
     code=$?
 }
-# Conditions: code N; of out: says TEXT, says_not TEXT; of err: complains TEXT, begins TEXT, silent.
-code() { [ $code = "$1" ]; }
-says() { grep -q -F -e "$1" out; }
-says_not() { ! grep -q -F -e "$1" out; }
-complains() { grep -q -F -e "$1" err; }
-begins() { [ "$(head -c ${#1} err)" = "$1" ]; }
-silent() { [ ! -s err ]; }
-prints_nothing() { [ ! -s out ]; }
-lines() { [ "$(wc -l < out)" = "$1" ]; }
-absent() { [ ! -e "$1" ]; }
-same() { cmp -s "$1" "$2"; }
-status() { says "\"status\":\"$1\""; }
-size_of() { stat -c %s "$1"; }
 blocks_of() { du -k "$1" | cut -f 1; }
-# shellcheck disable=SC2120 # sometimes in a condition
-json() { [ -z "$python" ] || "$python" -m json.tool < "${1:-out}" > pretty; }
 sum_of() { "$1"sum < "$2" | cut -d ' ' -f 1; }
-
-check() {
-    local name=$1 condition
-    shift
-    for condition in "$@"; do
-        eval "$condition" || {
-            fail "$name" "not so: $condition; exit $code; $(head -c 300 err | tr '\n' ' ')"
-            return
-        }
-    done
-    pass "$name"
-}
-# Of a loop: `bad` lists what went wrong in it.
-check_all() { check "$1" '[ -z "$bad" ] || { echo "$bad" > err; false; }'; }
-
-# make VARIANT...: images of make_ewf, VARIANT.E01 ... and VARIANT.raw.
-make() {
-    local v
-    for v in "$@"; do
-        "$make_ewf" "$v" "$work/$v" > make.log 2>&1 || fail "make_ewf $v" "$(tail -n 1 make.log)"
-    done
-}
-
-# Bytes that do not repeat, the same in every run.
-noise() {
-    awk -v n="$1" -v s="$2" 'BEGIN { srand(s); for (i = 0; i < n / 16; i++)
-        printf "%08x%08x", int(rand() * 4294967295), int(rand() * 4294967295) }' | head -c "$1"
-}
-
-# piece FILE OFFSET LENGTH: these bytes of a file.
-piece() { tail -c +$(($2 + 1)) "$1" | head -c "$3"; }
 
 # The report of any run of the same image: without what time does to it.
 timeless() {
@@ -814,6 +752,4 @@ test_damage
 test_threads
 test_progress
 test_zstd
-cd / && rm -rf "$work"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ] && [ $((passed + skipped)) != 0 ]
+finish

@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
 # test_images.sh BUILD_DIR WORK_DIR - VMDK, VHDX and VHD images in verify and export.
 #
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
-# line is "N passed, N failed, N skipped"; exit status 1 when any failed. Of the variants that
-# make_vmdk and make_vhdx know every TEST_STRIDE-th (4) is taken.
+# Of the variants that make_vmdk and make_vhdx know every TEST_STRIDE-th (4) is taken.
 #
 #   qemu-img   its images: bytes, ranges, maps, resumed; QCOW2 on each of them; in other images
 #   names      what a name promises and a content says; --format
@@ -12,27 +10,15 @@
 #   attacks    names that lead elsewhere: nothing is opened there
 #   variants   built byte by byte: what is promised of each, as JSON; nothing is written
 
-set -u
-export LC_ALL=C
-[ $# = 2 ] || { echo "usage: test_images.sh BUILD_DIR WORK_DIR" >&2; exit 2; }
+. "$(dirname "$0")/cli.sh"
+[ $# = 2 ] || usage "BUILD_DIR WORK_DIR"
 build=$(cd "$1" && pwd) || exit 2
-for program in verify export make_vmdk make_vhdx; do
-    [ -x "$build/$program" ] || { echo "$build/$program: not a program" >&2; exit 2; }
-done
-mkdir -p "$2" && work=$(cd "$2" && pwd)/images && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
+need_programs "$build/verify" "$build/export" "$build/make_vmdk" "$build/make_vhdx"
+begin "$2/images"
 stride=${TEST_STRIDE:-4}
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
 
 # ------------------------------------------------------------------------------- the framework
 
-# check NAME CONDITION...: each condition is a command; the first that fails is the reason.
 #   run ARGUMENT...      verify with these, within 20 seconds: $code, files out and err
 #   write_out ARGUMENT...  export with these, the same
 run() {
@@ -44,45 +30,10 @@ write_out() {
     timeout 20 "$build/export" -o x.raw "$@" > out 2> err < /dev/null
     code=$?
 }
-# Conditions: code N; of out: says TEXT, says_not TEXT; of err: complains TEXT, begins TEXT, silent.
-code() { [ $code = "$1" ]; }
-either() { [ $code = "$1" ] || [ $code = "$2" ]; }
-says() { grep -q -F -e "$1" out; }
-says_not() { ! grep -q -F -e "$1" out; }
-complains() { grep -q -F -e "$1" err; }
-begins() { [ "$(head -c ${#1} err)" = "$1" ]; }
-silent() { [ ! -s err ]; }
-prints_nothing() { [ ! -s out ]; }
-lines() { [ "$(wc -l < out)" = "$1" ]; }
-absent() { [ ! -e "$1" ]; }
-same() { cmp -s "$1" "$2"; }
-status() { says "\"status\":\"$1\""; }
 format() { says "\"format\":\"$1\""; }
 layer() { says "{\"role\":\"$1\",\"format\":\"$2\",\"path\":\"$3\""; } # ROLE FORMAT PATH
-md5() { md5sum < "$1" | cut -d ' ' -f 1; }
 has_md5() { says "\"md5\":{\"computed\":\"$1\""; }
-json() { [ -z "$python" ] || "$python" -m json.tool < out > pretty; }
-piece() { tail -c +$(($2 + 1)) "$1" | head -c "$3"; }
 timeless() { sed -e '/^  speed /d' -e 's/"seconds":.*"threads":[0-9]*}/}/' out; }
-
-check() {
-    local name=$1 condition
-    shift
-    for condition in "$@"; do
-        eval "$condition" || {
-            fail "$name" "not so: $condition; exit $code; $(head -c 300 err | tr '\n' ' ')"
-            return
-        }
-    done
-    pass "$name"
-}
-check_all() { check "$1" '[ -z "$bad" ] || { echo "$bad" > err; false; }'; }
-
-# Bytes that do not repeat, the same in every run.
-noise() {
-    awk -v n="$1" -v s="$2" 'BEGIN { srand(s); for (i = 0; i < n / 16; i++)
-        printf "%08x%08x", int(rand() * 4294967295), int(rand() * 4294967295) }' | head -c "$1"
-}
 
 # vmdk VARIANT..., vhdx VARIANT...: folders VARIANT with image.* and media.raw.
 vmdk() { for v; do "$build/make_vmdk" "$v" . > make.log 2>&1 || fail "make_vmdk" "$v"; done; }
@@ -551,6 +502,4 @@ test_chains
 test_attacks
 test_long_chains
 test_variants
-cd / && rm -rf "$work"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ] && [ $((passed + skipped)) != 0 ]
+finish

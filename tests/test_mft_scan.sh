@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # test_mft_scan.sh BUILD_DIR WORK_DIR - what the mft_scan tool promises to its users.
 #
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
-# line is "N passed, N failed, N skipped"; exit status 1 when any failed.
-#
 #   options    --help, bad values, what contradicts what
 #   volumes    made with mkntfs and ntfs-3g, against what the mounted volume says, fls, ils, istat,
 #              ntfsinfo: hard links, streams, compressed, sparse, deleted, deep, Unicode, attribute
@@ -15,55 +12,26 @@
 #   outputs    names, what is in the way, pipes, terminals, Ctrl-C; the same for any threads, mode
 #   samples    ../shared/samples/mft, against listings by dfir_ntfs and fls
 
-set -u
-export LC_ALL=C TZ=UTC
-[ $# = 2 ] || { echo "usage: test_mft_scan.sh BUILD_DIR WORK_DIR" >&2; exit 2; }
-here=$(cd "$(dirname "$0")" && pwd) && root=$(cd "$here/.." && pwd) || exit 2
+. "$(dirname "$0")/cli.sh"
+export TZ=UTC
+[ $# = 2 ] || usage "BUILD_DIR WORK_DIR"
 build=$(cd "$1" && pwd) || exit 2
 scan=$build/mft_scan
-[ -x "$scan" ] || { echo "$scan: not a program" >&2; exit 2; }
+need_programs "$scan"
 samples=$root/../shared/samples/mft
-mkdir -p "$2" && work=$(cd "$2" && pwd)/mft_scan && mkdir -p "$work" || exit 2
-umount "$work/mnt" 2> /dev/null
-rm -rf "$work" && mkdir -p "$work" && cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-finish() {
-    umount mnt 2> /dev/null
-    cd / && rm -rf "$work"
-    echo "$passed passed, $failed failed, $skipped skipped"
-    [ $failed = 0 ]
-    exit
-}
+umount "$2/mft_scan/mnt" 2> /dev/null
+begin "$2/mft_scan"
 trap 'umount "$work/mnt" 2> /dev/null' EXIT
 
-# The pyenv shims take longer to start than Python does.
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
 [ -n "$python" ] || { skip "all" "python3 missing"; finish; }
 
 # ------------------------------------------------------------------------------- the framework
 
-# check NAME CONDITION...: each condition is a command; the first that fails is the reason.
 #   run ARGUMENT...   mft_scan with these, within 60 seconds: $code, files out and err
-# Conditions: code N; of out: says TEXT; of err: complains TEXT, begins TEXT, silent.
 run() {
     timeout -k 5 60 "$scan" "$@" > out 2> err < /dev/null
     code=$?
 }
-code() { [ $code = "$1" ]; }
-says() { grep -q -F -e "$1" out; }
-says_not() { ! grep -q -F -e "$1" out; }
-complains() { grep -q -F -e "$1" err; }
-begins() { [ "$(head -c ${#1} err)" = "$1" ]; }
-silent() { [ ! -s err ]; }
-prints_nothing() { [ ! -s out ]; }
-lines() { [ "$(wc -l < out)" = "$1" ]; }
-absent() { [ ! -e "$1" ]; }
-same() { cmp -s "$1" "$2"; }
 # holds EXPRESSION: of Python, over j, the objects that out holds one per line; j0 is the first.
 holds() {
     "$python" - "$1" > holds.log 2>&1 <<'END'
@@ -80,18 +48,6 @@ import csv, sys
 rows = list(csv.DictReader(open('out', encoding='utf-8', errors='surrogateescape', newline='')))
 sys.exit(0 if eval('(' + sys.argv[1] + ')') else 1)
 END
-}
-
-check() {
-    local name=$1 condition
-    shift
-    for condition in "$@"; do
-        eval "$condition" || {
-            fail "$name" "not so: $condition; exit $code; $(head -c 300 err | tr '\n' ' ')"
-            return
-        }
-    done
-    pass "$name"
 }
 
 # ------------------------------------------------------------------------------- options
@@ -1221,4 +1177,5 @@ test_damage
 test_refusals
 test_outputs
 test_samples
+umount mnt 2> /dev/null
 finish

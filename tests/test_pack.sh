@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # test_pack.sh BUILD_DIR WORK_DIR - what the pack tool promises, and the others of archives.
 #
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
-# line is "N passed, N failed, N skipped"; exit status 1 when any failed.
-#
 #   options    --help, bad values, what goes with which command
 #   bytes      codecs, chunks, threads: the same archive, the same content; ranges; pipes
 #   format     fixtures/read_hexz.py, written from the manual alone, and zstd read it, too
@@ -13,33 +10,17 @@
 #   damage     is found, named, and nothing bad is written
 #   outputs    names, what is in the way, full disks, pipes, Ctrl-C, kill -9, inputs that shrink
 
-set -u
-export LC_ALL=C
-[ $# = 2 ] || { echo "usage: test_pack.sh BUILD_DIR WORK_DIR" >&2; exit 2; }
-build=$(cd "$1" && pwd) && here=$(cd "$(dirname "$0")" && pwd) || exit 2
+. "$(dirname "$0")/cli.sh"
+[ $# = 2 ] || usage "BUILD_DIR WORK_DIR"
+build=$(cd "$1" && pwd) || exit 2
 pack=$build/pack
-[ -x "$pack" ] || { echo "$pack: not a program" >&2; exit 2; }
-mkdir -p "$2" && work=$(cd "$2" && pwd)/pack && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-finish() {
-    echo "$passed passed, $failed failed, $skipped skipped"
-    [ $failed = 0 ]
-    exit
-}
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
-# Sanitizers are slow, and use memory of their own.
+need_programs "$pack"
+begin "$2/pack"
 sanitized=0
-grep -q -a -e __asan_init -e __tsan_init "$pack" && sanitized=1
+is_sanitized "$pack" && sanitized=1
 
 # ------------------------------------------------------------------------------- the framework
 
-# check NAME CONDITION...: each condition is a command; the first that fails is the reason.
 #   run ARGUMENT...   pack with these, within 20 seconds: $code, files out and err
 #   tool NAME ...     another tool, likewise
 tool() {
@@ -49,33 +30,8 @@ tool() {
     code=$?
 }
 run() { tool pack "$@"; }
-# Conditions: code N; of out: says TEXT; of err: complains TEXT, begins TEXT, silent.
-code() { [ $code = "$1" ]; }
-says() { grep -q -F -e "$1" out; }
-says_not() { ! grep -q -F -e "$1" out; }
-complains() { grep -q -F -e "$1" err; }
-begins() { [ "$(head -c ${#1} err)" = "$1" ]; }
-silent() { [ ! -s err ]; }
-prints_nothing() { [ ! -s out ]; }
-lines() { [ "$(wc -l < out)" = "$1" ]; }
 absent() { [ ! -e "$1" ] && [ ! -e "$1.part" ]; }
-same() { cmp -s "$1" "$2"; }
-size_of() { stat -c %s "$1"; }
-json() { [ -z "$python" ] || "$python" -m json.tool < out > pretty; }
-sum_of() { sha256sum < "$1" | cut -d ' ' -f 1; }
 root_of() { sed -n 's/^  root  *//p' "$1"; }
-
-check() {
-    local name=$1 condition
-    shift
-    for condition in "$@"; do
-        eval "$condition" || {
-            fail "$name" "not so: $condition; exit $code; $(head -c 300 err | tr '\n' ' ')"
-            return
-        }
-    done
-    pass "$name"
-}
 
 # Waits until a file is there, of a program that has just been started.
 await() {
@@ -86,11 +42,8 @@ await() {
     done
 }
 
-text() { seq 1 "$1" | sed 's/$/ lines of text that compress as text does/'; }
 # Bytes that do not repeat, and do not compress: always the same.
 noise() { seq "$1" 900000 | zstd -q -c -1 | tail -c +1000 | head -c "$2"; }
-# piece FILE OFFSET LENGTH
-piece() { tail -c +$(($2 + 1)) "$1" | head -c "$3"; }
 # flip FILE OFFSET: another byte there.
 flip() {
     local byte
@@ -179,7 +132,7 @@ round() {
     run create --force --quiet --memory 1 "$@" a2 d.raw
     check "the same in little memory, $name" 'code 0' 'same a1 a2'
     run cat a1
-    check "cat, $name" 'code 0' 'silent' '[ "$(sum_of out)" = "$(sum_of d.raw)" ]'
+    check "cat, $name" 'code 0' 'silent' '[ "$(sum out)" = "$(sum d.raw)" ]'
     run verify --quiet a1
     check "verify, $name" 'code 0' 'silent' 'prints_nothing'
 }
@@ -439,7 +392,7 @@ test_tools() {
     run create --force --quiet --chunk 16K t.hexz d.raw
     tool verify --json --digest sha256,blake3 t.hexz
     check "verify" 'code 0' 'silent' 'json' 'says "\"format\":\"hexz_pack archive\""' \
-        "says '\"computed\":\"$(sum_of d.raw)\"'" 'says "\"corruptions\":0,"' \
+        "says '\"computed\":\"$(sum d.raw)\"'" 'says "\"corruptions\":0,"' \
         'says "\"media_size\":8005000"'
     tool verify t.hexz
     check "verify, as text" 'code 0' 'says "OK: every hash and checksum"' 'says "structure "'

@@ -10,23 +10,11 @@
 #   exports    what ewfexport writes has the digest that verify computes
 #   samples    ../shared/samples: images by other people's tools, digests by other readers
 
-set -u
-export LC_ALL=C
-[ $# = 2 ] || { echo "usage: test_peers.sh VERIFY_BINARY WORK_DIR" >&2; exit 2; }
-here=$(cd "$(dirname "$0")" && pwd) && root=$(cd "$here/.." && pwd) || exit 2
-verify=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") && [ -x "$verify" ] ||
-    { echo "$1: not a program" >&2; exit 2; }
-mkdir -p "$2" && work=$(cd "$2" && pwd)/peers && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-
-# The pyenv shims take longer to start than Python does.
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
+. "$(dirname "$0")/cli.sh"
+[ $# = 2 ] || usage "VERIFY_BINARY WORK_DIR"
+verify=$(absolute "$1")
+need_programs "$verify"
+begin "$2/peers"
 
 # ------------------------------------------------------------------------------- asking verify
 
@@ -438,6 +426,4 @@ else
     skip "images by ewfacquire" "no ewfacquire (ewf-tools)"
 fi
 test_samples
-cd / && rm -rf "$work"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ] && [ $((passed + skipped)) != 0 ]
+finish

@@ -2,9 +2,6 @@
 # test_qcow2_peers.sh BUILD_DIR WORK_DIR - QCOW2 images by qemu-img and qemu-io, against what these
 # say of them: media (convert), allocation (map), structure (check).
 #
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
-# line is "N passed, N failed, N skipped"; exit status 1 when any failed.
-#
 #   variants   cluster sizes, versions, compression, extended L2, refcount widths, data files, ...
 #   patterns   random writes, zeros and discards by qemu-io; a model of a few lines decides
 #   chains     backing files, shorter, longer, in chains of 30; internal snapshots
@@ -12,24 +9,11 @@
 #   damage     entries and counts changed by a few bytes; both checks must see it
 #   samples    ../shared/samples: images by other people's tools
 
-set -u
-export LC_ALL=C
-[ $# = 2 ] || { echo "usage: test_qcow2_peers.sh BUILD_DIR WORK_DIR" >&2; exit 2; }
-here=$(cd "$(dirname "$0")" && pwd) && root=$(cd "$here/.." && pwd) || exit 2
-build=$(cd "$1" && pwd) && export=$build/export check=$build/check_qcow2 &&
-    [ -x "$export" ] && [ -x "$check" ] || { echo "$1: no export, no check_qcow2" >&2; exit 2; }
-mkdir -p "$2" && work=$(cd "$2" && pwd)/qcow2 && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-sum() { sha256sum < "$1" | cut -d ' ' -f 1; }
-
-# The pyenv shims take longer to start than Python does.
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
+. "$(dirname "$0")/cli.sh"
+[ $# = 2 ] || usage "BUILD_DIR WORK_DIR"
+build=$(cd "$1" && pwd) && export=$build/export check=$build/check_qcow2 || exit 2
+need_programs "$export" "$check"
+begin "$2/qcow2"
 
 # ------------------------------------------------------------------------------- ours and theirs
 
@@ -551,6 +535,4 @@ else
     skip "images by qemu-img" "no qemu-img, qemu-io (qemu-utils)"
 fi
 test_samples
-cd / && rm -rf "$work"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ] && [ $((passed + skipped)) != 0 ]
+finish

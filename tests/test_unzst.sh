@@ -1,73 +1,29 @@
 #!/usr/bin/env bash
 # test_unzst.sh UNZST_BINARY WORK_DIR - what the unzst tool promises to its users.
 #
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
-# line is "N passed, N failed, N skipped"; exit status 1 when any failed.
-#
 #   options    --help, bad values, what contradicts what
 #   bytes      files of zstd and pzstd, every mode and number of threads; ranges; dictionaries
 #   lists      --list and --json, of frames, seek tables, hints
 #   refusals   no zstd, cut, damaged, legacy, large windows: the words, the exit codes, no output
 #   outputs    names, what is in the way, pipes, terminals, Ctrl-C; holes; bounded memory
 
-set -u
-export LC_ALL=C
-[ $# = 2 ] || { echo "usage: test_unzst.sh UNZST_BINARY WORK_DIR" >&2; exit 2; }
-unzst=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-[ -x "$unzst" ] || { echo "$unzst: not a program" >&2; exit 2; }
-mkdir -p "$2" && work=$(cd "$2" && pwd)/unzst && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-finish() {
-    echo "$passed passed, $failed failed, $skipped skipped"
-    [ $failed = 0 ]
-    exit
-}
+. "$(dirname "$0")/cli.sh"
+[ $# = 2 ] || usage "UNZST_BINARY WORK_DIR"
+unzst=$(absolute "$1")
+need_programs "$unzst"
+begin "$2/unzst"
 have zstd || { skip "all" "zstd missing"; finish; }
 
-# Sanitizers reserve and use memory of their own: there its bounds say nothing.
 bounded=1
-grep -q -a -e __asan_init -e __tsan_init "$unzst" && bounded=0
+is_sanitized "$unzst" && bounded=0
 
 # ------------------------------------------------------------------------------- the framework
 
-# check NAME CONDITION...: each condition is a command; the first that fails is the reason.
 #   run ARGUMENT...   unzst with these, within 20 seconds: $code, files out and err
-# Conditions: code N; of out: says TEXT; of err: complains TEXT, begins TEXT, silent.
 run() {
     timeout 20 "$unzst" "$@" > out 2> err < /dev/null
     code=$?
 }
-code() { [ $code = "$1" ]; }
-says() { grep -q -F -e "$1" out; }
-says_not() { ! grep -q -F -e "$1" out; }
-complains() { grep -q -F -e "$1" err; }
-begins() { [ "$(head -c ${#1} err)" = "$1" ]; }
-silent() { [ ! -s err ]; }
-prints_nothing() { [ ! -s out ]; }
-lines() { [ "$(wc -l < out)" = "$1" ]; }
-absent() { [ ! -e "$1" ]; }
-same() { cmp -s "$1" "$2"; }
-
-check() {
-    local name=$1 condition
-    shift
-    for condition in "$@"; do
-        eval "$condition" || {
-            fail "$name" "not so: $condition; exit $code; $(head -c 300 err | tr '\n' ' ')"
-            return
-        }
-    done
-    pass "$name"
-}
-
-# Text of a size, always the same.
-text() { seq 1 "$1" | sed 's/$/ lines of text that compress as text does/'; }
 
 # ------------------------------------------------------------------------------- options
 

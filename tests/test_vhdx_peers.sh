@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # test_vhdx_peers.sh BUILD_DIR WORK_DIR - VHDX and VHD images by qemu-img, by our own fixtures and
-# by Windows, against what qemu-img, libvhdi (vhdimount) and 7-Zip (7zz) say of them.
-#
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing"; lines that
-# begin with "INFO" are for the reader. The last line is "N passed, N failed, N skipped"; exit
-# status 1 when any failed.
+# by Windows, against what qemu-img, libvhdi (vhdimount) and 7-Zip (7zz) say of them. Lines that
+# begin with "INFO" are for the reader.
 #
 #   variants   block sizes, subformats, log sizes, CHS sizes: media (convert) and map
 #   patterns   random writes by qemu-io; a model of a few lines decides
@@ -13,24 +10,11 @@
 #   refusals   what an image may not open, shown by strace
 #   samples    ../shared/samples: images by Windows and old qemu
 
-set -u
-export LC_ALL=C
-[ $# = 2 ] || { echo "usage: test_vhdx_peers.sh BUILD_DIR WORK_DIR" >&2; exit 2; }
-here=$(cd "$(dirname "$0")" && pwd) && root=$(cd "$here/.." && pwd) || exit 2
-build=$(cd "$1" && pwd) && check=$build/check_vhdx make=$build/make_vhdx &&
-    [ -x "$check" ] && [ -x "$make" ] || { echo "$1: no check_vhdx, no make_vhdx" >&2; exit 2; }
-mkdir -p "$2" && work=$(cd "$2" && pwd)/vhdx && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-sum() { sha256sum < "$1" | cut -d ' ' -f 1; }
-
-# The pyenv shims take longer to start than Python does.
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
+. "$(dirname "$0")/cli.sh"
+[ $# = 2 ] || usage "BUILD_DIR WORK_DIR"
+build=$(cd "$1" && pwd) && check=$build/check_vhdx make=$build/make_vhdx || exit 2
+need_programs "$check" "$make"
+begin "$2/vhdx"
 
 # ------------------------------------------------------------------------------- ours and theirs
 
@@ -469,6 +453,4 @@ fi
 test_hand_made
 test_policy
 test_samples
-cd / && rm -rf "$work"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ] && [ $((passed + skipped)) != 0 ]
+finish

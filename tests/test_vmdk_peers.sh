@@ -2,9 +2,6 @@
 # test_vmdk_peers.sh BUILD_DIR WORK_DIR - VMDK images by qemu-img and qemu-io, by hand, and by other
 # people's tools, against what qemu-img, libvmdk (vmdkmount, or img_cat) and 7-Zip make of them.
 #
-# One line for each check: "PASS name", "FAIL name: why" or "SKIP name: what is missing". The last
-# line is "N passed, N failed, N skipped"; exit status 1 when any failed.
-#
 #   variants   subformats and options of qemu-img, sizes that fit no grain
 #   patterns   random writes and zeros by qemu-io; a model of a few lines decides
 #   chains     deltas, shorter, longer, in chains; a wrong and a missing parent
@@ -12,24 +9,11 @@
 #   policy     what an image may not open, shown by strace
 #   samples    ../shared/samples: images by other people's tools
 
-set -u
-export LC_ALL=C
-[ $# = 2 ] || { echo "usage: test_vmdk_peers.sh BUILD_DIR WORK_DIR" >&2; exit 2; }
-here=$(cd "$(dirname "$0")" && pwd) && root=$(cd "$here/.." && pwd) || exit 2
-build=$(cd "$1" && pwd) && check=$build/check_vmdk make=$build/make_vmdk &&
-    [ -x "$check" ] && [ -x "$make" ] || { echo "$1: no check_vmdk, no make_vmdk" >&2; exit 2; }
-mkdir -p "$2" && work=$(cd "$2" && pwd)/vmdk && rm -rf "$work" && mkdir -p "$work" &&
-    cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-pass() { echo "PASS $1"; passed=$((passed + 1)); }
-fail() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-skip() { echo "SKIP $1: $2"; skipped=$((skipped + 1)); }
-have() { command -v "$1" > /dev/null 2>&1; }
-sum() { sha256sum < "$1" | cut -d ' ' -f 1; }
-
-# The pyenv shims take longer to start than Python does.
-python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null) || python=
+. "$(dirname "$0")/cli.sh"
+[ $# = 2 ] || usage "BUILD_DIR WORK_DIR"
+build=$(cd "$1" && pwd) && check=$build/check_vmdk make=$build/make_vmdk || exit 2
+need_programs "$check" "$make"
+begin "$2/vmdk"
 
 # ------------------------------------------------------------------------------- ours and theirs
 
@@ -497,6 +481,4 @@ fi
 test_fixtures
 test_policy
 test_samples
-cd / && rm -rf "$work"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ] && [ $((passed + skipped)) != 0 ]
+finish
