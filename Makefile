@@ -280,7 +280,7 @@ fuzz: $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%) $(BUILD)/fuzz/make_seeds ## fuzz each pa
 	        -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 $(BUILD)/fuzz/corpus/$$f || exit 1; \
 	done
 
-$(BUILD)/bench/bench_%: bench/bench_%.c $(HEADERS)
+$(BUILD)/bench/bench_%: bench/bench_%.c $(wildcard bench/*.h) $(FIXTURE_HEADERS) $(HEADERS)
 	@mkdir -p $(@D)
 	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
 

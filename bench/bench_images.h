@@ -20,12 +20,9 @@
 #ifndef CHUNKWISE_BENCH_IMAGES_H
 #define CHUNKWISE_BENCH_IMAGES_H
 
-#include "bench.h"
-#include <pthread.h>
+#include "bench_media.h"
 
 enum {
-    IMAGES_MIB = 1 << 20,
-    IMAGES_BLOCK = 4096,
     IMAGES_REQUEST = 8 << 20,
     IMAGES_PART = 256 << 10,
     IMAGES_RUN = 64 << 10 /* whose zeros are not written */
@@ -62,105 +59,27 @@ static images_globals images;
 
 // ---------------------------------------------------------------------------------- the media
 
-static inline uint64_t images_sum(const void *p, size_t n)
-{
-    uint8_t out[DIGEST_MAX_SIZE];
-    uint64_t v;
-    (void)digest_of(DIGEST_XXH64, p, n, out);
-    memcpy(&v, out, sizeof v);
-    return v;
-}
-
-/* Text files of this system, one behind the other; when all are used up it begins again, at another
-   place of each. */
-typedef struct images_collector {
-    unsigned char *out;
-    size_t left, got; /* bytes wanted; found in this pass */
-    unsigned pass;
-} images_collector;
-
-static inline void images_collect_file(images_collector *c, const char *path)
-{
-    unsigned char head[4096];
-    FILE *f = fopen(path, "rb");
-    size_t n;
-    if (f == NULL) return;
-    n = fread(head, 1, sizeof head, f);
-    if (n >= 512 && memchr(head, 0, n) == NULL && memchr(head, '\n', n) != NULL &&
-        fseek(f, (long)(c->pass * 1237), SEEK_SET) == 0) {
-        n = fread(c->out, 1, c->left, f);
-        c->out += n;
-        c->left -= n;
-        c->got += n;
-    }
-    fclose(f);
-}
-
-static inline void images_collect(images_collector *c, const char *path, int depth)
-{
-    char inner[1024];
-    struct dirent *e;
-    struct stat st;
-    DIR *d;
-    if (c->left == 0 || depth > 12 || lstat(path, &st) != 0) return;
-    if (S_ISREG(st.st_mode) && st.st_size >= 512) images_collect_file(c, path);
-    if (!S_ISDIR(st.st_mode) || (d = opendir(path)) == NULL) return;
-    while ((e = readdir(d)) != NULL && c->left != 0)
-        if (e->d_name[0] != '.' &&
-            snprintf(inner, sizeof inner, "%s/%s", path, e->d_name) < (int)sizeof inner)
-            images_collect(c, inner, depth + 1);
-    closedir(d);
-}
-
-static inline int images_text(unsigned char *out, size_t size)
-{
-    static const char *const folders[3] = {"/usr/include", "/usr/share", "/etc"};
-    images_collector c;
-    size_t i;
-    memset(&c, 0, sizeof c);
-    c.out = out;
-    c.left = size;
-    do {
-        c.got = 0;
-        for (i = 0; i < 3; i++) images_collect(&c, folders[i], 0);
-        c.pass++;
-    } while (c.left != 0 && c.got != 0);
-    return c.left == 0;
-}
-
-static inline void images_random(unsigned char *p, size_t n)
-{
-    static uint64_t x = 88172645463325252u;
-    size_t i;
-    for (i = 0; i < n; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        p[i] = (unsigned char)(x >> 24);
-    }
-}
-
 /* In a child, whose memory is gone with it. */
 static inline int images_write_media(const void *user)
 {
     static const char kinds[] = "ztrttztrtzrttztrtztt";
-    const size_t mib = (size_t)(images.media_size / IMAGES_MIB);
-    const size_t text_size = (mib / 20 + 1) * 11 * IMAGES_MIB;
-    unsigned char *buf = (unsigned char *)malloc(IMAGES_MIB);
+    const size_t mib = (size_t)(images.media_size / MEDIA_MIB);
+    const size_t text_size = (mib / 20 + 1) * 11 * MEDIA_MIB;
+    unsigned char *buf = (unsigned char *)malloc(MEDIA_MIB);
     unsigned char *text = (unsigned char *)malloc(text_size);
     char path[BENCH_PATH];
     FILE *raw = fopen(bench_path(path, "media.raw"), "wb");
     size_t i, k, t = 0;
-    int ok = raw != NULL && buf != NULL && text != NULL && images_text(text, text_size);
+    int ok = raw != NULL && buf != NULL && text != NULL && media_collect_memory(text, text_size, 1);
     (void)user;
     for (i = 0; i < mib && ok; i++) {
         char kind = kinds[i % 20];
-        if (kind == 'z') memset(buf, 0, IMAGES_MIB);
-        else if (kind == 'r') images_random(buf, IMAGES_MIB);
-        else memcpy(buf, text + t++ * IMAGES_MIB, IMAGES_MIB);
-        for (k = 0; k < IMAGES_MIB; k += IMAGES_BLOCK)
-            images.sums[(i * IMAGES_MIB + k) / IMAGES_BLOCK] = images_sum(buf + k, IMAGES_BLOCK);
-        ok = fwrite(buf, 1, IMAGES_MIB, raw) == IMAGES_MIB;
+        if (kind == 'z') memset(buf, 0, MEDIA_MIB);
+        else if (kind == 'r') media_random(buf, MEDIA_MIB);
+        else memcpy(buf, text + t++ * MEDIA_MIB, MEDIA_MIB);
+        for (k = 0; k < MEDIA_MIB; k += MEDIA_BLOCK)
+            images.sums[(i * MEDIA_MIB + k) / MEDIA_BLOCK] = media_sum(buf + k, MEDIA_BLOCK);
+        ok = fwrite(buf, 1, MEDIA_MIB, raw) == MEDIA_MIB;
     }
     return raw == NULL || fclose(raw) != 0 || !ok;
 }
@@ -168,8 +87,8 @@ static inline int images_write_media(const void *user)
 static inline int images_make_media(uint64_t mib)
 {
     bench_cost c;
-    images.media_size = mib * IMAGES_MIB;
-    images.sums = (uint64_t *)bench_shared((size_t)(images.media_size / IMAGES_BLOCK) * 8);
+    images.media_size = mib * MEDIA_MIB;
+    images.sums = (uint64_t *)bench_shared((size_t)(images.media_size / MEDIA_BLOCK) * 8);
     if (bench_child(images_write_media, NULL, &c) == 0) return 1;
     bench_complain("media.raw", "cannot be made");
     return 0;
@@ -274,8 +193,8 @@ static inline const uint64_t *images_sums(const images_image *m, int raw)
 static inline int images_check(const uint64_t *sums, const unsigned char *p, uint64_t at, size_t n)
 {
     size_t i;
-    for (i = 0; i < n; i += IMAGES_BLOCK)
-        if (images_sum(p + i, IMAGES_BLOCK) != sums[(at + i) / IMAGES_BLOCK]) return 0;
+    for (i = 0; i < n; i += MEDIA_BLOCK)
+        if (media_sum(p + i, MEDIA_BLOCK) != sums[(at + i) / MEDIA_BLOCK]) return 0;
     return 1;
 }
 
@@ -299,7 +218,7 @@ static inline int images_to_null(const void *user)
         n = posio_min(IMAGES_REQUEST, images.media_size - at);
         ok = images_read(&r, at, buf, (size_t)n) &&
              images_check(images_sums(t->m, t->raw), buf, at,
-                          t->check_all ? (size_t)n : IMAGES_BLOCK);
+                          t->check_all ? (size_t)n : MEDIA_BLOCK);
     }
     images_close(&r);
     free(buf);
@@ -323,13 +242,13 @@ static inline int images_is_zero(const unsigned char *p, size_t n)
 static inline posio_result images_write(void *user, uint32_t part, posio_error *err)
 {
     images_writer *w = (images_writer *)user;
-    unsigned char *buf = (unsigned char *)malloc(IMAGES_MIB);
+    unsigned char *buf = (unsigned char *)malloc(MEDIA_MIB);
     uint64_t at;
     int ok = buf != NULL;
     (void)part;
-    while (ok && (at = (uint64_t)posio_atomic_add(&w->next, 1) * IMAGES_MIB) < images.media_size) {
-        size_t n = (size_t)posio_min(IMAGES_MIB, images.media_size - at), i, k;
-        ok = images_read(w->reader, at, buf, n) && images_check(w->sums, buf, at, IMAGES_BLOCK);
+    while (ok && (at = (uint64_t)posio_atomic_add(&w->next, 1) * MEDIA_MIB) < images.media_size) {
+        size_t n = (size_t)posio_min(MEDIA_MIB, images.media_size - at), i, k;
+        ok = images_read(w->reader, at, buf, n) && images_check(w->sums, buf, at, MEDIA_BLOCK);
         for (i = 0; i < n && ok; i += k) {
             k = (size_t)posio_min(IMAGES_RUN, n - i);
             if (!images_is_zero(buf + i, k))
@@ -364,14 +283,14 @@ static inline int images_to_file(const void *user)
 static inline int images_check_output(const void *user)
 {
     const images_task *t = (const images_task *)user;
-    unsigned char *buf = (unsigned char *)malloc(IMAGES_MIB);
+    unsigned char *buf = (unsigned char *)malloc(MEDIA_MIB);
     char path[BENCH_PATH];
     FILE *f = fopen(bench_path(path, "out.raw"), "rb");
     uint64_t at;
     int ok = buf != NULL && f != NULL;
-    for (at = 0; at < images.media_size && ok; at += IMAGES_MIB)
-        ok = fread(buf, 1, IMAGES_MIB, f) == IMAGES_MIB &&
-             images_check(images_sums(t->m, t->raw), buf, at, IMAGES_MIB);
+    for (at = 0; at < images.media_size && ok; at += MEDIA_MIB)
+        ok = fread(buf, 1, MEDIA_MIB, f) == MEDIA_MIB &&
+             images_check(images_sums(t->m, t->raw), buf, at, MEDIA_MIB);
     return !ok || fgetc(f) != EOF;
 }
 
@@ -539,63 +458,28 @@ static inline void images_throughput(const images_image *m)
 
 // ---------------------------------------------------------------------------------- random reads
 
-typedef struct images_random_reader {
-    images_reader *reader;
-    const uint64_t *sums;
-    pthread_barrier_t *gate; /* lets all begin together */
-    uint64_t seed;
-    uint32_t reads;
-    int failed;
-} images_random_reader;
-
-static inline void *images_read_randomly(void *user)
+static inline int images_read_block(void *reader, uint64_t at, void *buf)
 {
-    images_random_reader *r = (images_random_reader *)user;
-    unsigned char buf[IMAGES_BLOCK];
-    uint64_t x = r->seed * 0x9e3779b97f4a7c15u + 1;
-    uint32_t i;
-    (void)pthread_barrier_wait(r->gate);
-    for (i = 0; i < r->reads; i++) {
-        uint64_t block;
-        x = x * 6364136223846793005u + 1442695040888963407u;
-        block = (x >> 16) % (images.media_size / IMAGES_BLOCK);
-        if (!images_read(r->reader, block * IMAGES_BLOCK, buf, IMAGES_BLOCK) ||
-            images_sum(buf, IMAGES_BLOCK) != r->sums[block])
-            r->failed = 1;
-    }
-    return NULL;
+    return images_read((images_reader *)reader, at, (unsigned char *)buf, MEDIA_BLOCK);
 }
 
-/* Seconds from the moment that all threads are there; a cold cache: it is opened anew. */
+/* Seconds; a cold cache: it is opened anew. */
 static inline double images_random_once(const images_image *m, int raw, uint32_t threads,
                                         uint32_t reads)
 {
-    pthread_t id[2];
-    images_random_reader readers[2];
-    pthread_barrier_t gate;
+    media_reading reading;
     images_reader r;
-    double begin;
-    uint32_t i;
+    double seconds;
     if (!images_open(&r, m, raw, NULL)) return 0;
-    pthread_barrier_init(&gate, NULL, threads + 1);
-    for (i = 0; i < threads; i++) {
-        memset(&readers[i], 0, sizeof readers[i]);
-        readers[i].reader = &r;
-        readers[i].sums = images_sums(m, raw);
-        readers[i].gate = &gate;
-        readers[i].seed = i + 1;
-        readers[i].reads = reads / threads;
-        if (pthread_create(&id[i], NULL, images_read_randomly, &readers[i]) != 0) abort();
-    }
-    begin = bench_now();
-    (void)pthread_barrier_wait(&gate);
-    for (i = 0; i < threads; i++) (void)pthread_join(id[i], NULL);
-    begin = bench_now() - begin;
-    for (i = 0; i < threads; i++)
-        if (readers[i].failed) bench_complain(m->name, "random reads: not the content");
-    pthread_barrier_destroy(&gate);
+    reading.read = images_read_block;
+    reading.image = &r;
+    reading.sums = images_sums(m, raw);
+    reading.range = images.media_size;
+    reading.threads = threads;
+    reading.reads = reads;
+    seconds = media_read_with_threads(&reading, m->name);
     images_close(&r);
-    return begin;
+    return seconds;
 }
 
 static inline void images_randomly(const images_image *m)
@@ -652,7 +536,7 @@ static inline void images_bench(const images_image *m)
     struct stat st;
     int ok = stat(bench_path(path, m->file), &st) == 0;
     if (ok && !bench.json)
-        printf("\n%s, %.0f MiB of media\n", m->name, (double)images.media_size / IMAGES_MIB);
+        printf("\n%s, %.0f MiB of media\n", m->name, (double)images.media_size / MEDIA_MIB);
     if (!ok) bench_complain(m->name, "is not there");
     else if (images_is_content(m)) {
         images_throughput(m);
@@ -670,36 +554,64 @@ static inline int images_wanted(const char *name)
 
 enum { IMAGES_HUGE_READS = 20000 };
 
+/* A disk so large that its tables do not fit into memory: what reading it takes at most. */
 typedef struct images_huge {
-    double before, opened; /* peaks of memory, MiB */
-    uint64_t reads;
+    const char *name, *file;
+    uint64_t media_size;
+    int (*make)(const void *user);                                       /* the file; in a child */
+    posio_result (*reads)(void *image, uint32_t part, posio_error *err); /* half of the reads */
 } images_huge;
 
-/* What a reader of a huge disk takes: body opens it, reads, checks, and fills in an images_huge. */
-static inline void images_memory(const char *what, int (*body)(const void *user))
+typedef struct images_peaks {
+    const images_huge *of;
+    double before, opened; /* MiB */
+} images_peaks;
+
+static inline int images_read_huge(const void *user)
 {
-    images_huge *h = (images_huge *)bench_shared(sizeof *h);
+    images_peaks *p = (images_peaks *)(uintptr_t)user;
+    thread_pool *pool = thread_pool_create(2);
+    uint64_t size = 0;
+    char path[BENCH_PATH];
+    posio_error err;
+    void *image;
+    posio_result r = POSIO_E_IO;
+    memset(&err, 0, sizeof err);
+    p->before = bench_peak();
+    image = images.format->open(bench_path(path, p->of->file), pool, &size, &err);
+    p->opened = bench_peak();
+    if (image != NULL) r = thread_pool_parallel_for(pool, 2, p->of->reads, image, &err);
+    if (r != POSIO_OK) fprintf(stderr, "%s\n", err.message);
+    images.format->close(image);
+    (void)thread_pool_destroy(pool);
+    return r != POSIO_OK || size != p->of->media_size;
+}
+
+static inline void images_memory(const images_huge *h)
+{
+    images_peaks *p = (images_peaks *)bench_shared(sizeof *p);
     bench_cost c;
-    if (bench_child(body, h, &c) != 0) {
-        bench_complain(what, "failed, or wrong bytes");
-        return;
-    }
-    if (bench.json)
+    bench_title("memory");
+    p->of = h;
+    if (bench_child(h->make, NULL, &c) != 0) bench_complain(h->file, "cannot be made");
+    else if (bench_child(images_read_huge, p, &c) != 0)
+        bench_complain(h->name, "failed, or wrong bytes");
+    else if (bench.json)
         printf("{\"bench\":\"%s\",\"what\":\"memory\",\"image\":\"%s\",\"before_mib\":%.1f,"
                "\"opened_mib\":%.1f,\"peak_mib\":%.1f,\"goal\":64,\"reads\":%llu}\n",
-               bench.name, what, h->before, h->opened, c.mib, (unsigned long long)h->reads);
+               bench.name, h->name, p->before, p->opened, c.mib,
+               (unsigned long long)IMAGES_HUGE_READS);
     else
-        printf("  %s: peak %.1f MiB (below 64) after %llu reads; %.1f opened, %.1f before\n", what,
-               c.mib, (unsigned long long)h->reads, h->opened, h->before);
+        printf("  %s: peak %.1f MiB (below 64) after %llu reads; %.1f opened, %.1f before\n",
+               h->name, c.mib, (unsigned long long)IMAGES_HUGE_READS, p->opened, p->before);
     fflush(stdout);
+    bench_remove(h->file);
 }
 
 static inline int images_arguments(int argc, char **argv, uint64_t *mib)
 {
     int i, rounds = 0;
-    bench.folder = access("/dev/shm", W_OK) == 0 ? "/dev/shm"
-                   : getenv("TMPDIR") != NULL    ? getenv("TMPDIR")
-                                                 : "/tmp";
+    bench.folder = bench_default_folder();
     images.export_tool = "build/export";
     *mib = 0;
     for (i = 1; i < argc; i++) {
@@ -719,8 +631,34 @@ static inline int images_arguments(int argc, char **argv, uint64_t *mib)
     return *mib >= 20 && images.rounds >= 1;
 }
 
-#define IMAGES_USAGE                                                                         \
-    "[--json] [--quick] [--rounds N] [--mib N, from 20] [--only null|tmpfs|random|memory]\n" \
-    "    [--image NAME] [--export PROGRAM] [--folder DIR]\n"
+/* All of a bench, but for its name. make makes an image that qemu-img does not; or NULL. */
+static inline int images_main(int argc, char **argv, const images_format *format,
+                              images_image *kinds, size_t count, int (*make)(images_image *m),
+                              const images_huge *huge)
+{
+    uint64_t mib;
+    size_t i;
+    int made = 0;
+    images.format = format;
+    if (!images_arguments(argc, argv, &mib)) {
+        fprintf(stderr,
+                "usage: %s [--json] [--quick] [--rounds N] [--mib N, from 20]\n"
+                "    [--only null|tmpfs|random|memory] [--image NAME] [--export PROGRAM]\n"
+                "    [--folder DIR]\n",
+                bench.name);
+        return 2;
+    }
+    if (!bench_open_folder()) return 2;
+    for (i = 0; i < count; i++) {
+        if (!images_wanted(kinds[i].name)) continue;
+        if (!made && !images_make_media(mib)) break;
+        made = 1;
+        if (kinds[i].make != NULL ? images_convert(&kinds[i]) : make(&kinds[i]))
+            images_bench(&kinds[i]);
+    }
+    if (bench_wants("memory")) images_memory(huge);
+    bench_close_folder();
+    return bench.bad;
+}
 
 #endif

@@ -31,216 +31,45 @@
 #include "../digest.h"
 #include "../qcow2_read.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include "bench_media.h"
 
-enum { BLOCK = 4096, REQUEST = 8 << 20, MIB = 1 << 20, ABSENT = 127 };
+enum { BLOCK = MEDIA_BLOCK, REQUEST = 8 << 20, MIB = MEDIA_MIB };
 
-static int json, bad;
-static const char *export_tool = "build/export", *where = "/dev/shm";
+static const char *export_tool = "build/export";
 static uint64_t media_size;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static void complain(const char *what, const char *why)
-{
-    fprintf(stderr, "bench_qcow2_read: %s: %s\n", what, why);
-    bad = 1;
-}
-
-// ---------------------------------------------------------------------------------- processes
-
-typedef struct cost {
-    double wall, cpu; /* seconds */
-    double mib;       /* peak of memory */
-} cost;
-
-/* Runs body in a child process; its exit code, with what it cost. */
-static int run_child(int (*body)(const void *user), const void *user, cost *c)
-{
-    struct rusage use;
-    double begin = now();
-    int state = 0;
-    pid_t child;
-    fflush(stdout);
-    fflush(stderr);
-    child = fork();
-    if (child == 0) _exit(body(user));
-    if (child < 0 || wait4(child, &state, 0, &use) != child) return -1;
-    c->wall = now() - begin;
-    c->cpu = (double)use.ru_utime.tv_sec + (double)use.ru_utime.tv_usec * 1e-6 +
-             (double)use.ru_stime.tv_sec + (double)use.ru_stime.tv_usec * 1e-6;
-    c->mib = (double)use.ru_maxrss / 1024;
-    return WIFEXITED(state) ? WEXITSTATUS(state) : -1;
-}
-
-static int exec_quietly(const void *user)
-{
-    char *const *argv = (char *const *)user;
-    int nowhere = open("/dev/null", O_WRONLY);
-    if (nowhere >= 0) {
-        dup2(nowhere, 1);
-        dup2(nowhere, 2);
-    }
-    execvp(argv[0], argv);
-    return ABSENT;
-}
-
-static void keep_best(cost *best, cost c)
-{
-    if (best->wall == 0 || c.wall < best->wall) best->wall = c.wall;
-    if (best->cpu == 0 || c.cpu < best->cpu) best->cpu = c.cpu;
-    if (best->mib == 0 || c.mib < best->mib) best->mib = c.mib;
-}
 
 // ---------------------------------------------------------------------------------- files
 
 enum { DEFLATE, ZSTANDARD, PLAIN, E01, IMAGES };
 static const char *const image_names[IMAGES] = {"deflate", "zstd", "plain", "E01"};
 
-static char folder[256], raw_path[300], out_path[300], base_path[300], image_path[IMAGES][300];
+static char raw_path[BENCH_PATH], out_path[BENCH_PATH], base_path[BENCH_PATH];
+static char image_path[IMAGES][BENCH_PATH];
 static int has_image[IMAGES];
 
-static void remove_files(void)
+static void name_files(void)
 {
     int i;
-    if (folder[0] == 0) return;
-    (void)unlink(raw_path);
-    (void)unlink(out_path);
-    for (i = 0; i < IMAGES; i++) (void)unlink(image_path[i]);
-    (void)rmdir(folder);
-    folder[0] = 0;
-}
-
-static void on_signal(int number)
-{
-    remove_files();
-    _exit(128 + number);
-}
-
-static int make_folder(void)
-{
-    const char *tmp = getenv("TMPDIR");
-    int i;
-    if (access(where, W_OK) != 0) where = tmp != NULL ? tmp : "/tmp";
-    snprintf(folder, sizeof folder, "%s/bench_qcow2_read.XXXXXX", where);
-    if (mkdtemp(folder) == NULL) return folder[0] = 0, 0;
-    snprintf(raw_path, sizeof raw_path, "%s/media.raw", folder);
-    snprintf(out_path, sizeof out_path, "%s/out.raw", folder);
-    snprintf(base_path, sizeof base_path, "%s/media", folder);
-    for (i = 0; i < E01; i++)
-        snprintf(image_path[i], sizeof image_path[i], "%s/%s.qcow2", folder, image_names[i]);
-    snprintf(image_path[E01], sizeof image_path[E01], "%s/media.E01", folder);
-    return 1;
+    (void)bench_path(raw_path, "media.raw");
+    (void)bench_path(out_path, "out.raw");
+    (void)bench_path(base_path, "media");
+    for (i = 0; i < E01; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s.qcow2", image_names[i]);
+        (void)bench_path(image_path[i], name);
+    }
+    (void)bench_path(image_path[E01], "media.E01");
 }
 
 // ---------------------------------------------------------------------------------- the media
 
-/* Files of this system of one kind, one behind the other; when all are used up it begins again, at
-   another place of each, so that no two passes cut them into the same clusters. */
-typedef struct collector {
-    unsigned char *out;
-    size_t left, got; /* bytes wanted; found in this pass */
-    unsigned pass;
-    int text;
-} collector;
-
-static void collect_file(collector *c, const char *path)
-{
-    unsigned char head[BLOCK];
-    FILE *f = fopen(path, "rb");
-    size_t n;
-    int text;
-    if (f == NULL) return;
-    n = fread(head, 1, sizeof head, f);
-    text = memchr(head, 0, n) == NULL && memchr(head, '\n', n) != NULL;
-    if (n >= 512 && text == c->text && fseek(f, (long)(c->pass * 1237), SEEK_SET) == 0) {
-        n = fread(c->out, 1, c->left, f);
-        c->out += n;
-        c->left -= n;
-        c->got += n;
-    }
-    fclose(f);
-}
-
-static void collect(collector *c, const char *path, int depth)
-{
-    char inner[1024];
-    struct dirent *e;
-    struct stat st;
-    DIR *d;
-    if (c->left == 0 || depth > 12 || lstat(path, &st) != 0) return;
-    if (S_ISREG(st.st_mode) && st.st_size >= 512) collect_file(c, path);
-    if (!S_ISDIR(st.st_mode) || (d = opendir(path)) == NULL) return;
-    while ((e = readdir(d)) != NULL && c->left != 0)
-        if (e->d_name[0] != '.' &&
-            snprintf(inner, sizeof inner, "%s/%s", path, e->d_name) < (int)sizeof inner)
-            collect(c, inner, depth + 1);
-    closedir(d);
-}
-
-static int collect_all(unsigned char *out, size_t size, int text)
-{
-    static const char *const folders[2][3] = {{"/usr/lib", "/usr/bin", "/usr/libexec"},
-                                              {"/usr/include", "/usr/share", "/etc"}};
-    collector c;
-    size_t i;
-    memset(&c, 0, sizeof c);
-    c.out = out;
-    c.left = size;
-    c.text = text;
-    do {
-        c.got = 0;
-        for (i = 0; i < 3; i++) collect(&c, folders[text][i], 0);
-        c.pass++;
-    } while (c.left != 0 && c.got != 0);
-    return c.left == 0;
-}
-
-static void fill_random(unsigned char *p, size_t n)
-{
-    static uint64_t x = 88172645463325252u;
-    size_t i;
-    for (i = 0; i < n; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        p[i] = (unsigned char)(x >> 24);
-    }
-}
-
 /* XXH64 of every 4 KiB of media: shared with the children. */
 static uint64_t *sums;
-
-static uint64_t block_sum(const void *p, size_t n)
-{
-    uint8_t out[DIGEST_MAX_SIZE];
-    uint64_t v;
-    (void)digest_of(DIGEST_XXH64, p, n, out);
-    memcpy(&v, out, sizeof v);
-    return v;
-}
 
 static void sum_media(const unsigned char *p, uint64_t at, size_t n)
 {
     size_t i;
-    for (i = 0; i < n; i += BLOCK) sums[(at + i) / BLOCK] = block_sum(p + i, BLOCK);
+    for (i = 0; i < n; i += BLOCK) sums[(at + i) / BLOCK] = media_sum(p + i, BLOCK);
 }
 
 /* In a child, whose memory is gone with it. */
@@ -257,11 +86,11 @@ static int write_media(const void *user)
     text = (unsigned char *)malloc(text_size);
     binary = (unsigned char *)malloc(binary_size);
     ok = raw != NULL && buf != NULL && text != NULL && binary != NULL &&
-         collect_all(text, text_size, 1) && collect_all(binary, binary_size, 0);
+         media_collect_memory(text, text_size, 1) && media_collect_memory(binary, binary_size, 0);
     for (i = 0; i < mib && ok; i++) {
         char kind = kinds[i % 20];
         if (kind == 'z') memset(buf, 0, MIB);
-        else if (kind == 'r') fill_random(buf, MIB);
+        else if (kind == 'r') media_random(buf, MIB);
         else if (kind == 't') memcpy(buf, text + t++ * MIB, MIB);
         else memcpy(buf, binary + b++ * MIB, MIB);
         sum_media(buf, i * MIB, MIB);
@@ -272,12 +101,12 @@ static int write_media(const void *user)
 
 // ---------------------------------------------------------------------------------- the images
 
-static int run_program(const char *const *argv, const char *image)
+static int run_program(const bench_command *command, const char *image)
 {
-    cost c;
-    int code = run_child(exec_quietly, argv, &c);
-    if (code == ABSENT) fprintf(stderr, "SKIP: there is no %s\n", argv[0]);
-    else if (code != 0) complain(image, "cannot be made");
+    bench_cost c;
+    int code = bench_run(command, &c);
+    if (code == BENCH_ABSENT) fprintf(stderr, "SKIP: there is no %s\n", command->argv[0]);
+    else if (code != 0) bench_complain(image, "cannot be made");
     return code == 0;
 }
 
@@ -335,17 +164,19 @@ static void make_images(void)
 {
     static const char *const options[E01] = {
         "cluster_size=64k", "cluster_size=64k,compression_type=zstd", "cluster_size=64k"};
-    const char *ewf[] = {"ewfacquire", "-u", "-q", "-f", "encase6", "-c", "fast", "-b", "64", "-t",
-                         base_path, raw_path, NULL};
+    const bench_command ewf = {{"ewfacquire", "-u", "-q", "-f", "encase6", "-c", "fast", "-b", "64",
+                                "-t", base_path, raw_path, NULL},
+                               NULL};
     int i, there = 1;
     for (i = 0; i < E01 && there; i++) {
-        const char *argv[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", options[i],
-                              i == PLAIN ? "-S" : "-c", i == PLAIN ? "0" : "-q", raw_path,
-                              image_path[i], NULL};
-        there = has_image[i] = run_program(argv, image_path[i]);
+        const bench_command convert = {{"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o",
+                                        options[i], i == PLAIN ? "-S" : "-c",
+                                        i == PLAIN ? "0" : "-q", raw_path, image_path[i], NULL},
+                                       NULL};
+        there = has_image[i] = run_program(&convert, image_path[i]);
     }
     if (!has_image[PLAIN]) has_image[PLAIN] = make_plain();
-    has_image[E01] = run_program(ewf, image_path[E01]);
+    has_image[E01] = run_program(&ewf, image_path[E01]);
 #if !defined(QCOW2_READ_ZSTD)
     if (has_image[ZSTANDARD]) fprintf(stderr, "SKIP zstd: built without QCOW2_READ_ZSTD\n");
     has_image[ZSTANDARD] = 0;
@@ -354,23 +185,23 @@ static void make_images(void)
 
 static int prepare(uint64_t mib)
 {
-    cost c;
+    bench_cost c;
     media_size = mib * MIB;
-    sums = (uint64_t *)mmap(NULL, (size_t)(media_size / BLOCK) * sizeof *sums,
-                            PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (sums == MAP_FAILED) return complain("sums", "out of memory"), 0;
-    if (!make_folder()) return complain(where, "cannot make a folder"), 0;
-    if (run_child(write_media, NULL, &c) != 0) return complain(raw_path, "cannot make media"), 0;
+    sums = (uint64_t *)bench_shared((size_t)(media_size / BLOCK) * sizeof *sums);
+    if (!bench_open_folder()) return bench.bad = 1, 0;
+    name_files();
+    if (bench_child(write_media, NULL, &c) != 0)
+        return bench_complain(raw_path, "cannot make media"), 0;
     make_images();
-    return !bad;
+    return !bench.bad;
 }
 
 static void print_images(void)
 {
     int i;
     struct stat st;
-    if (json) return;
-    printf("%.0f MiB of media in %s; of the images:", (double)media_size / MIB, where);
+    if (bench.json) return;
+    printf("%.0f MiB of media in %s; of the images:", (double)media_size / MIB, bench.folder);
     for (i = 0; i < IMAGES; i++)
         if (has_image[i] && stat(image_path[i], &st) == 0)
             printf(" %s %.0f MiB", image_names[i], (double)st.st_size / MIB);
@@ -387,9 +218,9 @@ static qcow2_read *open_image(int image, thread_pool *pool)
     memset(&desc, 0, sizeof desc);
     desc.pool = pool;
     if (qcow2_read_open(&q, image_path[image], &desc, &err) != POSIO_OK)
-        complain(image_path[image], err.message);
+        bench_complain(image_path[image], err.message);
     else if (qcow2_read_info(q)->media_size != media_size)
-        complain(image_path[image], "has another size");
+        bench_complain(image_path[image], "has another size");
     return q;
 }
 
@@ -403,7 +234,7 @@ static int check_blocks(const unsigned char *p, uint64_t at, size_t n)
 {
     size_t i;
     for (i = 0; i < n; i += BLOCK)
-        if (block_sum(p + i, BLOCK) != sums[(at + i) / BLOCK]) return 0;
+        if (media_sum(p + i, BLOCK) != sums[(at + i) / BLOCK]) return 0;
     return 1;
 }
 
@@ -484,13 +315,14 @@ static void check_images(void)
 {
     int i;
     task t;
-    cost c;
+    bench_cost c;
     for (i = 0; i < E01; i++) {
         if (!has_image[i]) continue;
         t.image = i;
         t.check_all = 1;
         for (t.threads = 1; t.threads <= 2; t.threads++)
-            if (run_child(read_all, &t, &c) != 0) complain(image_names[i], "is not the media");
+            if (bench_child(read_all, &t, &c) != 0)
+                bench_complain(image_names[i], "is not the media");
     }
 }
 
@@ -502,8 +334,8 @@ typedef struct engine {
     char name[32];
     int (*body)(const void *user);
     task task;
-    const char *argv[16]; /* of a program */
-    cost best;
+    bench_command command; /* of a program */
+    bench_cost best;
     int absent, checked;
 } engine;
 
@@ -519,7 +351,7 @@ static engine *add_engine(int image, int target, const char *name)
     e->target = target;
     e->task.image = image;
     snprintf(e->name, sizeof e->name, "%s", name);
-    e->body = exec_quietly;
+    e->body = bench_exec;
     return e;
 }
 
@@ -527,7 +359,7 @@ static void add_program(int image, int target, const char *name, const char *con
 {
     engine *e = add_engine(image, target, name);
     size_t i;
-    for (i = 0; argv[i] != NULL; i++) e->argv[i] = argv[i];
+    for (i = 0; argv[i] != NULL; i++) e->command.argv[i] = argv[i];
     e->is_peer = strcmp(argv[0], export_tool) != 0;
 }
 
@@ -583,22 +415,22 @@ static void add_engines(void)
 
 static void run_engine(engine *e)
 {
-    cost c;
+    bench_cost c;
     int code;
     if (e->absent) return;
     if (e->target == TO_FILE) (void)unlink(out_path);
-    code = run_child(e->body, e->argv[0] != NULL ? (const void *)e->argv : &e->task, &c);
-    if (code == ABSENT) {
-        fprintf(stderr, "SKIP %s: there is no %s\n", e->name, e->argv[0]);
+    code = e->body == bench_exec ? bench_run(&e->command, &c) : bench_child(e->body, &e->task, &c);
+    if (code == BENCH_ABSENT) {
+        fprintf(stderr, "SKIP %s: there is no %s\n", e->name, e->command.argv[0]);
         e->absent = 1;
         return;
     }
-    if (code == 0) keep_best(&e->best, c);
+    if (code == 0) bench_keep_best(&e->best, c);
     if (code == 0 && e->target == TO_FILE && !e->checked) {
         e->checked = 1;
-        code = run_child(check_output, NULL, &c);
+        code = bench_child(check_output, NULL, &c);
     }
-    if (code != 0) complain(e->name, "failed, or its output is not the media");
+    if (code != 0) bench_complain(e->name, "failed, or its output is not the media");
 }
 
 static const engine *peer_of(const engine *e)
@@ -618,12 +450,12 @@ static void print_engine(const engine *e)
 {
     static const engine none;
     const engine *peer = peer_of(e);
-    const cost *c = &e->best;
+    const bench_cost *c = &e->best;
     double rate = (double)media_size / c->wall * 1e-6;
     const char *target = e->target == TO_NULL ? "null" : "tmpfs";
     if (c->wall == 0) return;
     if (peer == NULL) peer = &none;
-    if (json)
+    if (bench.json)
         printf("{\"bench\":\"qcow2_read\",\"what\":\"%s\",\"image\":\"%s\",\"engine\":\"%s\","
                "\"bytes\":%llu,\"seconds\":%.4f,\"cpu_seconds\":%.4f,"
                "\"megabytes_per_second\":%.1f,\"peer\":\"%s\",\"ratio\":%.3f,\"cpu_ratio\":%.3f,"
@@ -643,11 +475,11 @@ static void run_engines(int rounds)
     add_engines();
     for (r = 0; r < rounds; r++)
         for (i = 0; i < engine_count; i++) run_engine(&engines[i]);
-    if (!json)
+    if (!bench.json)
         printf("\n%-8s  %-6s  %-16s  %8s  %8s  %8s  %10s  %6s  %9s\n", "image", "target", "",
                "wall, s", "CPU, s", "MB/s", "ratio wall", "CPU", "peak, MiB");
     for (i = 0; i < engine_count; i++) {
-        if (!json && i != 0 && engines[i].image != engines[i - 1].image) puts("");
+        if (!bench.json && i != 0 && engines[i].image != engines[i - 1].image) puts("");
         print_engine(&engines[i]);
     }
     (void)unlink(out_path);
@@ -655,61 +487,17 @@ static void run_engines(int rounds)
 
 // ---------------------------------------------------------------------------------- random reads
 
-enum { READS = 8192, PLAIN_READS = 262144, MOST_THREADS = 2 };
+enum { READS = 8192, PLAIN_READS = 262144 };
 
-/* One reader of several; `gate` lets all begin together. */
-typedef struct reader {
-    qcow2_read *image;
-    pthread_barrier_t *gate;
-    uint64_t range, seed; /* bytes of media to read in; where its sequence begins */
-    uint32_t reads;
-    int failed;
-} reader;
-
-static void *read_randomly(void *user)
+static int read_block(void *image, uint64_t at, void *buf)
 {
-    reader *r = (reader *)user;
-    unsigned char buf[BLOCK];
-    uint64_t x = r->seed * 0x9e3779b97f4a7c15u + 1;
-    uint32_t i;
-    (void)pthread_barrier_wait(r->gate);
-    for (i = 0; i < r->reads; i++) {
-        uint64_t block;
-        x = x * 6364136223846793005u + 1442695040888963407u;
-        block = (x >> 16) % (r->range / BLOCK);
-        if (qcow2_read_at(r->image, block * BLOCK, buf, BLOCK, NULL) != POSIO_OK ||
-            block_sum(buf, BLOCK) != sums[block])
-            r->failed = 1;
-    }
-    return NULL;
+    return qcow2_read_at((qcow2_read *)image, at, buf, BLOCK, NULL) == POSIO_OK;
 }
 
-/* Seconds from the moment that all threads are there. */
 static double read_with(qcow2_read *image, uint32_t threads, uint64_t range, uint32_t reads)
 {
-    pthread_t id[MOST_THREADS];
-    reader readers[MOST_THREADS];
-    pthread_barrier_t gate;
-    double begin;
-    uint32_t i;
-    pthread_barrier_init(&gate, NULL, threads + 1);
-    for (i = 0; i < threads; i++) {
-        memset(&readers[i], 0, sizeof readers[i]);
-        readers[i].image = image;
-        readers[i].gate = &gate;
-        readers[i].range = range;
-        readers[i].seed = i + 1;
-        readers[i].reads = reads / threads;
-        if (pthread_create(&id[i], NULL, read_randomly, &readers[i]) != 0) abort();
-    }
-    begin = now();
-    (void)pthread_barrier_wait(&gate);
-    for (i = 0; i < threads; i++) (void)pthread_join(id[i], NULL);
-    begin = now() - begin;
-    for (i = 0; i < threads; i++)
-        if (readers[i].failed) complain("random reads", "not the media");
-    pthread_barrier_destroy(&gate);
-    return begin;
+    const media_reading reading = {read_block, image, sums, range, threads, reads};
+    return media_read_with_threads(&reading, "media");
 }
 
 /* A cold cache each time: the image is opened anew. */
@@ -733,7 +521,7 @@ static void run_random(int image, uint64_t range, uint32_t threads, int rounds, 
     }
     *rate = reads / best;
     if (threads == 1) *of_one = *rate;
-    if (json)
+    if (bench.json)
         printf("{\"bench\":\"qcow2_read\",\"what\":\"random\",\"image\":\"%s\",\"threads\":%u,"
                "\"within\":%llu,\"reads_per_second\":%.0f,\"hits\":%llu,\"decodes\":%llu,"
                "\"ratio_to_one_thread\":%.3f}\n",
@@ -750,7 +538,7 @@ static void run_randoms(int rounds)
     double rate, of_one = 1;
     int i, all;
     uint32_t threads;
-    if (!json)
+    if (!bench.json)
         printf("\nrandom reads of 4 KiB, a cache of 32 MiB, cold at first\n"
                "%-8s  %7s  %8s  %10s  %8s  %8s  %8s\n",
                "image", "threads", "within", "reads/s", "hits", "decodes", "ratio");
@@ -767,12 +555,12 @@ static int take_arguments(int argc, char **argv, int *rounds, uint64_t *mib)
 {
     int i;
     for (i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) json = 1;
+        if (strcmp(argv[i], "--json") == 0) bench.json = 1;
         else if (i + 1 == argc) return 0;
         else if (strcmp(argv[i], "--rounds") == 0) *rounds = atoi(argv[++i]);
         else if (strcmp(argv[i], "--mib") == 0) *mib = (uint64_t)atoi(argv[++i]);
         else if (strcmp(argv[i], "--export") == 0) export_tool = argv[++i];
-        else if (strcmp(argv[i], "--folder") == 0) where = argv[++i];
+        else if (strcmp(argv[i], "--folder") == 0) bench.folder = argv[++i];
         else return 0;
     }
     return *mib >= 20 && *rounds >= 1;
@@ -782,19 +570,19 @@ int main(int argc, char **argv)
 {
     uint64_t mib = 512;
     int rounds = 5;
+    bench.name = "bench_qcow2_read";
+    bench.folder = bench_default_folder();
     if (!take_arguments(argc, argv, &rounds, &mib)) {
         fprintf(stderr, "usage: bench_qcow2_read [--json] [--rounds N] [--mib N, from 20] "
                         "[--export PROGRAM] [--folder DIR]\n");
         return 2;
     }
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
     if (prepare(mib)) {
         print_images();
         check_images();
         run_engines(rounds);
         run_randoms(rounds < 3 ? rounds : 3);
     }
-    remove_files();
-    return bad;
+    bench_close_folder();
+    return bench.bad;
 }

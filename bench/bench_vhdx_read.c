@@ -49,9 +49,8 @@ static void close_vhdx(void *image) { vhdx_read_close((vhdx_read *)image); }
 
 static const images_format vhdx = {open_vhdx, read_vhdx, close_vhdx};
 
-enum { CHAIN = 6, KINDS = 7 };
 #define GOALS 0, 0.95, 0.95, 0.9, NULL
-static images_image kinds[KINDS] = {
+static images_image kinds[] = {
     {"dynamic-1m", "d1.vhdx", NULL, "vhdx", "subformat=dynamic,block_size=1M", GOALS},
     {"dynamic-32m", "d32.vhdx", NULL, "vhdx", "subformat=dynamic,block_size=32M", GOALS},
     {"fixed-1m", "f1.vhdx", NULL, "vhdx", "subformat=fixed,block_size=1M", GOALS},
@@ -71,10 +70,10 @@ static uint32_t chain_texture(int upper) { return IMAGE_BUILD_NOISE + 1 + (uint3
 /* The content of a sector in the chain: a texture, or 0 = the media's own bytes. */
 static uint32_t chain_seed(uint64_t at)
 {
-    const uint64_t sector = at % IMAGES_MIB / 512;
+    const uint64_t sector = at % MEDIA_MIB / 512;
     int upper;
     for (upper = 1; upper >= 0; upper--) {
-        char state = chain_states[upper][at / IMAGES_MIB % 16];
+        char state = chain_states[upper][at / MEDIA_MIB % 16];
         if (state == '1') return chain_texture(upper);
         if (state == '2' && sector >= RUN_FROM && sector < RUN_FROM + RUN_SECTORS)
             return chain_texture(upper);
@@ -90,7 +89,7 @@ static void chain_layer(vhdx_build_image *m, int upper)
         if (state == '0') continue;
         vhdx_build_block(m, i, state == '1' ? VHDX_BUILD_FULL : VHDX_BUILD_PARTIAL,
                          chain_texture(upper));
-        if (state == '2') vhdx_build_present(m, i * (IMAGES_MIB / 512) + RUN_FROM, RUN_SECTORS);
+        if (state == '2') vhdx_build_present(m, i * (MEDIA_MIB / 512) + RUN_FROM, RUN_SECTORS);
     }
     vhdx_build_finish(m);
 }
@@ -98,7 +97,7 @@ static void chain_layer(vhdx_build_image *m, int upper)
 /* Of the chain, into sums. */
 static int chain_sums(uint64_t *sums)
 {
-    static unsigned char b[IMAGES_BLOCK];
+    static unsigned char b[MEDIA_BLOCK];
     char path[BENCH_PATH];
     FILE *raw = fopen(bench_path(path, "media.raw"), "rb");
     uint64_t at;
@@ -110,7 +109,7 @@ static int chain_sums(uint64_t *sums)
             uint32_t seed = chain_seed(at + i);
             if (seed != 0) image_build_fill(seed, at + i, b + i, 512);
         }
-        sums[at / sizeof b] = images_sum(b, sizeof b);
+        sums[at / sizeof b] = media_sum(b, sizeof b);
     }
     if (raw != NULL) fclose(raw);
     return ok;
@@ -119,6 +118,7 @@ static int chain_sums(uint64_t *sums)
 /* Two differencing disks on the file base.vhdx, which knows itself as `identity`. */
 static int chain_write(const char *identity)
 {
+    static const char *const names[2] = {"upper.vhdx", "lower.vhdx"};
     static vhdx_build s;
     vhdx_build_options o[2];
     vhdx_build_image *m[2];
@@ -134,12 +134,12 @@ static int chain_write(const char *identity)
         o[i].pair[0].value = i == 0 ? "$" : link;
         o[i].pair[1].key = "relative_path";
         o[i].pair[1].value = i == 0 ? ".\\lower.vhdx" : ".\\base.vhdx";
-        m[i] = vhdx_build_begin(&s, i == 0 ? "upper.vhdx" : "lower.vhdx", &o[i]);
+        m[i] = vhdx_build_begin(&s, names[i], &o[i]);
     }
     m[1]->below = 0;
     for (i = 0; i < 2; i++) {
         chain_layer(m[i], i == 0);
-        bad |= image_build_write_file(m[i]->f, bench_path(path, m[i]->f->name));
+        bad |= image_build_write_file(m[i]->f, bench_path(path, names[i]));
     }
     vhdx_build_free(&s);
     return !bad;
@@ -167,11 +167,11 @@ static int make_chain(images_image *m)
         "chain", "base.vhdx", NULL, "vhdx", "subformat=dynamic,block_size=1M", GOALS};
     uint64_t *sums;
     bench_cost c;
-    if (images.media_size > (uint64_t)RUNS_MOST * IMAGES_MIB) {
+    if (images.media_size > (uint64_t)RUNS_MOST * MEDIA_MIB) {
         fprintf(stderr, "SKIP chain: it needs --mib up to %d\n", RUNS_MOST);
         return 0;
     }
-    sums = (uint64_t *)bench_shared((size_t)(images.media_size / IMAGES_BLOCK) * 8);
+    sums = (uint64_t *)bench_shared((size_t)(images.media_size / MEDIA_BLOCK) * 8);
     if (!images_convert(&base)) return 0;
     m->sums = sums;
     if (bench_child(make_layers, sums, &c) == 0) return 1;
@@ -213,20 +213,20 @@ static int make_huge(const void *user)
 static posio_result huge_reads(void *user, uint32_t part, posio_error *err)
 {
     vhdx_read *image = (vhdx_read *)user;
-    static const unsigned char zeros[IMAGES_BLOCK] = {0};
-    unsigned char buf[IMAGES_BLOCK], want[IMAGES_BLOCK];
+    static const unsigned char zeros[MEDIA_BLOCK] = {0};
+    unsigned char buf[MEDIA_BLOCK], want[MEDIA_BLOCK];
     uint64_t x = part + 1;
     uint32_t i;
     for (i = 0; i < IMAGES_HUGE_READS / 2; i++) {
         uint64_t at;
         uint32_t seed;
         x = x * 6364136223846793005u + 1442695040888963407u;
-        at = (x >> 12) % (HUGE_MEDIA / IMAGES_BLOCK) * IMAGES_BLOCK;
+        at = (x >> 12) % (HUGE_MEDIA / MEDIA_BLOCK) * MEDIA_BLOCK;
         if (i % 2 != 0)
-            at = (HUGE_FIRST + (x >> 12) % HUGE_BLOCKS * HUGE_STEP) * IMAGES_MIB +
-                 (x >> 40) % 256 * IMAGES_BLOCK;
+            at = (HUGE_FIRST + (x >> 12) % HUGE_BLOCKS * HUGE_STEP) * MEDIA_MIB +
+                 (x >> 40) % 256 * MEDIA_BLOCK;
         if (vhdx_read_at(image, at, buf, sizeof buf, err) != POSIO_OK) return POSIO_E_DATA;
-        seed = huge_seed(at / IMAGES_MIB);
+        seed = huge_seed(at / MEDIA_MIB);
         if (seed != 0) image_build_fill(seed, at, want, sizeof want);
         if (memcmp(buf, seed != 0 ? want : zeros, sizeof buf) != 0)
             return posio_fail(err, POSIO_E_DATA, at, "wrong bytes");
@@ -234,56 +234,12 @@ static posio_result huge_reads(void *user, uint32_t part, posio_error *err)
     return POSIO_OK;
 }
 
-static int read_huge(const void *user)
-{
-    images_huge *h = (images_huge *)(uintptr_t)user;
-    thread_pool *pool = thread_pool_create(2);
-    uint64_t size = 0;
-    char path[BENCH_PATH];
-    posio_error err;
-    void *image;
-    posio_result r = POSIO_E_IO;
-    memset(&err, 0, sizeof err);
-    h->before = bench_peak();
-    image = open_vhdx(bench_path(path, "huge.vhdx"), pool, &size, &err);
-    h->opened = bench_peak();
-    h->reads = IMAGES_HUGE_READS;
-    if (image != NULL) r = thread_pool_parallel_for(pool, 2, huge_reads, image, &err);
-    if (r != POSIO_OK) fprintf(stderr, "%s\n", err.message);
-    close_vhdx(image);
-    (void)thread_pool_destroy(pool);
-    return r != POSIO_OK || size != HUGE_MEDIA;
-}
-
-static void bench_memory(void)
-{
-    bench_cost c;
-    bench_title("memory");
-    if (bench_child(make_huge, NULL, &c) != 0) bench_complain("huge.vhdx", "cannot be made");
-    else images_memory("64 TiB", read_huge);
-    bench_remove("huge.vhdx");
-}
+static const images_huge huge = {"64 TiB", "huge.vhdx", HUGE_MEDIA, make_huge, huge_reads};
 
 // ---------------------------------------------------------------------------------- main
 
 int main(int argc, char **argv)
 {
-    uint64_t mib;
-    int made = 0, i;
     bench.name = "bench_vhdx_read";
-    images.format = &vhdx;
-    if (!images_arguments(argc, argv, &mib)) {
-        fputs("usage: bench_vhdx_read " IMAGES_USAGE, stderr);
-        return 2;
-    }
-    if (!bench_open_folder()) return 2;
-    for (i = 0; i < KINDS; i++) {
-        if (!images_wanted(kinds[i].name)) continue;
-        if (!made && !images_make_media(mib)) break;
-        made = 1;
-        if (i == CHAIN ? make_chain(&kinds[i]) : images_convert(&kinds[i])) images_bench(&kinds[i]);
-    }
-    if (bench_wants("memory")) bench_memory();
-    bench_close_folder();
-    return bench.bad;
+    return images_main(argc, argv, &vhdx, kinds, sizeof kinds / sizeof kinds[0], make_chain, &huge);
 }

@@ -48,7 +48,7 @@ static void close_vmdk(void *image) { vmdk_read_close((vmdk_read *)image); }
 
 static const images_format vmdk = {open_vmdk, read_vmdk, close_vmdk};
 
-static const images_image kinds[] = {
+static images_image kinds[] = {
     {"streamOptimized", "stream.vmdk", NULL, "vmdk", "subformat=streamOptimized", 1, 5, 4, 0, NULL},
     {"monolithicSparse", "sparse.vmdk", NULL, "vmdk", "subformat=monolithicSparse", 0, 0.95, 0.95,
      0.9, NULL},
@@ -77,7 +77,7 @@ static uint64_t huge_word(uint64_t at)
 {
     uint64_t grain = at / HUGE_GRAIN, k = (grain - HUGE_FIRST) / HUGE_STEP;
     if (grain < HUGE_FIRST || (grain - HUGE_FIRST) % HUGE_STEP != 0 || k >= HUGE_GRAINS) return 0;
-    return (at / IMAGES_BLOCK + 1) * 0x9e3779b97f4a7c15u;
+    return (at / MEDIA_BLOCK + 1) * 0x9e3779b97f4a7c15u;
 }
 
 static int put_at(int f, uint64_t at, const void *p, size_t n)
@@ -143,16 +143,16 @@ static int make_huge(const void *user)
 static posio_result huge_reads(void *user, uint32_t part, posio_error *err)
 {
     vmdk_read *image = (vmdk_read *)user;
-    unsigned char buf[IMAGES_BLOCK], want[8];
+    unsigned char buf[MEDIA_BLOCK], want[8];
     uint64_t x = part + 1;
     uint32_t i, k;
     for (i = 0; i < IMAGES_HUGE_READS / 2; i++) {
         uint64_t at;
         x = x * 6364136223846793005u + 1442695040888963407u;
-        at = (x >> 12) % (HUGE_MEDIA / IMAGES_BLOCK) * IMAGES_BLOCK;
+        at = (x >> 12) % (HUGE_MEDIA / MEDIA_BLOCK) * MEDIA_BLOCK;
         if (i % 2 != 0)
             at = (HUGE_FIRST + (x >> 12) % HUGE_GRAINS * HUGE_STEP) * HUGE_GRAIN +
-                 (x >> 40) % 16 * IMAGES_BLOCK;
+                 (x >> 40) % 16 * MEDIA_BLOCK;
         if (vmdk_read_at(image, at, buf, sizeof buf, err) != POSIO_OK) return POSIO_E_DATA;
         put_le(want, huge_word(at), 8);
         for (k = 0; k < sizeof buf; k += 8)
@@ -162,57 +162,12 @@ static posio_result huge_reads(void *user, uint32_t part, posio_error *err)
     return POSIO_OK;
 }
 
-static int read_huge(const void *user)
-{
-    images_huge *h = (images_huge *)(uintptr_t)user;
-    thread_pool *pool = thread_pool_create(2);
-    uint64_t size = 0;
-    char path[BENCH_PATH];
-    posio_error err;
-    void *image;
-    posio_result r = POSIO_E_IO;
-    memset(&err, 0, sizeof err);
-    h->before = bench_peak();
-    image = open_vmdk(bench_path(path, "huge.vmdk"), pool, &size, &err);
-    h->opened = bench_peak();
-    h->reads = IMAGES_HUGE_READS;
-    if (image != NULL) r = thread_pool_parallel_for(pool, 2, huge_reads, image, &err);
-    if (r != POSIO_OK) fprintf(stderr, "%s\n", err.message);
-    close_vmdk(image);
-    (void)thread_pool_destroy(pool);
-    return r != POSIO_OK || size != HUGE_MEDIA;
-}
-
-static void bench_memory(void)
-{
-    bench_cost c;
-    bench_title("memory");
-    if (bench_child(make_huge, NULL, &c) != 0) bench_complain("huge.vmdk", "cannot be made");
-    else images_memory("62 TiB", read_huge);
-    bench_remove("huge.vmdk");
-}
+static const images_huge huge = {"62 TiB", "huge.vmdk", HUGE_MEDIA, make_huge, huge_reads};
 
 // ---------------------------------------------------------------------------------- main
 
 int main(int argc, char **argv)
 {
-    uint64_t mib;
-    size_t i;
-    int made = 0;
     bench.name = "bench_vmdk_read";
-    images.format = &vmdk;
-    if (!images_arguments(argc, argv, &mib)) {
-        fputs("usage: bench_vmdk_read " IMAGES_USAGE, stderr);
-        return 2;
-    }
-    if (!bench_open_folder()) return 2;
-    for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (!images_wanted(kinds[i].name)) continue;
-        if (!made && !images_make_media(mib)) break;
-        made = 1;
-        if (images_convert(&kinds[i])) images_bench(&kinds[i]);
-    }
-    if (bench_wants("memory")) bench_memory();
-    bench_close_folder();
-    return bench.bad;
+    return images_main(argc, argv, &vmdk, kinds, sizeof kinds / sizeof kinds[0], NULL, &huge);
 }
