@@ -588,6 +588,7 @@ typedef struct row_writer {
     const mft_scan *scan;
     const arguments *asked;
     const char *label; /* of the input, where there are several; NULL = only one */
+    uint32_t *plain;   /* atomic, of all writers: a bit for each record, see path_classes */
     text_out out;
     uint64_t rows;
     char *path; /* of the name under way */
@@ -606,6 +607,24 @@ static posio_result writer_fail(row_writer *w)
     return posio_fail(&w->out.error, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
 }
 
+/* Where the path of a folder is plain, it is for all that lie there, and only the name of one is
+   looked at, with as much before it as is_plain needs: not most of the bytes. */
+static uint32_t path_classes(const row_writer *w, const mft_scan_name *name)
+{
+    const uint64_t folder = MFT_SCAN_NUMBER(name->parent);
+    const size_t n = name->length > STRIDE ? name->length : STRIDE;
+    const uint32_t bit = (uint32_t)1 << (folder % 32);
+    uint32_t *word, found;
+    if (w->path_status != MFT_SCAN_PARENT_OK || n > w->path_length)
+        return classes_of(w->path, w->path_length);
+    word = &w->plain[folder / 32]; /* there is such a record, as its parent is what it should be */
+    if (posio_atomic_load(word) & bit) return classes_of(w->path + w->path_length - n, n);
+    found = classes_of(w->path, w->path_length);
+    /* a bit that another thread stores at the same time may be lost, and is found anew */
+    if (found == 0) posio_atomic_store(word, posio_atomic_load(word) | bit);
+    return found;
+}
+
 /* Puts the full path of a name into w->path. */
 static posio_result find_path(row_writer *w, const mft_scan_name *name)
 {
@@ -618,7 +637,7 @@ static posio_result find_path(row_writer *w, const mft_scan_name *name)
         w->path_room = w->path_length + 4096;
         r = mft_scan_path(w->scan, name, w->path, w->path_room, &w->path_length, &w->path_status);
     }
-    if (r == POSIO_OK) w->path_classes = classes_of(w->path, w->path_length);
+    if (r == POSIO_OK) w->path_classes = path_classes(w, name);
     return r;
 }
 
@@ -1272,6 +1291,7 @@ typedef struct listing {
     uint64_t slots, produced;
     block *blocks;
     uint32_t block_count;
+    uint32_t *plain; /* as in writers */
     posio_sink sink;
     cli_progress *progress;
     uint64_t rows, bytes;
@@ -1357,6 +1377,7 @@ static void free_blocks(listing *l)
         free(l->blocks[i].writer.path);
     }
     free(l->blocks);
+    free(l->plain);
 }
 
 /* Writes all records in the format that is asked for; label as in writer. */
@@ -1371,11 +1392,16 @@ static posio_result run_listing(listing *l, thread_pool *pool, const char *label
     l->slots = mft_scan_info(l->scan)->slots;
     l->block_count = (uint32_t)posio_min(2 * (uint64_t)thread_pool_threads(pool) + 2, MOST_BLOCKS);
     l->blocks = (block *)calloc(l->block_count, sizeof *l->blocks);
-    if (l->blocks == NULL) return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    l->plain = (uint32_t *)calloc((size_t)(l->slots / 32) + 1, sizeof *l->plain);
+    if (l->blocks == NULL || l->plain == NULL) {
+        free_blocks(l);
+        return posio_fail(err, POSIO_E_NOMEM, POSIO_NO_OFFSET, "out of memory");
+    }
     for (i = 0; i < l->block_count; i++) {
         l->blocks[i].writer.scan = l->scan;
         l->blocks[i].writer.asked = l->asked;
         l->blocks[i].writer.label = label;
+        l->blocks[i].writer.plain = l->plain;
     }
     lane.run = write_block;
     job.user = l;
