@@ -1637,7 +1637,8 @@ POSIO_API posio_result posio_i_read_direct(posio_i_handle h, uint64_t offset, un
             return posio_i_fail_os(err, posio_i_last_error(), offset, "cannot read");
         if (got == 0)
             return posio_fail(err, POSIO_E_IO, offset,
-                              "the file ends at %llu: it has become shorter since it was opened",
+                              "the file has no more than %llu bytes: it has become shorter since "
+                              "it was opened",
                               (unsigned long long)offset);
         buf += got;
         offset += got;
@@ -1663,7 +1664,9 @@ POSIO_API posio_result posio_i_read_bounced(posio_i_handle h, uint32_t align, ui
         if (!posio_i_pread(h, start, whole, offset - head, &got)) {
             r = posio_i_fail_os(err, posio_i_last_error(), offset, "cannot read");
         } else if (got <= head) {
-            r = posio_fail(err, POSIO_E_IO, offset, "the file ends at %llu, before its size",
+            r = posio_fail(err, POSIO_E_IO, offset,
+                           "the file has no more than %llu bytes: it has become shorter since it "
+                           "was opened",
                            (unsigned long long)(offset - head + got));
         } else {
             take = (size_t)posio_min(take, got - head);
